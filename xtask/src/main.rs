@@ -1,2 +1,76 @@
-//! `cargo xtask`.
-fn main() {}
+//! `cargo xtask`: the one script, for people and for CI.
+//!
+//! | module      | subject                                                     |
+//! |-------------|-------------------------------------------------------------|
+//! | `workspace` | where things are, and the `cargo` commands for them         |
+//! | `process`   | running a command: log, progress, time limit                |
+//! | `setup`     | the programs that tests and benchmarks need, installed      |
+//! | `stages`    | the table of test stages, each a few lines                  |
+//! | `test`      | chooses stages, runs them, prints the summary               |
+//! | `lint`      | the stages that only read the source                        |
+//! | `tidy`      | house rules that rustfmt and clippy do not know             |
+//! | `exact`     | instructions, syscalls and allocations per operation        |
+//! | `bench`     | criterion, and the comparison with peers                    |
+
+mod bench;
+mod exact;
+mod lint;
+mod process;
+mod setup;
+mod stages;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Everything a person or CI runs in this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Setup(setup::Options),
+    Test(test::Options),
+    Lint(lint::Options),
+    Exact(exact::Options),
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = process::watch_signals().and_then(|()| dispatch(Arguments::parse().command));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Setup(options) => setup::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Lint(options) => lint::run(&options),
+        Command::Exact(options) => exact::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

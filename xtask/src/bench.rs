@@ -1,0 +1,93 @@
+//! `cargo xtask bench`: criterion's micro-benchmarks, and the comparison with peers.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::process::inherit;
+use crate::setup;
+use crate::workspace::Workspace;
+
+const PEERS: &str = "benches/peers/Cargo.toml";
+
+/// Measure, and print tables with ratios to other runtimes.
+///
+/// Runs with peers are interleaved, and ratios are medians over rounds: figures of one run can be compared with each
+/// other, those of two runs cannot. Leave the machine alone meanwhile. How each figure is made stands in
+/// BENCHMARKS.md.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// What to measure
+    #[arg(value_enum, default_values_t = [What::All])]
+    what: Vec<What>,
+    /// Passed on to the comparison with peers
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum What {
+    /// Tasks, wakes, queue tokens, timers, channels; against peers
+    Executor,
+    /// TCP echo over loopback; against peers and the bare kernel interfaces
+    Net,
+    /// The key-value example under redis-benchmark; against redis-server
+    Kv,
+    /// Criterion micro-benchmarks of the executor, as a plain `cargo bench`
+    Criterion,
+    /// All of these
+    All,
+}
+
+impl What {
+    /// The peers' name of it.
+    fn comparison(self) -> Option<&'static str> {
+        match self {
+            Self::Executor => Some("executor"),
+            Self::Net => Some("net"),
+            Self::Kv => Some("kv"),
+            Self::Criterion | Self::All => None,
+        }
+    }
+}
+
+/// The subcommand.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let chosen = |what: &What| options.what.contains(what) || options.what.contains(&What::All);
+    let comparisons: Vec<_> = [What::Executor, What::Net, What::Kv].into_iter().filter(chosen).collect();
+    if comparisons.contains(&What::Kv) && !setup::install(&[&setup::REDIS_BENCHMARK, &setup::REDIS_SERVER])? {
+        bail!("the comparison with redis-server needs redis-server and redis-benchmark: cargo xtask setup");
+    }
+    if chosen(&What::Criterion) {
+        measure(workspace.cargo("bench").args(["-p", "demikernel", "--all-features"]))?;
+    }
+    if !comparisons.is_empty() && !workspace.has(PEERS) {
+        bail!("there is no {PEERS} to compare with");
+    }
+    for what in comparisons.into_iter().filter_map(What::comparison) {
+        if what == "kv" {
+            let mut build = workspace.cargo("build");
+            measure(build.args([
+                "--release",
+                "-p",
+                "demikernel",
+                "--all-features",
+                "--example",
+                "key-value",
+            ]))?;
+        }
+        let mut peers = workspace.cargo("run");
+        measure(peers.args(["--release", "--manifest-path", PEERS, "--", what]).args(&options.arguments))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(command: &mut Command) -> Result<()> {
+    let status = inherit(command)?;
+    if !status.success() {
+        bail!("{status}");
+    }
+    Ok(())
+}

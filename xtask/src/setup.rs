@@ -1,0 +1,217 @@
+//! `cargo xtask setup`: the programs that tests and benchmarks need.
+
+use std::env;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::process::inherit;
+
+/// Say which programs are missing, and install them.
+///
+/// On Debian and as root they are installed with apt-get; otherwise the command to type is printed. Services that
+/// come with a package are stopped and disabled, as benchmarks start their own.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Only say what is there and what is missing; exit status 1 if something is missing
+    #[arg(long)]
+    check: bool,
+}
+
+/// A program, where it comes from and who needs it.
+pub(crate) struct Tool {
+    program: &'static str,
+    source: Source,
+    needed_for: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    /// A package of Debian.
+    Debian(&'static str),
+    /// A component of the Rust toolchain.
+    Rustup(&'static str),
+}
+
+const fn debian(program: &'static str, package: &'static str, needed_for: &'static str) -> Tool {
+    Tool { program, source: Source::Debian(package), needed_for }
+}
+
+const fn rustup(program: &'static str, component: &'static str, needed_for: &'static str) -> Tool {
+    Tool { program, source: Source::Rustup(component), needed_for }
+}
+
+pub(crate) static RUSTFMT: Tool = rustup("rustfmt", "rustfmt", "test stage fmt");
+pub(crate) static CLIPPY: Tool = rustup("cargo-clippy", "clippy", "test stage clippy");
+pub(crate) static VALGRIND: Tool = debian("valgrind", "valgrind", "test stages valgrind and exact");
+pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
+pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
+pub(crate) static CURL: Tool = debian("curl", "curl", "end-to-end tests");
+pub(crate) static WRK: Tool = debian("wrk", "wrk", "end-to-end tests, benchmarks");
+pub(crate) static REDIS_CLI: Tool = debian("redis-cli", "redis-tools", "end-to-end tests");
+pub(crate) static REDIS_BENCHMARK: Tool =
+    debian("redis-benchmark", "redis-tools", "end-to-end tests, benchmarks");
+pub(crate) static REDIS_SERVER: Tool =
+    debian("redis-server", "redis-server", "benchmarks: the peer of key-value");
+
+static ALL: [&Tool; 10] = [
+    &RUSTFMT,
+    &CLIPPY,
+    &VALGRIND,
+    &STRACE,
+    &NETCAT,
+    &CURL,
+    &WRK,
+    &REDIS_CLI,
+    &REDIS_BENCHMARK,
+    &REDIS_SERVER,
+];
+
+/// Packages that start a service when they are installed.
+const SERVICES: [&str; 1] = ["redis-server"];
+
+impl Tool {
+    /// The path of the program, if it is installed.
+    fn path(&self) -> Option<PathBuf> {
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).map(|directory| directory.join(self.program)).find(|file| is_executable(file))
+    }
+
+    /// Whether it can be used.
+    fn is_installed(&self) -> bool {
+        match self.source {
+            Source::Debian(_) => self.path().is_some(),
+            // Of each component rustup installs a proxy, which fails if the component is not there.
+            Source::Rustup(_) => {
+                let output = Command::new(self.program).arg("--version").output();
+                output.is_ok_and(|output| output.status.success())
+            }
+        }
+    }
+
+    /// Why a stage that needs this program cannot run, if it is missing.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let remedy = match self.source {
+            Source::Debian(package) => format!("apt-get install {package}"),
+            Source::Rustup(component) => format!("rustup component add {component}"),
+        };
+        (!self.is_installed()).then(|| format!("{} is not installed: {remedy}", self.program))
+    }
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+}
+
+/// The subcommand.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    for tool in ALL {
+        match tool.path().filter(|_| tool.is_installed()) {
+            Some(path) => println!("{:16} {}", tool.program, path.display()),
+            None => println!("{:16} MISSING, for {}", tool.program, tool.needed_for),
+        }
+    }
+    let complete = if options.check { missing(&ALL).is_empty() } else { install(&ALL)? };
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn missing(tools: &[&'static Tool]) -> Vec<&'static Tool> {
+    tools.iter().copied().filter(|tool| !tool.is_installed()).collect()
+}
+
+/// Installs what is missing among `tools`; false if something could not be installed and was only named.
+pub(crate) fn install(tools: &[&'static Tool]) -> Result<bool> {
+    let mut packages = Vec::new();
+    let mut components = Vec::new();
+    for tool in missing(tools) {
+        let (list, name) = match tool.source {
+            Source::Debian(package) => (&mut packages, package),
+            Source::Rustup(component) => (&mut components, component),
+        };
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    if !components.is_empty() {
+        let status = inherit(Command::new("rustup").args(["component", "add"]).args(&components))?;
+        if !status.success() {
+            bail!("rustup could not add {}: {status}", components.join(", "));
+        }
+    }
+    if packages.is_empty() {
+        return Ok(true);
+    }
+    if !has_apt() || !is_root() {
+        println!("To install what is missing (names of Debian's packages):");
+        println!("  sudo apt-get update && sudo apt-get install {}", packages.join(" "));
+        return Ok(false);
+    }
+    apt_install(&packages)?;
+    for service in SERVICES.iter().filter(|service| packages.contains(*service)) {
+        stop_service(service)?;
+    }
+    Ok(missing(tools).is_empty())
+}
+
+/// Installs with the package lists that are there, and fetches new ones only if that fails.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let install = || inherit(apt_get("install").args(["--yes", "--no-install-recommends"]).args(packages));
+    if install()?.success() {
+        return Ok(());
+    }
+    println!("The package lists may be missing or old: fetching them.");
+    let updated = inherit(&mut apt_get("update"))?;
+    let status = install()?;
+    if !status.success() {
+        let update = if updated.success() { "" } else { " (apt-get update failed, too)" };
+        bail!("apt-get could not install {}: {status}{update}", packages.join(", "));
+    }
+    Ok(())
+}
+
+fn apt_get(action: &str) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
+    // Another apt-get may be at work on a machine that has just started.
+    command.args(["-qq", "-o", "DPkg::Lock::Timeout=300", action]);
+    command
+}
+
+/// Stops a service that the installation has just started, now and for later boots.
+fn stop_service(service: &str) -> Result<()> {
+    if Path::new("/run/systemd/system").is_dir() {
+        inherit(Command::new("systemctl").args(["disable", "--now", service]))?;
+    } else {
+        // In a container neither of them has anything to do, and failing to stop what does not run is no error.
+        inherit(Command::new("service").args([service, "stop"]))?;
+        inherit(Command::new("update-rc.d").args([service, "disable"]))?;
+    }
+    Ok(())
+}
+
+fn has_apt() -> bool {
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("apt-get").is_file()))
+}
+
+fn is_root() -> bool {
+    // The owner of one's own entry in /proc is the effective user.
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_remedy() {
+        let tool = debian("no-such-program-anywhere", "some-package", "nothing");
+        assert_eq!(
+            tool.missing().as_deref(),
+            Some("no-such-program-anywhere is not installed: apt-get install some-package")
+        );
+        assert_eq!(debian("sh", "dash", "everything").missing(), None);
+    }
+}

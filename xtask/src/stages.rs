@@ -1,0 +1,427 @@
+//! The test stages: one entry in [`STAGES`] and one function each.
+//!
+//! They stand in the order in which they run: first what fails fastest, and stages that share a build next to each
+//! other. Only `loom` has a build directory of its own, as its compiler flags would rebuild everything.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::Runner;
+use crate::setup::{self, Tool};
+use crate::workspace::{self, Workspace};
+use crate::{exact, tidy};
+
+/// One thing to check.
+pub(crate) struct Stage {
+    /// What `--only` calls it.
+    pub(crate) name: &'static str,
+    /// What `--list` says of it.
+    pub(crate) about: &'static str,
+    /// What must be installed.
+    pub(crate) needs: &'static [&'static Tool],
+    /// Minutes after which it has failed: a multiple of what it needs on two busy cores.
+    pub(crate) minutes: u64,
+    /// Whether this checkout has anything for it; a stage without is not listed.
+    pub(crate) applies: fn(&Workspace) -> bool,
+    /// Does it.
+    pub(crate) run: fn(&mut Job<'_>) -> Result<Outcome>,
+}
+
+impl Stage {
+    /// The time limit.
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
+    }
+}
+
+/// What a stage is given.
+pub(crate) struct Job<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) runner: Runner,
+    /// A missing program or an unusable kernel feature is a failure.
+    pub(crate) require_all: bool,
+    /// How long the soak lasts.
+    pub(crate) soak_seconds: u64,
+}
+
+/// How a stage ended, if not with an error.
+pub(crate) enum Outcome {
+    /// Passed, with what the summary says beside it.
+    Passed(String),
+    /// Could not run, for this reason.
+    Skipped(String),
+}
+
+/// All stages, in order.
+pub(crate) const STAGES: &[Stage] = &[
+    Stage {
+        name: "fmt",
+        about: "rustfmt changes nothing",
+        needs: &[&setup::RUSTFMT],
+        minutes: 5,
+        applies: always,
+        run: fmt,
+    },
+    Stage {
+        name: "tidy",
+        about: "lengths of files and functions, stray notes, machine paths, tabs",
+        needs: &[],
+        minutes: 1,
+        applies: always,
+        run: tidy,
+    },
+    Stage {
+        name: "msrv",
+        about: "no dependency needs a newer compiler than rust-version promises",
+        needs: &[],
+        minutes: 15,
+        applies: always,
+        run: msrv,
+    },
+    Stage {
+        name: "clippy",
+        about: "no warning with default, all and no features, nor with each one alone",
+        needs: &[&setup::CLIPPY],
+        minutes: 30,
+        applies: always,
+        run: clippy,
+    },
+    Stage {
+        name: "docs",
+        about: "rustdoc without a warning, all features",
+        needs: &[],
+        minutes: 15,
+        applies: always,
+        run: docs,
+    },
+    Stage {
+        name: "unit",
+        about: "unit tests, those of the examples too, all features",
+        needs: &[],
+        minutes: 30,
+        applies: always,
+        run: unit,
+    },
+    Stage {
+        name: "doctest",
+        about: "examples in the documentation, all features",
+        needs: &[],
+        minutes: 20,
+        applies: |workspace| workspace.any_source(&["src", "runtime/src", "macros/src"], "/// ```"),
+        run: doctest,
+    },
+    Stage {
+        name: "e2e",
+        about: "integration tests: real kernels, real clients, several processes",
+        needs: &[
+            &setup::NETCAT,
+            &setup::CURL,
+            &setup::WRK,
+            &setup::REDIS_CLI,
+            &setup::REDIS_BENCHMARK,
+            &setup::STRACE,
+        ],
+        minutes: 30,
+        applies: |workspace| !integration_tests(workspace).is_empty(),
+        run: e2e,
+    },
+    Stage {
+        name: "soak",
+        about: "connections opened and dropped at random, nothing leaks (--soak-seconds)",
+        needs: &[],
+        minutes: 60,
+        applies: |workspace| workspace.has("tests/soak.rs"),
+        run: soak,
+    },
+    Stage {
+        name: "no-default",
+        about: "unit and integration tests without io_uring compiled in",
+        needs: &[],
+        minutes: 30,
+        applies: |workspace| workspace.any_source(&["runtime/src"], "#[test]"),
+        run: no_default,
+    },
+    Stage {
+        name: "valgrind",
+        about: "unit tests of the runtime under memcheck",
+        needs: &[&setup::VALGRIND],
+        minutes: 30,
+        applies: |workspace| workspace.any_source(&["runtime/src"], "#[test]"),
+        run: valgrind,
+    },
+    Stage {
+        name: "loom",
+        about: "every interleaving of the cross-thread parts",
+        needs: &[],
+        minutes: 30,
+        applies: |workspace| workspace.any_source(&["runtime/src"], "fn loom_"),
+        run: loom,
+    },
+    Stage {
+        name: "exact",
+        about: "instructions, syscalls and allocations per operation as committed",
+        needs: &[&setup::VALGRIND, &setup::STRACE],
+        minutes: 30,
+        applies: |workspace| workspace.has(exact::COMMITTED),
+        run: exact::stage,
+    },
+];
+
+fn always(_: &Workspace) -> bool {
+    true
+}
+
+fn passed(note: impl Into<String>) -> Result<Outcome> {
+    Ok(Outcome::Passed(note.into()))
+}
+
+fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
+    job.runner.run(job.workspace.cargo("fmt").args(["--all", "--check"]))?;
+    let peers = "benches/peers/Cargo.toml";
+    if job.workspace.has(peers) {
+        job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", peers]))?;
+    }
+    passed("")
+}
+
+fn tidy(job: &mut Job<'_>) -> Result<Outcome> {
+    let report = tidy::check(&job.workspace.root)?;
+    for finding in &report.findings {
+        job.runner.note(finding)?;
+    }
+    ensure!(report.findings.is_empty(), "{} findings", report.findings.len());
+    passed(format!("{} files", report.files))
+}
+
+/// Clippy's `incompatible_msrv` knows which parts of the standard library are too new, and cargo refuses a compiler
+/// that is too old; what is left are the dependencies. If the promised compiler is installed, it has the last word.
+fn msrv(job: &mut Job<'_>) -> Result<Outcome> {
+    let packages = job.workspace.packages()?;
+    let ours = packages.iter().filter(|package| package.member);
+    let ours: Vec<_> = ours.map(|package| package.rust_version.as_deref().unwrap_or("none")).collect();
+    let promised = *ours.first().context("the workspace has no packages")?;
+    ensure!(ours.iter().all(|version| *version == promised), "members differ in rust-version: {ours:?}");
+    let compiler = compiler_version(job)?;
+    ensure!(
+        version(promised) <= version(&compiler),
+        "rust-version is {promised}, but the compiler here is {compiler}"
+    );
+    let newer = packages.iter().filter(|package| {
+        package.rust_version.as_deref().is_some_and(|needed| version(needed) > version(promised))
+    });
+    let newer: Vec<_> = newer.map(|package| package.name.as_str()).collect();
+    ensure!(newer.is_empty(), "these dependencies need more than Rust {promised}: {}", newer.join(", "));
+
+    let mut check = job.workspace.command("cargo");
+    check.arg(format!("+{promised}")).args(["check", "--locked", "--workspace", "--all-features"]);
+    if !installed_toolchains(job).iter().any(|name| name.starts_with(&format!("{promised}."))) {
+        return passed(format!("Rust {promised} promised, {compiler} here"));
+    }
+    job.runner.run(check.arg("--target-dir").arg(job.workspace.target.join("msrv")))?;
+    passed(format!("compiled with Rust {promised}"))
+}
+
+/// `1.95.0`, from `rustc --version`.
+pub(crate) fn compiler_version(job: &mut Job<'_>) -> Result<String> {
+    let text = job.runner.output(Command::new("rustc").arg("--version"))?;
+    let version =
+        text.split_whitespace().nth(1).with_context(|| format!("rustc --version printed {text:?}"))?;
+    Ok(version.to_owned())
+}
+
+fn installed_toolchains(job: &mut Job<'_>) -> Vec<String> {
+    // Without rustup there is one toolchain, and no `+VERSION` to choose another.
+    let list = job.runner.output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    list.lines().map(str::to_owned).collect()
+}
+
+/// Major, minor and patch of a version, missing parts as zero.
+fn version(text: &str) -> [u64; 3] {
+    let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+fn clippy(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut sets = vec![
+        vec!["--workspace".to_owned()],
+        vec!["--workspace".to_owned(), "--all-features".to_owned()],
+        vec!["--workspace".to_owned(), "--no-default-features".to_owned()],
+    ];
+    for package in job.workspace.packages()?.into_iter().filter(|package| package.member) {
+        for feature in package.features {
+            let alone = ["-p", &package.name, "--no-default-features", "--features", &feature];
+            sets.push(alone.map(str::to_owned).to_vec());
+        }
+    }
+    for set in &sets {
+        let mut command = job.workspace.cargo("clippy");
+        job.runner.run(command.arg("--all-targets").args(set).args(["--", "-D", "warnings"]))?;
+    }
+    passed(format!("{} feature sets", sets.len()))
+}
+
+fn docs(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("doc");
+    command.args(["--workspace", "--all-features", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    job.runner.run(&mut command)?;
+    passed("")
+}
+
+fn unit(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("test");
+    tests(job, command.args(["--workspace", "--all-features", "--lib", "--bins", "--examples"]))
+}
+
+fn doctest(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("test");
+    tests(job, command.args(["--workspace", "--all-features", "--doc"]))
+}
+
+fn e2e(job: &mut Job<'_>) -> Result<Outcome> {
+    integration(job, "--all-features")
+}
+
+/// Integration tests that find a client missing pass with a message, unless `DEMIKERNEL_REQUIRE_ALL` is set.
+fn integration(job: &mut Job<'_>, features: &str) -> Result<Outcome> {
+    // The tests start the examples, which `cargo test --test` does not build.
+    job.runner.run(job.workspace.cargo("build").args(["-p", "demikernel", features, "--examples"]))?;
+    let mut command = job.workspace.cargo("test");
+    command.args(["-p", "demikernel", features, "--no-fail-fast"]);
+    for name in integration_tests(job.workspace) {
+        command.args(["--test", &name]);
+    }
+    tests(job, &mut command)
+}
+
+fn soak(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("test");
+    command.env("DEMIKERNEL_SOAK_SECONDS", job.soak_seconds.to_string());
+    tests(job, command.args(["-p", "demikernel", "--all-features", "--test", "soak"]))
+}
+
+fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("test");
+    tests(
+        job,
+        command.args(["-p", "demikernel", "-p", "demikernel-runtime", "--no-default-features", "--lib"]),
+    )?;
+    integration(job, "--no-default-features")
+}
+
+/// Valgrind rather than AddressSanitizer, as it needs no nightly compiler, and sees reads of uninitialised memory.
+fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel-runtime", "--all-features", "--lib", "--no-run", "--message-format=json"]);
+    let messages = job.runner.output(&mut build)?;
+    let [(_, binary)] = &workspace::executables(&messages)[..] else {
+        bail!("expected one test binary of the runtime");
+    };
+    let mut command = job.workspace.command("valgrind");
+    command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    command.args(["--show-leak-kinds=definite", "--num-callers=30", "--fair-sched=try"]);
+    let suppressions = job.workspace.root.join("xtask/valgrind.supp");
+    if suppressions.exists() {
+        command.arg(format!("--suppressions={}", suppressions.display()));
+    }
+    // Everything is some thirty times slower: tests with a random part do less of it.
+    command.arg(binary).arg("--test-threads=1").env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
+    tests(job, &mut command)
+}
+
+fn loom(job: &mut Job<'_>) -> Result<Outcome> {
+    let mut command = job.workspace.cargo("test");
+    command.args(["-p", "demikernel-runtime", "--release", "--lib", "loom_", "--target-dir"]);
+    command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
+    // Three pre-emptions find nearly all errors at a small part of the cost of all.
+    command.env("LOOM_MAX_PREEMPTIONS", "3");
+    tests(job, &mut command)
+}
+
+/// Runs test binaries. That no test ran is an error: a filter that matches nothing would pass for ever.
+fn tests(job: &mut Job<'_>, command: &mut Command) -> Result<Outcome> {
+    if job.require_all {
+        command.env("DEMIKERNEL_REQUIRE_ALL", "1");
+    }
+    let output = job.runner.output(command)?;
+    let counts = Counts::read(&output);
+    ensure!(counts.passed > 0, "no test ran");
+    passed(counts.to_string())
+}
+
+/// The integration tests of the facade by name, except for the soak.
+fn integration_tests(workspace: &Workspace) -> Vec<String> {
+    let entries = fs::read_dir(workspace.root.join("tests")).into_iter().flatten().flatten();
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(".rs")?.to_owned());
+    let mut names: Vec<_> = entries.filter_map(|entry| name(&entry.path())).collect();
+    names.retain(|name| name != "soak");
+    names.sort();
+    names
+}
+
+/// The sums of the result lines of test binaries.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    passed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    fn read(output: &str) -> Self {
+        let mut counts = Self::default();
+        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+            for part in line.split(['.', ';']) {
+                match part.trim().split_once(' ') {
+                    Some((number, "passed")) => counts.passed += number.parse::<u64>().unwrap_or(0),
+                    Some((number, "ignored")) => counts.ignored += number.parse::<u64>().unwrap_or(0),
+                    _ => {}
+                }
+            }
+        }
+        counts
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} tests", self.passed)?;
+        if self.ignored > 0 {
+            write!(f, ", {} ignored", self.ignored)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_over_test_binaries() {
+        let output = "\
+            running 3 tests\n\
+            test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            test result: ok. 30 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.25s\n";
+        let counts = Counts::read(output);
+        assert_eq!(counts, Counts { passed: 42, ignored: 1 });
+        assert_eq!(counts.to_string(), "42 tests, 1 ignored");
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("1.88") < version("1.100.0-nightly"));
+        assert!(version("1.88") <= version("1.88.0"));
+        assert!(version("1.95.1") > version("1.95"));
+    }
+
+    #[test]
+    fn stage_names_differ() {
+        let mut names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), STAGES.len());
+    }
+}

@@ -1,0 +1,134 @@
+//! Where the workspace is, and the `cargo` commands for it.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::tidy;
+
+/// The paths that every command needs.
+pub(crate) struct Workspace {
+    /// The directory of the root `Cargo.toml`.
+    pub(crate) root: PathBuf,
+    /// The build directory, shared by all stages that compile with the same flags.
+    pub(crate) target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the workspace of the running xtask.
+    pub(crate) fn find() -> Result<Self> {
+        // The variable that `cargo run` sets wins over the compiled-in path, as a build directory can be shared
+        // by several clones.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let manifest = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+        let root = manifest.parent().context("xtask has no parent directory")?.to_path_buf();
+        ensure!(root.join("Cargo.toml").is_file(), "no Cargo.toml in {}", root.display());
+        let metadata = metadata(&root, &["--no-deps"])?;
+        let target =
+            metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+        Ok(Self { target: PathBuf::from(target), root })
+    }
+
+    /// `cargo SUBCOMMAND` in the workspace; `--locked`, so that no check silently tests other versions.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = self.command("cargo");
+        command.arg(subcommand);
+        if subcommand != "fmt" {
+            command.arg("--locked");
+        }
+        command
+    }
+
+    /// A command that starts in the root directory.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// All packages of the lock file, members first.
+    pub(crate) fn packages(&self) -> Result<Vec<Package>> {
+        let metadata = metadata(&self.root, &["--locked"])?;
+        let members = metadata["workspace_members"].as_array().context("no workspace_members")?;
+        let packages = metadata["packages"].as_array().context("no packages")?;
+        let mut packages: Vec<_> = packages.iter().map(|value| Package::read(value, members)).collect();
+        packages.sort_by_key(|package| !package.member);
+        Ok(packages)
+    }
+
+    /// Whether a path below the root exists.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.root.join(path).exists()
+    }
+
+    /// Whether `text` stands in a Rust file below one of the directories.
+    pub(crate) fn any_source(&self, directories: &[&str], text: &str) -> bool {
+        let files = directories.iter().flat_map(|directory| tidy::files(&self.root.join(directory)));
+        files
+            .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
+            .any(|file| fs::read_to_string(file).is_ok_and(|source| source.contains(text)))
+    }
+}
+
+/// What `cargo metadata` says of one package.
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// The oldest compiler that it promises to build with, if it says.
+    pub(crate) rust_version: Option<String>,
+    /// Its features without `default`.
+    pub(crate) features: Vec<String>,
+    /// Whether it is one of ours.
+    pub(crate) member: bool,
+}
+
+impl Package {
+    fn read(value: &Value, members: &[Value]) -> Self {
+        let text = |key: &str| value[key].as_str().map(str::to_owned);
+        let features = value["features"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        Self {
+            name: text("name").unwrap_or_default(),
+            rust_version: text("rust_version"),
+            features: features.filter(|name| name != "default").collect(),
+            member: members.contains(&value["id"]),
+        }
+    }
+}
+
+fn metadata(root: &Path, arguments: &[&str]) -> Result<Value> {
+    let mut command = Command::new("cargo");
+    command.args(["metadata", "--format-version", "1", "--quiet"]).args(arguments).current_dir(root);
+    let output = command.output().context("cannot run cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
+    serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata prints")
+}
+
+/// The executables in the output of a cargo command with `--message-format=json`, with the names of their targets.
+pub(crate) fn executables(messages: &str) -> Vec<(String, PathBuf)> {
+    let read = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(path)))
+    };
+    messages.lines().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_are_found_among_other_messages() {
+        let messages = concat!(
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"lib\"},\"executable\":null}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"ops\"},\"executable\":\"a/ops-1\"}\n",
+            "not json\n",
+            "{\"reason\":\"build-finished\",\"success\":true}\n",
+        );
+        assert_eq!(executables(messages), [("ops".to_owned(), PathBuf::from("a/ops-1"))]);
+    }
+}
