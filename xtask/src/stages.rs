@@ -334,8 +334,10 @@ fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
 
 fn loom(job: &mut Job<'_>) -> Result<Outcome> {
     let mut command = job.workspace.cargo("test");
-    command.args(["-p", "demikernel-runtime", "--release", "--lib", "loom_", "--target-dir"]);
+    command.args(["-p", "demikernel-runtime", "--lib", "loom_", "--target-dir"]);
     command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
+    // Optimised, but unlike `--release` with debug assertions.
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
     // Three pre-emptions find nearly all errors at a small part of the cost of all.
     command.env("LOOM_MAX_PREEMPTIONS", "3");
     tests(job, &mut command)
