@@ -102,7 +102,7 @@ fn inert(kind: Kind, mut function: Function) -> TokenStream {
     // With `async` it would be refused by the compiler as well.
     function.signature.constness = None;
     let attribute = if kind == Kind::Test { test_attribute() } else { quote!() };
-    wrap(&function, attribute, quote!(), quote!())
+    wrap(&function, quote!(#attribute #[allow(dead_code)]), quote!(), quote!())
 }
 
 fn wrap(function: &Function, attribute: TokenStream, output: TokenStream, run: TokenStream) -> TokenStream {
@@ -113,7 +113,7 @@ fn wrap(function: &Function, attribute: TokenStream, output: TokenStream, run: T
         #attribute
         #(#attributes)*
         #visibility fn #name() #output {
-            #[allow(dead_code, clippy::unused_async)]
+            #[allow(clippy::unused_async)]
             #signature #body
             #run
         }

@@ -37,7 +37,7 @@ use proc_macro::TokenStream;
 ///
 /// | key | value | default | stands for |
 /// |---|---|---|---|
-/// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"sim"`, `"tap"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | [`.transport("io_uring")`][Builder] |
+/// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"sim"`, `"tap"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | `.transport("io_uring")` |
 /// | `storage` | `"auto"`, `"io_uring"`, `"blocking"`, `"sim"`, `"memory"`, `"spdk"` | automatic | `.storage("io_uring")` |
 /// | `cores` | an integer from 1, `"all"`, or an expression of type `usize` in parentheses | this thread only | `.cores(4)` and `run` instead of `block_on` |
 /// | `idle` | `"spin"`, `"block"`, `"adaptive"`, `"adaptive(50us)"` (units `ns`, `us`, `ms`, `s`) | `"adaptive"` | `.idle(Idle::Adaptive(Duration::from_micros(50)))` |
@@ -112,8 +112,6 @@ use proc_macro::TokenStream;
 /// #[dk::main(crate = "dk")]
 /// async fn main() {}
 /// ```
-///
-/// [Builder]: https://docs.rs/demikernel/latest/demikernel/struct.Builder.html
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(Kind::Main, args.into(), item.into()).into()
@@ -142,14 +140,15 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// - `transport`: the test runs on that transport only, and fails if it cannot start. Without it the
 ///   transports are those that are compiled in and can start on this machine, and the simulated one;
-///   the others are skipped with a line that says why. `"auto"` runs once, on the transport that a
-///   program would get.
+///   the others are skipped with a line that says why, or fail if `DEMIKERNEL_REQUIRE_ALL` is set.
+///   `"auto"` runs once, on the transport that a program would get.
 /// - `time = "virtual"`: timers cost no time, as the clock jumps to the next one when there is nothing
 ///   to do. Unless `transport` says otherwise such a test runs on the simulated transport only, since
 ///   the kernel's sockets do not follow that clock.
-/// - `seed`: what the simulated transport draws its delays and errors from. The default is the same in
-///   every run, so a test that passed passes again.
-/// - `cores`: the test runs on that many cores at once and fails if one of them does.
+/// - `seed`: what the simulated transport draws its delays and errors from. The default is
+///   `DEMIKERNEL_SEED`, else the same in every run, so a test that passed passes again.
+/// - `cores`: the test runs on that many cores at once and fails if one of them does. A simulated network
+///   belongs to one core, so the simulated transport has to be asked for.
 ///
 /// # Signature
 ///

@@ -19,7 +19,7 @@ fn main_on_one_core() {
         quote! {
             /// Runs.
             pub fn main() -> std::io::Result<()> {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn main() -> std::io::Result<()> { work().await }
                 ::demikernel::macros::main_one(::demikernel::Builder::new(), main)
             }
@@ -37,7 +37,7 @@ fn main_on_many_cores() {
         ),
         quote! {
             fn main() -> ::std::process::ExitCode {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn main() {}
                 ::demikernel::macros::main_many(::demikernel::Builder::new().cores(4), |_: usize| main())
             }
@@ -57,7 +57,7 @@ fn main_on_many_cores_with_its_index() {
         ),
         quote! {
             fn main() -> ::std::process::ExitCode {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn main(core: usize) -> Result<(), Error> { serve(core).await }
                 ::demikernel::macros::main_many(
                     ::demikernel::Builder::new().cores(::demikernel::macros::all_cores()),
@@ -81,7 +81,7 @@ fn every_key_becomes_a_call() {
         ),
         quote! {
             fn main() -> ::std::process::ExitCode {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn main() {}
                 crate::dk::macros::main_many(
                     crate::dk::Builder::new()
@@ -130,7 +130,7 @@ fn a_test_without_output() {
             #[::core::prelude::v1::test]
             #[ignore]
             fn naps() {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn naps() { nap().await }
                 ::demikernel::macros::test(
                     ::demikernel::macros::TestConfig::new().time(::demikernel::Time::Virtual).seed(7u64),
@@ -154,7 +154,7 @@ fn a_test_with_output() {
         quote! {
             #[::core::prelude::v1::test]
             fn works() -> ::std::process::ExitCode {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn works() -> Result<(), Error> { Ok(()) }
                 ::demikernel::macros::test(::demikernel::macros::TestConfig::new(), works)
             }
@@ -175,7 +175,7 @@ fn a_test_that_panics_on_many_cores() {
             #[::core::prelude::v1::test]
             #[should_panic(expected = "no")]
             fn fails() {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn fails(core: usize) { panic!("no") }
                 ::demikernel::macros::test_many(
                     ::demikernel::macros::TestConfig::new().cores(2).should_panic("no"),
@@ -206,8 +206,9 @@ fn after_an_error_the_function_is_still_there() {
             }
             ::core::compile_error! { "a second attribute that makes this a test; `#[demikernel::test]` alone does" }
             #[::core::prelude::v1::test]
+            #[allow(dead_code)]
             fn works() {
-                #[allow(dead_code, clippy::unused_async)]
+                #[allow(clippy::unused_async)]
                 async fn works(x: u8) -> Result<(), Error> { Ok(()) }
             }
         },
