@@ -19,9 +19,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use toml::{Table, Value};
 
+use crate::dependencies;
 use crate::process::Runner;
 use crate::setup;
-use crate::stages::{self, Job, Outcome};
+use crate::stages::{Job, Outcome};
 use crate::workspace::{self, Workspace};
 
 /// The committed counts, from the root of the workspace.
@@ -62,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let runner = Runner::new(&workspace.target, "exact", "exact", limit, options.verbose)?;
     let mut job = Job { workspace: &workspace, runner, require_all: true, soak_seconds: 0 };
     let measured = measure_all(&mut job, &options.operations)?;
-    let compiler = stages::compiler_version(&mut job)?;
+    let compiler = dependencies::compiler_version(&mut job)?;
     drop(job);
     let file = workspace.root.join(COMMITTED);
     if options.bless {
@@ -84,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// The test stage: all operations, nothing written.
 pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     let committed = Committed::load(&job.workspace.root.join(COMMITTED))?;
-    let compiler = stages::compiler_version(job)?;
+    let compiler = dependencies::compiler_version(job)?;
     if committed.compiler != compiler {
         let reason = format!("the committed counts are of Rust {}, this is {compiler}", committed.compiler);
         return Ok(Outcome::Skipped(reason));

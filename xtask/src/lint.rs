@@ -8,9 +8,9 @@ use crate::process::inherit;
 use crate::test;
 use crate::workspace::Workspace;
 
-const STAGES: [&str; 5] = ["fmt", "tidy", "msrv", "clippy", "docs"];
+const STAGES: [&str; 6] = ["fmt", "tidy", "msrv", "licences", "clippy", "docs"];
 
-/// Run the stages that only read the source: fmt, tidy, msrv, clippy, docs.
+/// Run the stages that only read the source: fmt, tidy, msrv, licences, clippy, docs.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {

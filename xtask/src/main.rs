@@ -1,18 +1,20 @@
 //! `cargo xtask`: the one script, for people and for CI.
 //!
-//! | module      | subject                                                     |
-//! |-------------|-------------------------------------------------------------|
-//! | `workspace` | where things are, and the `cargo` commands for them         |
-//! | `process`   | running a command: log, progress, time limit                |
-//! | `setup`     | the programs that tests and benchmarks need, installed      |
-//! | `stages`    | the table of test stages, each a few lines                  |
-//! | `test`      | chooses stages, runs them, prints the summary               |
-//! | `lint`      | the stages that only read the source                        |
-//! | `tidy`      | house rules that rustfmt and clippy do not know             |
-//! | `exact`     | instructions, syscalls and allocations per operation        |
-//! | `bench`     | criterion, and the comparison with peers                    |
+//! | module         | subject                                                     |
+//! |----------------|-------------------------------------------------------------|
+//! | `workspace`    | where things are, and the `cargo` commands for them         |
+//! | `process`      | running a command: log, progress, time limit                |
+//! | `setup`        | the programs that tests and benchmarks need, installed      |
+//! | `test`         | chooses stages, runs them, prints the summary               |
+//! | `stages`       | the table of test stages, each a few lines                  |
+//! | `tidy`         | house rules that rustfmt and clippy do not know             |
+//! | `dependencies` | compiler versions and licences of what we depend on         |
+//! | `exact`        | instructions, system calls and allocations per operation    |
+//! | `lint`         | the stages that only read the source                        |
+//! | `bench`        | criterion, and the comparison with peers                    |
 
 mod bench;
+mod dependencies;
 mod exact;
 mod lint;
 mod process;

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::workspace::{self, Workspace};
-use crate::{exact, tidy};
+use crate::{dependencies, exact, tidy};
 
 /// One thing to check.
 pub(crate) struct Stage {
@@ -80,7 +80,15 @@ pub(crate) const STAGES: &[Stage] = &[
         needs: &[],
         minutes: 15,
         applies: always,
-        run: msrv,
+        run: dependencies::msrv,
+    },
+    Stage {
+        name: "licences",
+        about: "every dependency has a licence that deny.toml allows",
+        needs: &[],
+        minutes: 15,
+        applies: always,
+        run: dependencies::licences,
     },
     Stage {
         name: "clippy",
@@ -175,7 +183,7 @@ fn always(_: &Workspace) -> bool {
     true
 }
 
-fn passed(note: impl Into<String>) -> Result<Outcome> {
+pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {
     Ok(Outcome::Passed(note.into()))
 }
 
@@ -195,54 +203,6 @@ fn tidy(job: &mut Job<'_>) -> Result<Outcome> {
     }
     ensure!(report.findings.is_empty(), "{} findings", report.findings.len());
     passed(format!("{} files", report.files))
-}
-
-/// Clippy's `incompatible_msrv` knows which parts of the standard library are too new, and cargo refuses a compiler
-/// that is too old; what is left are the dependencies. If the promised compiler is installed, it has the last word.
-fn msrv(job: &mut Job<'_>) -> Result<Outcome> {
-    let packages = job.workspace.packages()?;
-    let ours = packages.iter().filter(|package| package.member);
-    let ours: Vec<_> = ours.map(|package| package.rust_version.as_deref().unwrap_or("none")).collect();
-    let promised = *ours.first().context("the workspace has no packages")?;
-    ensure!(ours.iter().all(|version| *version == promised), "members differ in rust-version: {ours:?}");
-    let compiler = compiler_version(job)?;
-    ensure!(
-        version(promised) <= version(&compiler),
-        "rust-version is {promised}, but the compiler here is {compiler}"
-    );
-    let newer = packages.iter().filter(|package| {
-        package.rust_version.as_deref().is_some_and(|needed| version(needed) > version(promised))
-    });
-    let newer: Vec<_> = newer.map(|package| package.name.as_str()).collect();
-    ensure!(newer.is_empty(), "these dependencies need more than Rust {promised}: {}", newer.join(", "));
-
-    let mut check = job.workspace.command("cargo");
-    check.arg(format!("+{promised}")).args(["check", "--locked", "--workspace", "--all-features"]);
-    if !installed_toolchains(job).iter().any(|name| name.starts_with(&format!("{promised}."))) {
-        return passed(format!("Rust {promised} promised, {compiler} here"));
-    }
-    job.runner.run(check.arg("--target-dir").arg(job.workspace.target.join("msrv")))?;
-    passed(format!("compiled with Rust {promised}"))
-}
-
-/// `1.95.0`, from `rustc --version`.
-pub(crate) fn compiler_version(job: &mut Job<'_>) -> Result<String> {
-    let text = job.runner.output(Command::new("rustc").arg("--version"))?;
-    let version =
-        text.split_whitespace().nth(1).with_context(|| format!("rustc --version printed {text:?}"))?;
-    Ok(version.to_owned())
-}
-
-fn installed_toolchains(job: &mut Job<'_>) -> Vec<String> {
-    // Without rustup there is one toolchain, and no `+VERSION` to choose another.
-    let list = job.runner.output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
-    list.lines().map(str::to_owned).collect()
-}
-
-/// Major, minor and patch of a version, missing parts as zero.
-fn version(text: &str) -> [u64; 3] {
-    let mut parts = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
 fn clippy(job: &mut Job<'_>) -> Result<Outcome> {
@@ -410,13 +370,6 @@ mod tests {
         let counts = Counts::read(output);
         assert_eq!(counts, Counts { passed: 42, ignored: 1 });
         assert_eq!(counts.to_string(), "42 tests, 1 ignored");
-    }
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(version("1.88") < version("1.100.0-nightly"));
-        assert!(version("1.88") <= version("1.88.0"));
-        assert!(version("1.95.1") > version("1.95"));
     }
 
     #[test]

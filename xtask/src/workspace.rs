@@ -80,6 +80,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// The oldest compiler that it promises to build with, if it says.
     pub(crate) rust_version: Option<String>,
+    /// Its SPDX expression.
+    pub(crate) licence: Option<String>,
     /// Its features without `default`.
     pub(crate) features: Vec<String>,
     /// Whether it is one of ours.
@@ -93,6 +95,7 @@ impl Package {
         Self {
             name: text("name").unwrap_or_default(),
             rust_version: text("rust_version"),
+            licence: text("license"),
             features: features.filter(|name| name != "default").collect(),
             member: members.contains(&value["id"]),
         }
