@@ -12,7 +12,7 @@ use crate::stages::{Job, Outcome, passed};
 /// that is too old; what is left are the dependencies. If the promised compiler is installed, it has the last word.
 pub(crate) fn msrv(job: &mut Job<'_>) -> Result<Outcome> {
     let packages = job.workspace.packages()?;
-    let ours = packages.iter().filter(|package| package.member);
+    let ours = job.workspace.members.iter();
     let ours: Vec<_> = ours.map(|package| package.rust_version.as_deref().unwrap_or("none")).collect();
     let promised = *ours.first().context("the workspace has no packages")?;
     ensure!(ours.iter().all(|version| *version == promised), "members differ in rust-version: {ours:?}");

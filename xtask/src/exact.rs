@@ -131,7 +131,9 @@ fn measure_all(job: &mut Job<'_>, only: &[String]) -> Result<Costs> {
 
 fn build(job: &mut Job<'_>) -> Result<PathBuf> {
     let mut command = job.workspace.cargo("bench");
-    command.args(["-p", "demikernel", "--bench", "ops", "--no-run", "--message-format=json"]);
+    command.args(["-p", "demikernel", "--bench", "ops", "--no-run", workspace::JSON]);
+    // Both change the machine code, and the committed counts are those of the profile in Cargo.toml.
+    command.env("CARGO_INCREMENTAL", "0").env_remove("RUSTFLAGS");
     let messages = job.runner.output(&mut command)?;
     let mut found = workspace::executables(&messages).into_iter().filter(|(name, _)| name == "ops");
     found.next().map(|(_, path)| path).context("cargo built no bench target `ops`")

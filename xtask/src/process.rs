@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
@@ -87,19 +87,21 @@ impl Runner {
     /// Runs a command that must succeed and returns its standard output.
     pub(crate) fn output(&mut self, command: &mut Command) -> Result<String> {
         let (status, [output, _]) = self.execute(command)?;
-        if !status.success() {
-            bail!("{}: {status}", describe(command));
-        }
+        expect_success(command, status)?;
         Ok(output)
     }
 
     /// Runs a command that must succeed and returns its standard error.
     pub(crate) fn errors(&mut self, command: &mut Command) -> Result<String> {
         let (status, [_, errors]) = self.execute(command)?;
-        if !status.success() {
-            bail!("{}: {status}", describe(command));
-        }
+        expect_success(command, status)?;
         Ok(errors)
+    }
+
+    /// Runs a command and returns how it ended, and its standard output.
+    pub(crate) fn attempt(&mut self, command: &mut Command) -> Result<(ExitStatus, String)> {
+        let (status, [output, _]) = self.execute(command)?;
+        Ok((status, output))
     }
 
     fn execute(&mut self, command: &mut Command) -> Result<(ExitStatus, [String; 2])> {
@@ -125,14 +127,14 @@ impl Runner {
         loop {
             match lines.recv_timeout(Duration::from_millis(200)) {
                 Ok((stream, line)) => {
-                    writeln!(self.log, "{line}")?;
-                    if self.verbose {
-                        println!("{line}");
-                    }
                     let text = &mut kept[usize::from(stream == Stream::Error)];
                     text.push_str(&line);
                     text.push('\n');
-                    last = line;
+                    // Messages of cargo for programs are for xtask alone.
+                    if !line.starts_with("{\"reason\":") {
+                        self.note(&line)?;
+                        last = line;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(kept),
@@ -148,6 +150,14 @@ impl Runner {
             }
         }
     }
+}
+
+fn expect_success(command: &Command, status: ExitStatus) -> Result<()> {
+    // The log has the whole command, for which a summary has no room.
+    let words = std::iter::once(command.get_program()).chain(command.get_args().take(1));
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    ensure!(status.success(), "{}: {status}", words.join(" "));
+    Ok(())
 }
 
 impl Drop for Runner {
@@ -263,9 +273,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_which_command_and_how_it_ended() {
+    fn a_failure_says_which_program_and_how_it_ended() {
         let error = runner("failure", Duration::from_secs(20)).run(&mut shell("exit 3")).unwrap_err();
-        assert_eq!(error.to_string(), "sh -c 'exit 3': exit status: 3");
+        assert_eq!(error.to_string(), "sh -c: exit status: 3");
     }
 
     #[test]

@@ -3,16 +3,14 @@
 //! They stand in the order in which they run: first what fails fastest, and stages that share a build next to each
 //! other. Only `loom` has a build directory of its own, as its compiler flags would rebuild everything.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::Runner;
 use crate::setup::{self, Tool};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Package, Workspace};
 use crate::{dependencies, exact, tidy};
 
 /// One thing to check.
@@ -55,6 +53,9 @@ pub(crate) enum Outcome {
     /// Could not run, for this reason.
     Skipped(String),
 }
+
+/// The integration test that has a stage of its own.
+const SOAK: &str = "soak";
 
 /// All stages, in order.
 pub(crate) const STAGES: &[Stage] = &[
@@ -134,7 +135,7 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::STRACE,
         ],
         minutes: 30,
-        applies: |workspace| !integration_tests(workspace).is_empty(),
+        applies: |workspace| workspace.members.iter().any(has_integration_tests),
         run: e2e,
     },
     Stage {
@@ -142,7 +143,9 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "connections opened and dropped at random, nothing leaks (--soak-seconds)",
         needs: &[],
         minutes: 60,
-        applies: |workspace| workspace.has("tests/soak.rs"),
+        applies: |workspace| {
+            workspace.members.iter().any(|package| package.tests.iter().any(|name| name == SOAK))
+        },
         run: soak,
     },
     Stage {
@@ -211,9 +214,9 @@ fn clippy(job: &mut Job<'_>) -> Result<Outcome> {
         vec!["--workspace".to_owned(), "--all-features".to_owned()],
         vec!["--workspace".to_owned(), "--no-default-features".to_owned()],
     ];
-    for package in job.workspace.packages()?.into_iter().filter(|package| package.member) {
-        for feature in package.features {
-            let alone = ["-p", &package.name, "--no-default-features", "--features", &feature];
+    for package in &job.workspace.members {
+        for feature in &package.features {
+            let alone = ["-p", &package.name, "--no-default-features", "--features", feature];
             sets.push(alone.map(str::to_owned).to_vec());
         }
     }
@@ -242,44 +245,56 @@ fn doctest(job: &mut Job<'_>) -> Result<Outcome> {
 }
 
 fn e2e(job: &mut Job<'_>) -> Result<Outcome> {
-    integration(job, "--all-features")
+    let packages: Vec<_> =
+        job.workspace.members.iter().filter(|package| has_integration_tests(package)).collect();
+    integration(job, &packages, "--all-features")
 }
 
 /// Integration tests that find a client missing pass with a message, unless `DEMIKERNEL_REQUIRE_ALL` is set.
-fn integration(job: &mut Job<'_>, features: &str) -> Result<Outcome> {
+fn integration(job: &mut Job<'_>, packages: &[&Package], features: &str) -> Result<Outcome> {
     // The tests start the examples, which `cargo test --test` does not build.
     job.runner.run(job.workspace.cargo("build").args(["-p", "demikernel", features, "--examples"]))?;
     let mut command = job.workspace.cargo("test");
-    command.args(["-p", "demikernel", features, "--no-fail-fast"]);
-    for name in integration_tests(job.workspace) {
-        command.args(["--test", &name]);
+    command.args([features, "--no-fail-fast"]);
+    for package in packages {
+        command.args(["-p", &package.name]);
+        package.tests.iter().filter(|name| *name != SOAK).for_each(|name| {
+            command.args(["--test", name]);
+        });
     }
     tests(job, &mut command)
+}
+
+fn has_integration_tests(package: &Package) -> bool {
+    package.tests.iter().any(|name| name != SOAK)
 }
 
 fn soak(job: &mut Job<'_>) -> Result<Outcome> {
     let mut command = job.workspace.cargo("test");
     command.env("DEMIKERNEL_SOAK_SECONDS", job.soak_seconds.to_string());
-    tests(job, command.args(["-p", "demikernel", "--all-features", "--test", "soak"]))
+    tests(job, command.args(["-p", "demikernel", "--all-features", "--test", SOAK]))
 }
 
 fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
+    const PACKAGES: [&str; 2] = ["demikernel", "demikernel-runtime"];
     let mut command = job.workspace.cargo("test");
-    tests(
-        job,
-        command.args(["-p", "demikernel", "-p", "demikernel-runtime", "--no-default-features", "--lib"]),
-    )?;
-    integration(job, "--no-default-features")
+    command.args(["--no-default-features", "--lib"]).args(PACKAGES.map(|name| format!("-p={name}")));
+    let unit = tests(job, &mut command)?;
+    let with_tests =
+        |package: &&Package| PACKAGES.contains(&&*package.name) && has_integration_tests(package);
+    let packages: Vec<_> = job.workspace.members.iter().filter(with_tests).collect();
+    if packages.is_empty() { Ok(unit) } else { integration(job, &packages, "--no-default-features") }
 }
 
 /// Valgrind rather than AddressSanitizer, as it needs no nightly compiler, and sees reads of uninitialised memory.
 fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
     let mut build = job.workspace.cargo("test");
-    build.args(["-p", "demikernel-runtime", "--all-features", "--lib", "--no-run", "--message-format=json"]);
+    // All packages, although one is wanted: that is what the stage `unit` has built.
+    build.args(["--workspace", "--all-features", "--lib", "--no-run", workspace::JSON]);
     let messages = job.runner.output(&mut build)?;
-    let [(_, binary)] = &workspace::executables(&messages)[..] else {
-        bail!("expected one test binary of the runtime");
-    };
+    let mut binaries = workspace::executables(&messages).into_iter();
+    let runtime = binaries.find(|(name, _)| name == "demikernel_runtime");
+    let (_, binary) = runtime.context("cargo built no test binary of the runtime")?;
     let mut command = job.workspace.command("valgrind");
     command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
     command.args(["--show-leak-kinds=definite", "--num-callers=30", "--fair-sched=try"]);
@@ -296,8 +311,10 @@ fn loom(job: &mut Job<'_>) -> Result<Outcome> {
     let mut command = job.workspace.cargo("test");
     command.args(["-p", "demikernel-runtime", "--lib", "loom_", "--target-dir"]);
     command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
-    // Optimised, but unlike `--release` with debug assertions.
-    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
+    // Only what runs in the models is optimised, as `--release` would take minutes to build and drop debug assertions.
+    for package in ["demikernel-runtime", "loom", "generator"] {
+        command.args(["--config", &format!("profile.dev.package.{package}.opt-level=2")]);
+    }
     // Three pre-emptions find nearly all errors at a small part of the cost of all.
     command.env("LOOM_MAX_PREEMPTIONS", "3");
     tests(job, &mut command)
@@ -308,20 +325,18 @@ fn tests(job: &mut Job<'_>, command: &mut Command) -> Result<Outcome> {
     if job.require_all {
         command.env("DEMIKERNEL_REQUIRE_ALL", "1");
     }
-    let output = job.runner.output(command)?;
+    let (status, output) = job.runner.attempt(command)?;
+    let failed: Vec<_> = output.lines().filter_map(failed_test).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    ensure!(status.success(), "{}: {status}", command.get_program().display());
     let counts = Counts::read(&output);
     ensure!(counts.passed > 0, "no test ran");
     passed(counts.to_string())
 }
 
-/// The integration tests of the facade by name, except for the soak.
-fn integration_tests(workspace: &Workspace) -> Vec<String> {
-    let entries = fs::read_dir(workspace.root.join("tests")).into_iter().flatten().flatten();
-    let name = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(".rs")?.to_owned());
-    let mut names: Vec<_> = entries.filter_map(|entry| name(&entry.path())).collect();
-    names.retain(|name| name != "soak");
-    names.sort();
-    names
+/// The name of a test, if the line says that it failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// The sums of the result lines of test binaries.

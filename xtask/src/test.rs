@@ -13,7 +13,7 @@ use crate::stages::{Job, Outcome, STAGES, Stage};
 use crate::workspace::Workspace;
 
 /// Lines of a failed stage's log that are shown; all of it stays in the file.
-const SHOWN: usize = 300;
+const SHOWN: usize = 150;
 
 /// Run the test stages, after installing the programs they need.
 ///

@@ -16,6 +16,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The build directory, shared by all stages that compile with the same flags.
     pub(crate) target: PathBuf,
+    /// Our own packages.
+    pub(crate) members: Vec<Package>,
 }
 
 impl Workspace {
@@ -30,7 +32,7 @@ impl Workspace {
         let metadata = metadata(&root, &["--no-deps"])?;
         let target =
             metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
-        Ok(Self { target: PathBuf::from(target), root })
+        Ok(Self { target: PathBuf::from(target), members: read_packages(&metadata)?, root })
     }
 
     /// `cargo SUBCOMMAND` in the workspace; `--locked`, so that no check silently tests other versions.
@@ -50,14 +52,9 @@ impl Workspace {
         command
     }
 
-    /// All packages of the lock file, members first.
+    /// All packages of the lock file, ours among them.
     pub(crate) fn packages(&self) -> Result<Vec<Package>> {
-        let metadata = metadata(&self.root, &["--locked"])?;
-        let members = metadata["workspace_members"].as_array().context("no workspace_members")?;
-        let packages = metadata["packages"].as_array().context("no packages")?;
-        let mut packages: Vec<_> = packages.iter().map(|value| Package::read(value, members)).collect();
-        packages.sort_by_key(|package| !package.member);
-        Ok(packages)
+        read_packages(&metadata(&self.root, &["--locked"])?)
     }
 
     /// Whether a path below the root exists.
@@ -84,22 +81,29 @@ pub(crate) struct Package {
     pub(crate) licence: Option<String>,
     /// Its features without `default`.
     pub(crate) features: Vec<String>,
-    /// Whether it is one of ours.
-    pub(crate) member: bool,
+    /// Its integration tests.
+    pub(crate) tests: Vec<String>,
 }
 
 impl Package {
-    fn read(value: &Value, members: &[Value]) -> Self {
+    fn read(value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         let features = value["features"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+        let targets = value["targets"].as_array().into_iter().flatten();
+        let tests = targets.filter(|target| target["kind"][0] == "test");
         Self {
             name: text("name").unwrap_or_default(),
             rust_version: text("rust_version"),
             licence: text("license"),
             features: features.filter(|name| name != "default").collect(),
-            member: members.contains(&value["id"]),
+            tests: tests.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect(),
         }
     }
+}
+
+fn read_packages(metadata: &Value) -> Result<Vec<Package>> {
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    Ok(packages.iter().map(Package::read).collect())
 }
 
 fn metadata(root: &Path, arguments: &[&str]) -> Result<Value> {
@@ -110,7 +114,10 @@ fn metadata(root: &Path, arguments: &[&str]) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata prints")
 }
 
-/// The executables in the output of a cargo command with `--message-format=json`, with the names of their targets.
+/// The option of cargo for messages that [`executables`] reads, and diagnostics for people.
+pub(crate) const JSON: &str = "--message-format=json-render-diagnostics";
+
+/// The executables in the output of a cargo command with [`JSON`], with the names of their targets.
 pub(crate) fn executables(messages: &str) -> Vec<(String, PathBuf)> {
     let read = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
