@@ -231,7 +231,8 @@ mod tests {
     fn a_real_clock_stays_with_the_kernels() {
         let clock = Clock::real();
         assert!(read_for(&clock, if cfg!(miri) { 1 } else { 100 }) > 1);
-        if counter::is_reliable() {
+        // Between two readings under valgrind pass microseconds, too many to calibrate the counter.
+        if counter::is_reliable() && std::env::var_os("DEMIKERNEL_VALGRIND").is_none() {
             assert!(!clock.line.get().is_none(), "it has not moved over to the counter");
         }
     }
