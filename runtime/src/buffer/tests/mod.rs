@@ -1,0 +1,7 @@
+//! Tests of the module. Each test has a thread, and so a pool, of its own.
+
+mod exhaustion; // limits, errors, waiting, and memory that changes class
+mod handles; // what `Buffer`, `BufferMut` and `Sga` do with bytes
+mod hooks; // what devices are told about regions
+mod model; // random operations against a naive model
+mod threads; // counts that come back from other threads
