@@ -1,3 +1,24 @@
-//! The runtime.
+//! The single-core executor, queue tokens, buffers, timers and kernel transports of demikernel.
+//!
+//! In the order in which data flows:
+//!
+//! - [`transport`]: what a runtime asks of its devices; io_uring, epoll and a simulated network.
+//! - [`buffer`]: memory that every device can reach.
+//! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
+//! - [`time`]: clocks, timers, intervals.
+//!
+//! The facade crate `demikernel` re-exports all of it and adds the choice of a transport by name.
 
+pub mod buffer;
+mod executor;
+mod sync;
 pub mod time;
+pub mod transport;
+
+pub use executor::{
+    AccessError, Builder, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics,
+    NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time,
+    YieldNow, attach, core_index, default_network, default_storage, handle, operation, run_on_cores, spawn,
+    wait, wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
+    wait_next_n_deadline, yield_now,
+};

@@ -310,7 +310,7 @@ fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
 fn loom(job: &mut Job<'_>) -> Result<Outcome> {
     let mut command = job.workspace.cargo("test");
     command.args(["-p", "demikernel-runtime", "--lib", "loom_", "--target-dir"]);
-    command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
+    command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg demikernel_loom");
     // Only what runs in the models is optimised, as `--release` would take minutes to build and drop debug assertions.
     for package in ["demikernel-runtime", "loom", "generator"] {
         command.args(["--config", &format!("profile.dev.package.{package}.opt-level=2")]);

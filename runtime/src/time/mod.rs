@@ -7,24 +7,28 @@
 //! | `clock`   | [`Clock`], real or virtual, and which one [`Instant::now`] asks          |
 //! | `instant` | [`Instant`], a point of a clock's time                                   |
 //! | `wheel`   | the timers of one runtime, by deadline                                   |
-//! | `missed`  | what an interval does about ticks that it missed                         |
+//! | `sleep`   | waiting for a moment, and giving up at one                               |
+//! | `interval`| ticks; `missed`: what becomes of those that nobody took in time          |
 //!
 //! All instants of a process count from one epoch, that of `CLOCK_MONOTONIC`, so they can be compared across
 //! threads.
 
 pub use std::time::Duration;
 
-#[allow(dead_code, reason = "the executor is what makes a clock current")]
 pub(crate) mod clock;
 #[cfg_attr(any(miri, not(target_arch = "x86_64")), path = "counter_none.rs")]
 mod counter;
 mod follow;
 mod instant;
-#[allow(dead_code, reason = "intervals are what asks for the next tick")]
+mod interval;
 mod missed;
-#[allow(dead_code, reason = "the executor is what turns the wheel")]
+mod sleep;
 pub(crate) mod wheel;
 
 pub use clock::Clock;
 pub use instant::Instant;
+pub use interval::{Interval, interval, interval_at};
 pub use missed::MissedTickBehavior;
+pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};
+
+pub(crate) use clock::CurrentClock;

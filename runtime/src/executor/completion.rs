@@ -1,0 +1,214 @@
+//! The side of an operation that delivers its result.
+
+use super::context;
+use super::page::Page;
+use super::slot::{BODY, Kind, NO_DEVICE, Pending, Slot, State};
+use super::token::QToken;
+use super::waker::{discard_stored, wake_option, wake_stored};
+use crate::time::wheel::TimerNode;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Which device of the runtime an operation belongs to (see [`Device`](crate::transport::Device)).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct DeviceId(pub(crate) u8);
+
+/// A name for one operation: it is never used again while its runtime lives, save by wrap-around of a
+/// 32-bit count on one slot. For logs, and to find an operation's entry in a device's own tables.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OperationId {
+    slot: NonNull<Slot>,
+    generation: u32,
+}
+
+/// The promise of an operation's result. Devices hold it until they can [`complete`](Self::complete) it.
+///
+/// Dropping it without a value is a fault of the device: the token's holder gets a panic that says so.
+/// A device that shuts down completes what it has with an error.
+pub struct Completion<T> {
+    slot: NonNull<Slot>,
+    _result: PhantomData<(*const (), fn(T))>,
+}
+
+/// Starts an operation: the token to await, and the promise to keep.
+///
+/// Makes no allocation once the runtime has as many slots as it ever needs at once.
+///
+/// # Panics
+/// Outside of a runtime. `T` over 56 bytes, or aligned to more than 8, does not compile.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new().unwrap();
+/// let sum = runtime.block_on(async {
+///     let (token, completion) = demikernel_runtime::operation::<u32>();
+///     demikernel_runtime::spawn(async move { completion.complete(40 + 2) }).detach();
+///     token.await
+/// });
+/// assert_eq!(sum, 42);
+/// ```
+#[inline]
+pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
+    const { assert!(size_of::<T>() <= BODY && align_of::<T>() <= 8, "results of operations are at most 56 bytes") };
+    let core = context::current();
+    let slot = core.allocate_slot(Kind::Operation);
+    // SAFETY: the slot is new, so this is its only user; the context is this thread's.
+    unsafe {
+        let body = slot.as_ref().body::<Pending>();
+        (&raw mut (*body).waker).write(None);
+        (QToken::new(slot), Completion { slot, _result: PhantomData })
+    }
+}
+
+impl<T> Completion<T> {
+    /// The operation's name.
+    #[inline]
+    pub fn id(&self) -> OperationId {
+        // SAFETY: pages are never freed.
+        let generation = unsafe { self.slot.as_ref() }.generation.get();
+        OperationId { slot: self.slot, generation }
+    }
+
+    /// Whether the token has been dropped, so that nobody will see the result. A stream's device keeps
+    /// data that arrived for a cancelled operation and gives it to the next one.
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.slot.as_ref() }.state.get() == State::Cancelled
+    }
+
+    /// Has [`Device::cancel`](crate::transport::Device::cancel) called with `key` when the token is
+    /// dropped before the result is there. Without this nobody is told, and the device finds out by
+    /// [`is_cancelled`](Self::is_cancelled).
+    #[inline]
+    pub fn on_cancel(&self, device: DeviceId, key: u64) {
+        // SAFETY: while the completion lives the slot is pending or cancelled, so its body is a `Pending`.
+        unsafe {
+            let slot = self.slot.as_ref();
+            slot.device.set(device.0);
+            (&raw mut (*slot.body::<Pending>()).cancel_key).write(key);
+        }
+    }
+
+    /// Delivers the result and makes ready the one task that waits for it. When the token is gone the
+    /// value is dropped here.
+    #[inline]
+    pub fn complete(self, value: T) {
+        let slot = self.slot;
+        std::mem::forget(self);
+        // SAFETY: the completion was this slot's, and is now gone; the slot's state says what the body is.
+        unsafe {
+            let it = slot.as_ref();
+            if it.state.get() == State::Pending {
+                let waker = (&raw mut (*it.body::<Pending>()).waker).read();
+                it.body::<T>().write(value);
+                it.state.set(State::Done);
+                wake_option(waker);
+            } else {
+                Slot::release(slot);
+                drop(value);
+            }
+        }
+    }
+}
+
+impl<T> Drop for Completion<T> {
+    fn drop(&mut self) {
+        // SAFETY: as in `complete`.
+        unsafe {
+            let it = self.slot.as_ref();
+            if it.state.get() == State::Pending {
+                it.state.set(State::Broken);
+                wake_stored(&raw mut (*it.body::<Pending>()).waker);
+            } else {
+                Slot::release(self.slot);
+            }
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Completion<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Completion")
+            .field("slot", &self.slot)
+            .field("cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+/// Starts a timer that is done at `deadline` (nanoseconds of the runtime's clock).
+///
+/// # Panics
+/// Outside of a runtime.
+#[inline]
+pub(crate) fn timer(deadline: u64) -> QToken<()> {
+    let core = context::current();
+    let slot = core.allocate_slot(Kind::Timer);
+    // SAFETY: the slot is new; its node stays in place until the wheel or the token's drop takes it out.
+    unsafe {
+        let body = slot.as_ref().body::<Pending>();
+        (&raw mut (*body).waker).write(None);
+        (&raw mut (*body).timer).write(TimerNode::new());
+        core.insert_timer(Slot::timer_node(slot), deadline);
+        QToken::new(slot)
+    }
+}
+
+/// Ends a timer that the wheel has let go of.
+///
+/// # Safety
+/// `node` is a timer's node, just taken from the wheel of this thread's current core.
+#[inline]
+pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
+    // SAFETY: the caller's. A timer in the wheel is pending: dropping its token takes it out.
+    unsafe {
+        let slot = Slot::of_timer(node);
+        let it = slot.as_ref();
+        debug_assert!(it.state.get() == State::Pending && it.kind.get() == Kind::Timer);
+        it.state.set(State::Done);
+        wake_stored(&raw mut (*it.body::<Pending>()).waker);
+    }
+}
+
+/// What a token's drop has to do when the result has not been taken; `drop_result` drops a result in place.
+///
+/// # Safety
+/// The caller is the token of this slot, and goes away.
+pub(super) unsafe fn token_dropped(slot: NonNull<Slot>, drop_result: unsafe fn(*mut ())) {
+    // SAFETY: the token keeps the slot in use, and it is on the thread of its core since it is not `Send`.
+    unsafe {
+        let it = slot.as_ref();
+        match it.state.get() {
+            State::Pending if it.kind.get() == Kind::Timer => {
+                discard_stored(&raw mut (*it.body::<Pending>()).waker);
+                Page::of(slot).as_ref().core.as_ref().remove_timer(Slot::timer_node(slot));
+                Slot::release(slot);
+            }
+            State::Pending => {
+                let body = it.body::<Pending>();
+                discard_stored(&raw mut (*body).waker);
+                it.state.set(State::Cancelled);
+                let device = it.device.get();
+                if device != NO_DEVICE {
+                    let key = (&raw const (*body).cancel_key).read();
+                    Page::of(slot).as_ref().core.as_ref().cancel(DeviceId(device), key);
+                }
+            }
+            State::Done => {
+                // Released only after the drop, which may start operations of its own.
+                let _release = ReleaseOnDrop(slot);
+                drop_result(it.body::<()>());
+            }
+            State::Broken => Slot::release(slot),
+            State::Cancelled | State::Free => debug_assert!(false, "a token's slot is its own"),
+        }
+    }
+}
+
+struct ReleaseOnDrop(NonNull<Slot>);
+
+impl Drop for ReleaseOnDrop {
+    fn drop(&mut self) {
+        // SAFETY: made by `token_dropped`, which is the slot's last user.
+        unsafe { Slot::release(self.0) }
+    }
+}

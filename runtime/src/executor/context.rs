@@ -1,0 +1,68 @@
+//! Which core this thread is running.
+
+use super::core::Core;
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+thread_local! {
+    static CURRENT: Cell<Option<&'static Core>> = const { Cell::new(None) };
+}
+
+/// Whether this thread is running `core` now.
+#[inline(always)]
+pub(super) fn is_current(core: NonNull<Core>) -> bool {
+    CURRENT.get().map_or(std::ptr::null(), std::ptr::from_ref) == core.as_ptr().cast_const()
+}
+
+/// The core that this thread is running.
+///
+/// # Panics
+/// When there is none, with a message for the user.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn current() -> &'static Core {
+    match CURRENT.get() {
+        Some(core) => core,
+        None => outside(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn outside() -> ! {
+    panic!(
+        "there is no demikernel runtime on this thread: call this from a future that Runtime::block_on, \
+         #[demikernel::main] or #[demikernel::test] runs, or use a Handle from other threads"
+    )
+}
+
+/// While it lives, the thread runs a core.
+pub(super) struct Entered(());
+
+impl Entered {
+    /// # Panics
+    /// When the thread is running a core already.
+    #[track_caller]
+    pub(super) fn new(core: &'static Core) -> Entered {
+        if CURRENT.get().is_some() {
+            panic!(
+                "a demikernel runtime is already running on this thread: await the future instead of \
+                 blocking on it, or block on it in another thread"
+            );
+        }
+        CURRENT.set(Some(core));
+        Entered(())
+    }
+
+    /// For dropping a runtime, which may happen inside of another one.
+    pub(super) fn swap(core: Option<&'static Core>) -> Option<&'static Core> {
+        CURRENT.replace(core)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
+}

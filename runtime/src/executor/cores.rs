@@ -1,0 +1,140 @@
+//! One runtime per core, which share nothing.
+
+use super::context;
+use super::runtime::{Builder, Runtime};
+use super::task::JoinError;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+/// Which of the program's cores this code runs on: 0 for a runtime that is alone.
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn core_index() -> usize {
+    context::current().index.get()
+}
+
+/// Tells every core's main future to stop.
+#[derive(Default)]
+struct Stop {
+    stopped: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Stop {
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Runs `future`, but not beyond a stop.
+    async fn run<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut registered = false;
+        poll_fn(|cx| {
+            if !registered {
+                registered = true;
+                self.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+            }
+            if self.stopped.load(Ordering::SeqCst) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+}
+
+/// Runs `main` on `cores` runtimes, each in a thread pinned to one of the processors this process may use,
+/// and returns what each gave, by core.
+///
+/// `build` makes each core's runtime, in its thread. When one core's future gives what `failed` says is a
+/// failure, or panics, or its runtime cannot be made, the others' futures are dropped: those cores give
+/// `Ok(None)`.
+///
+/// # Errors
+/// Per core: why its runtime could not be made, or its panic as an error of kind `Other`.
+///
+/// # Panics
+/// If `cores` is 0, or the system gives no thread.
+pub fn run_on_cores<B, M, Fut>(
+    cores: usize,
+    build: B,
+    main: M,
+    failed: fn(&Fut::Output) -> bool,
+) -> Vec<io::Result<Option<Fut::Output>>>
+where
+    B: Fn(Builder) -> io::Result<Runtime> + Sync,
+    M: Fn() -> Fut + Sync,
+    Fut: Future,
+    Fut::Output: Send,
+{
+    assert_ne!(cores, 0, "a program needs at least one core");
+    let stop = Arc::new(Stop::default());
+    let processors = processors();
+    if cores > processors.len() {
+        tracing::warn!(
+            cores,
+            processors = processors.len(),
+            "more cores than processors: some will share one"
+        );
+    }
+    let one = |index: usize| {
+        pin_to(processors[index % processors.len()]);
+        let result = build(Builder::new().core_index(index)).and_then(|runtime| {
+            let run = || runtime.block_on(stop.run(async { main().await }));
+            catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into())
+        });
+        if result.as_ref().map_or(true, |output| output.as_ref().is_some_and(failed)) {
+            stop.stop();
+        }
+        result
+    };
+    std::thread::scope(|scope| {
+        let one = &one;
+        let threads: Vec<_> = (0..cores)
+            .map(|index| {
+                let thread = std::thread::Builder::new().name(format!("core-{index}"));
+                thread.spawn_scoped(scope, move || one(index)).expect("the system gives a thread")
+            })
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => Err(JoinError::panicked(panic).into()),
+        };
+        threads.into_iter().map(join).collect()
+    })
+}
+
+/// The processors this process may run on.
+fn processors() -> Vec<usize> {
+    // SAFETY: the set is plain data, and the kernel writes at most its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+            return vec![0];
+        }
+        let all: Vec<usize> =
+            (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect();
+        if all.is_empty() { vec![0] } else { all }
+    }
+}
+
+fn pin_to(processor: usize) {
+    // SAFETY: as above; the index is within the set.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if result != 0 {
+        tracing::warn!(processor, error = %io::Error::last_os_error(), "cannot pin the core's thread");
+    }
+}

@@ -1,0 +1,237 @@
+//! Spawning on a runtime from other threads.
+
+use super::core::Core;
+use super::task::{JoinError, spawn};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// What other threads want done on a core's thread.
+pub(super) struct Inbox {
+    /// `None` once the runtime has ended.
+    jobs: Mutex<Option<Vec<Job>>>,
+    core: CoreRef,
+}
+
+/// A core that is only used through what is for every thread.
+struct CoreRef(&'static Core);
+
+// SAFETY: `Inbox` uses nothing of the core but `remote`, which every thread may.
+unsafe impl Send for CoreRef {}
+// SAFETY: as above.
+unsafe impl Sync for CoreRef {}
+
+impl Inbox {
+    pub(super) fn new(core: &'static Core) -> Inbox {
+        Inbox { jobs: Mutex::new(Some(Vec::new())), core: CoreRef(core) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the job back if the runtime has ended.
+    fn send(&self, job: Job) -> Result<(), Job> {
+        match &mut *self.lock() {
+            Some(jobs) => jobs.push(job),
+            None => return Err(job),
+        }
+        self.core.0.remote.knock();
+        Ok(())
+    }
+
+    /// Owner: runs what there is.
+    pub(super) fn run(&self) {
+        let jobs = self.lock().as_mut().map(std::mem::take);
+        for job in jobs.into_iter().flatten() {
+            job();
+        }
+    }
+
+    /// Owner: from now on nothing is taken.
+    pub(super) fn close(&self) {
+        let jobs = self.lock().take();
+        drop(jobs);
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+/// Spawns tasks on a runtime from any thread. Does not keep the runtime alive.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new().unwrap();
+/// let handle = runtime.handle();
+/// let thread = std::thread::spawn(move || handle.spawn(async { 6 * 7 }));
+/// let sum = runtime.block_on(async { thread.join().unwrap().await.unwrap() });
+/// assert_eq!(sum, 42);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+}
+
+impl Handle {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Handle {
+        Handle { inbox }
+    }
+
+    /// Starts a task on the runtime's thread. If the runtime has ended, or ends before the task, the
+    /// handle gives [`JoinError::is_cancelled`].
+    pub fn spawn<F>(&self, future: F) -> RemoteJoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        self.spawn_with(move || future)
+    }
+
+    /// Starts a task whose future is made on the runtime's thread, and so need not be `Send`.
+    pub fn spawn_with<F, Fut>(&self, make: F) -> RemoteJoinHandle<Fut::Output>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future + 'static,
+        Fut::Output: Send,
+    {
+        let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
+        let guard = JointGuard(joint.clone());
+        let job = move || {
+            let task = spawn(make());
+            spawn(async move {
+                let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
+                guard.finish(ended);
+            })
+            .detach();
+        };
+        // A job that is not taken is dropped, and with it the guard, which ends the joint.
+        drop(self.inbox.send(Box::new(job)));
+        RemoteJoinHandle { joint }
+    }
+}
+
+enum JoinState<T> {
+    Waiting { waker: Option<Waker>, abort: Option<Abort> },
+    Ended(Option<Result<T, JoinError>>),
+}
+
+/// Wakes the task that watches over the join, or says that it need not start waiting.
+enum Abort {
+    Wake(Waker),
+    Wanted,
+}
+
+struct Joint<T>(Mutex<JoinState<T>>);
+
+impl<T> Joint<T> {
+    fn lock(&self) -> MutexGuard<'_, JoinState<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, result: Result<T, JoinError>) {
+        let before = {
+            let mut state = self.lock();
+            if matches!(*state, JoinState::Ended(_)) {
+                return;
+            }
+            std::mem::replace(&mut *state, JoinState::Ended(Some(result)))
+        };
+        if let JoinState::Waiting { waker: Some(waker), .. } = before {
+            waker.wake();
+        }
+    }
+}
+
+/// The runtime's side: whatever becomes of it, the joint ends.
+struct JointGuard<T>(Arc<Joint<T>>);
+
+impl<T> JointGuard<T> {
+    fn finish(self, result: Result<T, JoinError>) {
+        self.0.end(result);
+    }
+}
+
+impl<T> Drop for JointGuard<T> {
+    fn drop(&mut self) {
+        self.0.end(Err(JoinError::cancelled()));
+    }
+}
+
+/// Waits for a task, and passes an abort on to it.
+struct AbortableJoin<T> {
+    task: super::task::JoinHandle<T>,
+    joint: Arc<Joint<T>>,
+}
+
+impl<T> Future for AbortableJoin<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wanted = match &mut *self.joint.lock() {
+            JoinState::Waiting { abort: Some(Abort::Wanted), .. } => true,
+            JoinState::Waiting { abort, .. } => {
+                *abort = Some(Abort::Wake(cx.waker().clone()));
+                false
+            }
+            JoinState::Ended(_) => false,
+        };
+        if wanted {
+            self.task.abort();
+        }
+        Pin::new(&mut self.task).poll(cx)
+    }
+}
+
+/// Awaits a task that was spawned through a [`Handle`], on any thread and under any executor. Dropping it
+/// lets the task run on.
+#[must_use = "dropping the handle detaches the task"]
+pub struct RemoteJoinHandle<T> {
+    joint: Arc<Joint<T>>,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Ends the task, unless it is done, as [`JoinHandle::abort`](super::JoinHandle::abort).
+    pub fn abort(&self) {
+        let wake = match &mut *self.joint.lock() {
+            JoinState::Waiting { abort, .. } => abort.replace(Abort::Wanted),
+            JoinState::Ended(_) => None,
+        };
+        if let Some(Abort::Wake(waker)) = wake {
+            waker.wake();
+        }
+    }
+
+    /// Whether the task has ended.
+    pub fn is_finished(&self) -> bool {
+        matches!(*self.joint.lock(), JoinState::Ended(_))
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self.joint.lock() {
+            JoinState::Waiting { waker, .. } => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            JoinState::Ended(result) => Poll::Ready(
+                result.take().expect("a RemoteJoinHandle was polled after it had given its result"),
+            ),
+        }
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}

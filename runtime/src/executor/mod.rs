@@ -1,0 +1,43 @@
+//! The executor and its queue tokens, in the order in which an operation passes through them:
+//!
+//! - `slot`, `page`: the operation slab. One slot is one operation: an I/O, a timer, a task, a join.
+//! - `completion`, `token`: the two ends of an operation.
+//! - `wait`: waiting for many tokens.
+//! - `task`, `store`: operations that run a future, and the memory for it. `memory`: where that is from.
+//! - `waker`, `remote`: making a slot ready, from its own thread and from others.
+//! - `core`, `context`: everything of one core, and which of them this thread runs.
+//! - `runtime`, `idle`: the loop, and what it does when nothing is ready.
+//! - `handle`: spawning from other threads. `cores`: one runtime per core. `local`: task-locals.
+
+mod completion;
+mod context;
+mod core;
+mod cores;
+mod handle;
+mod idle;
+mod local;
+mod memory;
+mod page;
+mod remote;
+mod runtime;
+mod slot;
+mod store;
+mod task;
+mod token;
+mod wait;
+mod waker;
+
+pub use completion::{Completion, DeviceId, OperationId, operation};
+pub use cores::{core_index, run_on_cores};
+pub use handle::{Handle, RemoteJoinHandle};
+pub use idle::{Idle, ParseIdleError};
+pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use runtime::{Builder, Metrics, Runtime, Time, attach, default_network, default_storage, handle};
+pub use task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};
+pub use token::QToken;
+pub use wait::{
+    NoTokens, wait, wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
+    wait_next_n_deadline,
+};
+
+pub(crate) use completion::timer;

@@ -1,0 +1,488 @@
+//! The runtime: its builder, and the loop.
+
+use super::context::{self, Entered};
+use super::core::Core;
+use super::handle::{Handle, Inbox};
+use super::idle::{Idle, PollParker, may_block, parking_device};
+use super::page::Page;
+use super::remote::EventFd;
+use super::slot::{Kind, Slot};
+use super::waker;
+use crate::time::{Clock, CurrentClock, Instant};
+use crate::transport::{Device, Interest, Network, Parker, Storage, Transport, Turn};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Polls of tasks after which the devices get a turn though tasks are still ready. Large enough that the
+/// turn's own cost of some tens of nanoseconds does not show, small enough that a packet waits for less
+/// than about ten microseconds of short polls.
+const BUDGET: u32 = 256;
+
+/// How long the end of a runtime waits for what was pushed and not yet taken by the kernel or the peer.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a virtual clock stands still for devices that have something under way outside of it.
+const VIRTUAL_GRACE: Duration = Duration::from_millis(1);
+
+/// Which clock a runtime goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Time {
+    /// The machine's.
+    #[default]
+    Real,
+    /// One that stands still while tasks run, and jumps to the next timer when none is ready.
+    Virtual,
+}
+
+impl FromStr for Time {
+    type Err = io::Error;
+
+    fn from_str(text: &str) -> io::Result<Time> {
+        match text {
+            "real" => Ok(Time::Real),
+            "virtual" => Ok(Time::Virtual),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("unknown time {text:?}: expected \"real\" or \"virtual\""),
+            )),
+        }
+    }
+}
+
+/// Settings of a [`Runtime`] of one core.
+///
+/// The facade's `demikernel::Builder` is the same with transports chosen by name.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until build is called"]
+pub struct Builder {
+    idle: Idle,
+    time: Time,
+    budget: Option<u32>,
+    core_index: usize,
+}
+
+impl Builder {
+    /// The defaults: adaptive idling, real time.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// What to do when no task is ready.
+    pub fn idle(mut self, idle: Idle) -> Builder {
+        self.idle = idle;
+        self
+    }
+
+    /// Which clock to go by.
+    pub fn time(mut self, time: Time) -> Builder {
+        self.time = time;
+        self
+    }
+
+    /// Polls of tasks after which the devices get a turn though tasks are ready; 256 unless set.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn budget(mut self, polls: u32) -> Builder {
+        assert_ne!(polls, 0, "a budget of no polls would run nothing");
+        self.budget = Some(polls);
+        self
+    }
+
+    /// What [`core_index`](super::core_index) says inside.
+    pub fn core_index(mut self, index: usize) -> Builder {
+        self.core_index = index;
+        self
+    }
+
+    /// Makes the runtime, without any device: see [`Runtime::attach`].
+    ///
+    /// # Errors
+    /// If the kernel gives no descriptor for wake-ups.
+    pub fn build(self) -> io::Result<Runtime> {
+        let clock = match self.time {
+            Time::Real => Clock::real(),
+            Time::Virtual => Clock::virtual_at(Instant::now()),
+        };
+        let eventfd = Arc::new(EventFd::new()?);
+        let core = Core::acquire(clock);
+        core.index.set(self.core_index);
+        core.remote.set_eventfd(Some(eventfd.clone()));
+        let inbox = Arc::new(Inbox::new(core));
+        *core.inbox.borrow_mut() = Some(inbox.clone());
+        Ok(Runtime {
+            core,
+            idle: self.idle,
+            time: self.time,
+            budget: self.budget.unwrap_or(BUDGET),
+            eventfd,
+            inbox,
+            parker: RefCell::new(None),
+            watched: RefCell::new(Vec::new()),
+            signal_due: Cell::new(false),
+            idle_since: Cell::new(None),
+            _not_send: PhantomData,
+        })
+    }
+}
+
+/// An executor for one thread, with its timers and devices.
+///
+/// Dropping it drops every task's future, lets what was pushed drain for at most a second, and cancels the
+/// rest. Tokens that outlive it are never done.
+#[derive(Debug)]
+pub struct Runtime {
+    core: &'static Core,
+    idle: Idle,
+    time: Time,
+    budget: u32,
+    eventfd: Arc<EventFd>,
+    inbox: Arc<Inbox>,
+    /// Who blocks the thread, chosen when that is first wanted.
+    parker: RefCell<Option<Rc<ParkBy>>>,
+    watched: RefCell<Vec<RawFd>>,
+    /// Another thread has signalled the eventfd, or is about to.
+    signal_due: Cell<bool>,
+    /// Since when, in the clock's nanoseconds, nothing has been ready.
+    idle_since: Cell<Option<u64>>,
+    _not_send: PhantomData<*const ()>,
+}
+
+enum ParkBy {
+    Device(Rc<dyn Device>),
+    Poll(PollParker),
+}
+
+impl ParkBy {
+    fn parker(&self) -> &dyn Parker {
+        match self {
+            ParkBy::Device(device) => device.parker().expect("chosen because it has one"),
+            ParkBy::Poll(parker) => parker,
+        }
+    }
+}
+
+impl std::fmt::Debug for ParkBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ParkBy::Device(device) => f.write_str(device.name()),
+            ParkBy::Poll(_) => f.write_str("ppoll"),
+        }
+    }
+}
+
+/// Counts since a runtime was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Turns of the loop, each with one poll of every device.
+    pub turns: u64,
+    /// Times the thread was blocked.
+    pub parks: u64,
+    /// Operations that somebody holds: tasks, tokens, timers.
+    pub live_operations: usize,
+    /// Pages of 63 operations each.
+    pub pages: usize,
+}
+
+impl Runtime {
+    /// A runtime with the default settings and no device.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    /// Adds a device. The first with sockets becomes the default of `net`, the first with files that of
+    /// `fs`.
+    pub fn attach(&self, transport: Transport) {
+        self.core.attach_transport(transport);
+        // The new device may be the better one to block in.
+        if matches!(self.parker.borrow().as_deref(), Some(ParkBy::Poll(_))) {
+            self.parker.replace(None);
+            self.watched.borrow_mut().clear();
+        }
+    }
+
+    /// Runs a future to its end, and every task meanwhile. Tasks that are left go on with the next call.
+    ///
+    /// # Panics
+    /// On a thread that is running a runtime already, and when the future does.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _entered = Entered::new(self.core);
+        // SAFETY: dropped when this function ends, which borrows the runtime and so keeps its core's clock.
+        let _clock = unsafe { CurrentClock::enter(self.core.clock()) };
+        let root = Root::new(self.core);
+        let waker = root.waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        self.core.set_root_ready();
+        loop {
+            let mut polls = 0;
+            while polls < self.budget {
+                if self.core.take_root_ready() {
+                    if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                        return output;
+                    }
+                    polls += 1;
+                }
+                // SAFETY: the core is current, and this loop is the only one that polls its tasks.
+                match unsafe { self.core.run_next_page() } {
+                    0 if !self.core.root_ready() => break,
+                    ran => polls += ran,
+                }
+            }
+            self.turn();
+        }
+    }
+
+    /// What happens between two rounds of tasks.
+    #[inline]
+    fn turn(&self) {
+        let core = self.core;
+        core.turns.set(core.turns.get() + 1);
+        if core.remote.pending() {
+            self.take_remote();
+        }
+        let turn = match (core.is_ready(), self.idle) {
+            (true, _) => Turn::Busy,
+            (false, Idle::Block) => Turn::BeforeParking,
+            (false, _) => Turn::Idle,
+        };
+        core.poll_devices(turn);
+        core.expire_timers();
+        if core.is_ready() {
+            self.idle_since.set(None);
+        } else {
+            self.idle();
+        }
+    }
+
+    #[cold]
+    fn take_remote(&self) {
+        self.core.drain_remote();
+        if self.core.remote.take_knock() {
+            self.inbox.run();
+        }
+    }
+
+    /// Nothing is ready: spin, or block until something may be.
+    fn idle(&self) {
+        if self.time == Time::Virtual {
+            return self.idle_virtual();
+        }
+        let spin = match self.idle {
+            Idle::Spin => true,
+            Idle::Block => false,
+            Idle::Adaptive(time) => {
+                let now = self.core.clock().now().as_nanos();
+                let since = self.idle_since.get().unwrap_or_else(|| {
+                    self.idle_since.set(Some(now));
+                    now
+                });
+                now.saturating_sub(since) < time.as_nanos() as u64
+            }
+        };
+        if spin {
+            std::hint::spin_loop();
+        } else {
+            let timeout = self.core.next_deadline().map(|deadline| {
+                Duration::from_nanos(deadline.saturating_sub(self.core.clock().now().as_nanos()))
+            });
+            self.block(timeout);
+        }
+    }
+
+    /// Nothing is ready, and time is ours: go to the next deadline.
+    #[cold]
+    fn idle_virtual(&self) {
+        let outside = (0..)
+            .map_while(|index| self.core.device(index))
+            .any(|device| device.interest() != Interest::None);
+        let deadline = self.core.next_deadline();
+        if outside || deadline.is_none() {
+            self.block(deadline.map(|_| VIRTUAL_GRACE));
+            self.core.poll_devices(Turn::Idle);
+        }
+        if !self.core.is_ready() && !self.core.remote.pending() {
+            if let Some(deadline) = deadline {
+                self.core.clock().advance_to(Instant::from_nanos(deadline));
+            }
+        }
+    }
+
+    fn block(&self, timeout: Option<Duration>) {
+        if timeout == Some(Duration::ZERO) {
+            return;
+        }
+        let by = self.park_by();
+        if let Err(error) = self.try_block(by.parker(), timeout) {
+            // Nothing can be waited for, so go on by polling; at worst that costs the processor.
+            tracing::error!(%error, by = ?by, "blocking failed, polling instead");
+            std::thread::yield_now();
+        }
+    }
+
+    fn try_block(&self, parker: &dyn Parker, timeout: Option<Duration>) -> io::Result<()> {
+        if !may_block(self.core, parker, &self.watched)? {
+            return Ok(());
+        }
+        let result = if self.core.remote.prepare_to_block() {
+            self.core.parks.set(self.core.parks.get() + 1);
+            parker.park(timeout)
+        } else {
+            Ok(())
+        };
+        if self.core.remote.unblocked() {
+            self.signal_due.set(true);
+        }
+        // The signal may come a moment after its announcement, and then ends the next park.
+        if self.signal_due.get() && self.eventfd.clear() {
+            self.signal_due.set(false);
+        }
+        result
+    }
+
+    #[inline]
+    fn park_by(&self) -> Rc<ParkBy> {
+        if let Some(by) = &*self.parker.borrow() {
+            return by.clone();
+        }
+        self.choose_parker()
+    }
+
+    #[cold]
+    fn choose_parker(&self) -> Rc<ParkBy> {
+        let watch = |by: ParkBy| by.parker().watch(self.eventfd.as_raw_fd()).map(|()| by);
+        let device = parking_device(self.core).map(|device| watch(ParkBy::Device(device)));
+        let by = match device {
+            Some(Ok(by)) => by,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the device cannot wait for wake-ups from other threads: using ppoll");
+                watch(ParkBy::Poll(PollParker::default())).expect("only remembers the descriptor")
+            }
+            None => watch(ParkBy::Poll(PollParker::default())).expect("only remembers the descriptor"),
+        };
+        let by = Rc::new(by);
+        self.parker.replace(Some(by.clone()));
+        by
+    }
+
+    /// For spawning from other threads.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.inbox.clone())
+    }
+
+    /// Counts since the runtime was made.
+    pub fn metrics(&self) -> Metrics {
+        self.core.metrics()
+    }
+
+    /// The names of the devices, in the order in which they were attached.
+    pub fn devices(&self) -> Vec<&'static str> {
+        (0..).map_while(|index| self.core.device(index)).map(|device| device.name()).collect()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let outer = Entered::swap(Some(self.core));
+        // SAFETY: dropped below, before the core gets another clock.
+        let clock = unsafe { CurrentClock::enter(self.core.clock()) };
+        self.inbox.close();
+        // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
+        unsafe { self.core.cancel_all_tasks() };
+        for device in (0..).map_while(|index| self.core.device(index)) {
+            device.shutdown(SHUTDOWN_GRACE);
+        }
+        self.core.dismantle();
+        self.core.remote.set_eventfd(None);
+        drop(clock);
+        Entered::swap(outer);
+        self.core.recycle();
+    }
+}
+
+/// The slot by which the future given to `block_on` is woken.
+struct Root(NonNull<Slot>);
+
+impl Root {
+    fn new(core: &'static Core) -> Root {
+        Root(core.allocate_slot(Kind::Root))
+    }
+
+    fn waker(&self) -> std::mem::ManuallyDrop<std::task::Waker> {
+        // SAFETY: the slot is a page's.
+        unsafe { waker::waker(self.0) }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // SAFETY: the slot is this guard's, has no body, and this is its thread.
+        unsafe {
+            debug_assert!(context::is_current(Page::of(self.0).as_ref().core));
+            Slot::release(self.0);
+        }
+    }
+}
+
+/// Adds a device to the runtime of this thread while it runs.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn attach(transport: Transport) {
+    context::current().attach_transport(transport);
+}
+
+/// A handle of this thread's runtime, for spawning from other threads.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn handle() -> Handle {
+    let inbox = context::current().inbox.borrow().clone();
+    Handle::new(inbox.expect("a running core has an inbox"))
+}
+
+/// The device on which `net` makes its sockets.
+///
+/// # Errors
+/// `Unsupported` if the runtime has none.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn default_network() -> io::Result<Rc<dyn Network>> {
+    context::current().default_network.borrow().clone().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this runtime has no device for sockets: attach a transport",
+        )
+    })
+}
+
+/// The device on which `fs` opens its files.
+///
+/// # Errors
+/// `Unsupported` if the runtime has none.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn default_storage() -> io::Result<Rc<dyn Storage>> {
+    context::current().default_storage.borrow().clone().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::Unsupported, "this runtime has no device for files: attach a transport")
+    })
+}

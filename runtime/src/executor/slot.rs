@@ -1,0 +1,149 @@
+//! One slot of the operation slab: a cell that one side completes and the other side awaits.
+//!
+//! ```text
+//!              token dropped             completed (value dropped)
+//!   Pending ───────────────▶ Cancelled ───────────────▶ Free
+//!      │
+//!      │ completed           token polled, or dropped
+//!      └────────────▶ Done ──────────────▶ Free
+//!      │
+//!      │ completion dropped  token dropped
+//!      └────────────▶ Broken ────────────▶ Free
+//! ```
+//!
+//! A slot is held by a [`QToken`](super::token::QToken) and a [`Completion`](super::completion::Completion)
+//! (or the timer wheel, or, for tasks, the executor); whoever comes last frees it. Its 56-byte body holds
+//! what a pending operation needs, and later, in the same place, its result.
+
+use super::page::Page;
+use super::task::TaskBody;
+use crate::time::wheel::TimerNode;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr::NonNull;
+use std::task::Waker;
+
+/// What a slot is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Operation,
+    Timer,
+    Task,
+    /// The future given to `block_on`.
+    Root,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    Free,
+    Pending,
+    /// The token is gone; the operation is still in the hands of its device.
+    Cancelled,
+    Done,
+    /// The completion was dropped without a value.
+    Broken,
+}
+
+/// No device is to be told of a cancellation.
+pub(crate) const NO_DEVICE: u8 = u8::MAX;
+
+/// The largest result that is kept in a slot, in bytes.
+pub(crate) const BODY: usize = 56;
+
+/// The size and the alignment of the memory in a slot for a small task's future.
+pub(super) const INLINE: usize = 64;
+
+/// Two cache lines. I/O and timers use the first alone. A small task's future is in the second, so that its
+/// address is known without reading the first: with many tasks woken at random, the two misses overlap.
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    /// Counts the uses of the slot, so that an old handle is known as such.
+    pub(super) generation: Cell<u32>,
+    pub(super) state: Cell<State>,
+    pub(super) kind: Cell<Kind>,
+    /// Who is told when the token of a pending operation is dropped.
+    pub(super) device: Cell<u8>,
+    /// Task flags (see `task.rs`).
+    pub(super) flags: Cell<u8>,
+    body: UnsafeCell<MaybeUninit<[u64; BODY / 8]>>,
+    inline: UnsafeCell<MaybeUninit<[u64; INLINE / 8]>>,
+}
+
+const _: () = assert!(offset_of!(Slot, inline) == INLINE);
+
+/// The body while an operation or a timer is pending.
+#[repr(C)]
+pub(super) struct Pending {
+    pub(super) waker: Option<Waker>,
+    pub(super) cancel_key: u64,
+    pub(super) timer: TimerNode,
+}
+
+const _: () = assert!(size_of::<Pending>() <= BODY && size_of::<TaskBody>() <= BODY);
+
+impl Slot {
+    pub(super) const fn new() -> Slot {
+        Slot {
+            generation: Cell::new(0),
+            state: Cell::new(State::Free),
+            kind: Cell::new(Kind::Operation),
+            device: Cell::new(NO_DEVICE),
+            flags: Cell::new(0),
+            body: UnsafeCell::new(MaybeUninit::uninit()),
+            inline: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// The body as the type that the slot's kind and state say it is.
+    #[inline(always)]
+    pub(super) fn body<T>(&self) -> *mut T {
+        const { assert!(size_of::<T>() <= BODY && align_of::<T>() <= 8) };
+        self.body.get().cast()
+    }
+
+    /// The slot's memory for a small future, aligned to its size.
+    #[inline(always)]
+    pub(super) fn inline_cell(slot: NonNull<Slot>) -> *mut u8 {
+        // SAFETY: inside the slot.
+        unsafe { slot.as_ptr().byte_add(offset_of!(Slot, inline)).cast() }
+    }
+
+    /// The slot that contains a timer node.
+    ///
+    /// # Safety
+    /// `node` is the node of a pending timer slot, with provenance for its page.
+    #[inline(always)]
+    pub(super) unsafe fn of_timer(node: NonNull<TimerNode>) -> NonNull<Slot> {
+        let offset = offset_of!(Slot, body) + offset_of!(Pending, timer);
+        // SAFETY: the caller's node lies that far inside its slot.
+        unsafe { node.byte_sub(offset).cast() }
+    }
+
+    /// The timer node of a slot, with provenance for the whole page.
+    #[inline(always)]
+    pub(super) fn timer_node(slot: NonNull<Slot>) -> NonNull<TimerNode> {
+        let offset = offset_of!(Slot, body) + offset_of!(Pending, timer);
+        // SAFETY: inside the slot.
+        unsafe { slot.byte_add(offset).cast() }
+    }
+
+    /// Returns a slot to its page.
+    ///
+    /// # Safety
+    /// The slot is in use, its body holds nothing that must be dropped, nobody else holds it, and the
+    /// caller is on the thread of its core.
+    #[inline]
+    pub(super) unsafe fn release(slot: NonNull<Slot>) {
+        // SAFETY: the caller's slot is live memory (pages are never freed), and this is its thread.
+        unsafe {
+            let it = slot.as_ref();
+            it.state.set(State::Free);
+            it.generation.set(it.generation.get().wrapping_add(1));
+            let page = Page::of(slot);
+            let core = page.as_ref().core;
+            core.as_ref().slot_freed(page, Page::bit(slot));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Wakers: the address of a slot, and nothing else.
+//!
+//! Since pages are never freed (see `page.rs`), a waker is copied without counting. On the thread that runs
+//! the slot's core, waking sets a bit with plain instructions; on any other it takes the path in
+//! `remote.rs`.
+
+use super::context;
+use super::page::Page;
+use super::slot::Slot;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop);
+
+/// The waker of a slot. That dropping it does nothing lets the caller keep it on the stack for free.
+///
+/// # Safety
+/// `slot` came from a page.
+#[inline(always)]
+pub(super) unsafe fn waker(slot: NonNull<Slot>) -> ManuallyDrop<Waker> {
+    // SAFETY: the table's functions accept any slot's address, on any thread, any number of times.
+    ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(slot.as_ptr().cast(), &VTABLE)) })
+}
+
+/// Whether a waker is one of these, so that it need not be called through its table: copying it and
+/// forgetting it are then what cloning and dropping do.
+#[inline(always)]
+fn is_ours(waker: &Waker) -> bool {
+    std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// Has `waker` woken from here on.
+///
+/// # Safety
+/// `place` is valid, and nobody holds a reference to it.
+#[inline(always)]
+pub(super) unsafe fn store_waker(place: *mut Option<Waker>, waker: &Waker) {
+    // SAFETY: the caller's. A foreign waker's `clone` and `drop` run while no reference into the place lives.
+    unsafe {
+        if is_ours(waker) {
+            let former = place.replace(Some(ptr::read(waker)));
+            discard_option(former);
+        } else if !(*place).as_ref().is_some_and(|present| present.will_wake(waker)) {
+            let waker = waker.clone();
+            discard_option(place.replace(Some(waker)));
+        }
+    }
+}
+
+/// Takes the waker out of its place, and wakes it.
+///
+/// # Safety
+/// As for `store_waker`.
+#[inline(always)]
+pub(super) unsafe fn wake_stored(place: *mut Option<Waker>) {
+    // SAFETY: the caller's.
+    wake_option(unsafe { place.replace(None) });
+}
+
+/// Takes the waker out of its place, and drops it.
+///
+/// # Safety
+/// As for `store_waker`.
+#[inline(always)]
+pub(super) unsafe fn discard_stored(place: *mut Option<Waker>) {
+    // SAFETY: the caller's.
+    discard_option(unsafe { place.replace(None) });
+}
+
+#[inline(always)]
+pub(super) fn wake_option(waker: Option<Waker>) {
+    match waker {
+        Some(waker) if is_ours(&waker) => wake(ManuallyDrop::new(waker).data()),
+        Some(waker) => waker.wake(),
+        None => {}
+    }
+}
+
+#[inline(always)]
+fn discard_option(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        if is_ours(&waker) {
+            std::mem::forget(waker);
+        }
+    }
+}
+
+fn clone(slot: *const ()) -> RawWaker {
+    RawWaker::new(slot, &VTABLE)
+}
+
+#[inline]
+fn wake(slot: *const ()) {
+    // SAFETY: wakers are only made from a page's slots.
+    unsafe {
+        let slot = NonNull::new_unchecked(slot.cast_mut().cast::<Slot>());
+        let page = Page::of(slot);
+        let core = page.as_ref().core;
+        if context::is_current(core) {
+            core.as_ref().wake_local(page, Page::bit(slot));
+        } else {
+            core.as_ref().remote.wake(page, Page::bit(slot));
+        }
+    }
+}
+
+fn drop(_: *const ()) {}
