@@ -9,6 +9,7 @@
 //! It may do so at once, inside of the call.
 
 mod endpoint;
+pub(crate) mod kernel;
 mod options;
 
 pub use endpoint::{Domain, Endpoint, SocketKind};

@@ -37,6 +37,24 @@ pub enum SocketOption {
     Broadcast(bool),
 }
 
+impl SocketOption {
+    /// Its name.
+    pub fn name(&self) -> OptionName {
+        match self {
+            SocketOption::NoDelay(_) => OptionName::NoDelay,
+            SocketOption::KeepAlive { .. } => OptionName::KeepAlive,
+            SocketOption::Linger(_) => OptionName::Linger,
+            SocketOption::TimeToLive(_) => OptionName::TimeToLive,
+            SocketOption::ReceiveBuffer(_) => OptionName::ReceiveBuffer,
+            SocketOption::SendBuffer(_) => OptionName::SendBuffer,
+            SocketOption::ReuseAddress(_) => OptionName::ReuseAddress,
+            SocketOption::ReusePort(_) => OptionName::ReusePort,
+            SocketOption::V6Only(_) => OptionName::V6Only,
+            SocketOption::Broadcast(_) => OptionName::Broadcast,
+        }
+    }
+}
+
 /// The name of an option.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
