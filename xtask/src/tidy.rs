@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Lines of a Rust file before its tests.
+/// Lines of a Rust file before its tests, or of a module inside of one (an example is one file, whatever its parts).
 const FILE_LINES: usize = 800;
 
 /// Lines of a function from its signature to its closing brace: a screen.
@@ -109,9 +109,10 @@ fn contains_word(line: &str, word: &str) -> bool {
 
 fn check_lengths(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
-    if code > FILE_LINES {
-        found.push((1, format!("{code} lines before the tests, more than {FILE_LINES}")));
+    for (start, lines) in parts(text) {
+        if lines > FILE_LINES {
+            found.push((start, format!("{lines} lines before the tests, more than {FILE_LINES}")));
+        }
     }
     for function in functions(text) {
         if function.lines > FUNCTION_LINES {
@@ -121,6 +122,22 @@ fn check_lengths(text: &str) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// Where the file and each module written out in it begin, and how many lines of their own they have before the tests.
+fn parts(text: &str) -> Vec<(usize, usize)> {
+    let mut parts = vec![(1, 0)];
+    let mut inside = false;
+    for (index, line) in text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]")) {
+        if line.starts_with("mod ") && line.ends_with('{') {
+            parts.push((index + 1, 0));
+            inside = true;
+        }
+        let part = if inside { parts.len() - 1 } else { 0 };
+        parts[part].1 += 1;
+        inside &= line != "}";
+    }
+    parts
 }
 
 #[derive(Debug, PartialEq)]
@@ -222,6 +239,17 @@ where
         let code = "use x;\n".repeat(FILE_LINES);
         assert_eq!(check_lengths(&format!("{code}#[cfg(test)]\nmod tests {{\n}}\n")), []);
         assert_eq!(check_lengths(&format!("{code}mod more;\n#[cfg(test)]\nmod tests {{\n}}\n")).len(), 1);
+    }
+
+    #[test]
+    fn modules_in_a_file_count_on_their_own() {
+        let code = "use x;\n".repeat(FILE_LINES - 2);
+        let module = format!("mod part {{\n{code}}}\n");
+        assert_eq!(check_lengths(&format!("{code}{module}{module}")), []);
+        assert_eq!(
+            parts(&format!("{code}{module}use y;\n")),
+            [(1, FILE_LINES - 1), (FILE_LINES - 1, FILE_LINES)]
+        );
     }
 
     #[test]
