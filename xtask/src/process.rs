@@ -61,7 +61,7 @@ impl Runner {
             .with_context(|| format!("cannot create {}", directory.display()))?;
         let log_path = directory.join(format!("{name}.log"));
         let log = File::create(&log_path).with_context(|| format!("cannot create {}", log_path.display()))?;
-        let progress = Progress::new(head);
+        let progress = Progress::new(head, !verbose && std::io::stdout().is_terminal());
         Ok(Self { log, log_path, progress, deadline: Instant::now() + limit, limit, verbose })
     }
 
@@ -210,12 +210,12 @@ struct Progress {
     head: String,
     started: Instant,
     shown: Instant,
+    /// Whether the last line printed can be printed over.
     terminal: bool,
 }
 
 impl Progress {
-    fn new(head: &str) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+    fn new(head: &str, terminal: bool) -> Self {
         let now = Instant::now();
         println!("{head} ...");
         Self { head: head.to_owned(), started: now, shown: now, terminal }

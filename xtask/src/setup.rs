@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::process::inherit;
 
@@ -74,16 +74,10 @@ static ALL: [&Tool; 10] = [
 const SERVICES: [&str; 1] = ["redis-server"];
 
 impl Tool {
-    /// The path of the program, if it is installed.
-    fn path(&self) -> Option<PathBuf> {
-        let path = env::var_os("PATH")?;
-        env::split_paths(&path).map(|directory| directory.join(self.program)).find(|file| is_executable(file))
-    }
-
     /// Whether it can be used.
     fn is_installed(&self) -> bool {
         match self.source {
-            Source::Debian(_) => self.path().is_some(),
+            Source::Debian(_) => on_path(self.program),
             // Of each component rustup installs a proxy, which fails if the component is not there.
             Source::Rustup(_) => {
                 let output = Command::new(self.program).arg("--version").output();
@@ -102,17 +96,20 @@ impl Tool {
     }
 }
 
-fn is_executable(file: &Path) -> bool {
-    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+/// Whether a program of this name is found.
+fn on_path(program: &str) -> bool {
+    let is_executable = |file: PathBuf| {
+        file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| is_executable(directory.join(program)))
 }
 
 /// The subcommand.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for tool in ALL {
-        match tool.path().filter(|_| tool.is_installed()) {
-            Some(path) => println!("{:16} {}", tool.program, path.display()),
-            None => println!("{:16} MISSING, for {}", tool.program, tool.needed_for),
-        }
+        let state = if tool.is_installed() { "installed" } else { "MISSING" };
+        println!("{:16} {state:10} for {}", tool.program, tool.needed_for);
     }
     let complete = if options.check { missing(&ALL).is_empty() } else { install(&ALL)? };
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -135,25 +132,38 @@ pub(crate) fn install(tools: &[&'static Tool]) -> Result<bool> {
             list.push(name);
         }
     }
-    if !components.is_empty() {
-        let status = inherit(Command::new("rustup").args(["component", "add"]).args(&components))?;
-        if !status.success() {
-            bail!("rustup could not add {}: {status}", components.join(", "));
-        }
+    add_components(&components)?;
+    add_packages(&packages)?;
+    Ok(missing(tools).is_empty())
+}
+
+fn add_components(components: &[&str]) -> Result<()> {
+    if components.is_empty() {
+        return Ok(());
     }
+    if !on_path("rustup") {
+        println!("Missing components of the Rust toolchain: {}", components.join(", "));
+        return Ok(());
+    }
+    let status = inherit(Command::new("rustup").args(["component", "add"]).args(components))?;
+    ensure!(status.success(), "rustup could not add {}: {status}", components.join(", "));
+    Ok(())
+}
+
+fn add_packages(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
-        return Ok(true);
+        return Ok(());
     }
-    if !has_apt() || !is_root() {
+    if !on_path("apt-get") || !is_root() {
         println!("To install what is missing (names of Debian's packages):");
         println!("  sudo apt-get update && sudo apt-get install {}", packages.join(" "));
-        return Ok(false);
+        return Ok(());
     }
-    apt_install(&packages)?;
+    apt_install(packages)?;
     for service in SERVICES.iter().filter(|service| packages.contains(*service)) {
         stop_service(service)?;
     }
-    Ok(missing(tools).is_empty())
+    Ok(())
 }
 
 /// Installs with the package lists that are there, and fetches new ones only if that fails.
@@ -190,10 +200,6 @@ fn stop_service(service: &str) -> Result<()> {
         inherit(Command::new("update-rc.d").args([service, "disable"]))?;
     }
     Ok(())
-}
-
-fn has_apt() -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("apt-get").is_file()))
 }
 
 fn is_root() -> bool {
