@@ -108,7 +108,7 @@ impl Pool {
     pub(in crate::buffer) unsafe fn shared(pool: NonNull<Pool>) -> &'static Shared {
         // SAFETY: pools are never freed, and `Shared` is `Sync`. The rest of the pool belongs to
         // another thread, so no reference to the whole may be made here.
-        unsafe { &*(&raw const (*pool.as_ptr()).shared) }
+        unsafe { &(*pool.as_ptr()).shared }
     }
 
     #[inline]

@@ -173,7 +173,7 @@ mod tests {
     fn model(threads: usize, nodes: usize) {
         static RUNS: Plain = Plain::new(0);
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = builder.preemption_bound.or(Some(3));
         builder.check(move || {
             RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let stack = Arc::new(Returns::new());
@@ -191,17 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn two_threads_give_back_one_node() {
+    fn loom_two_threads_give_back_one_node() {
         model(2, 1);
     }
 
     #[test]
-    fn one_thread_gives_back_two_nodes() {
+    fn loom_one_thread_gives_back_two_nodes() {
         model(1, 2);
     }
 
     #[test]
-    fn two_threads_give_back_two_nodes() {
+    fn loom_two_threads_give_back_two_nodes() {
         model(2, 2);
     }
 }

@@ -250,7 +250,6 @@ impl Model {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 5 } else { 256 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
