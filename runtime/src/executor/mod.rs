@@ -41,3 +41,4 @@ pub use wait::{
 };
 
 pub(crate) use completion::timer;
+pub(crate) use remote::EventFd;

@@ -9,6 +9,7 @@
 //! It may do so at once, inside of the call.
 
 mod endpoint;
+pub mod epoll;
 pub(crate) mod kernel;
 mod options;
 

@@ -114,3 +114,8 @@ pub(crate) fn open_error(error: io::Error, path: &Path, direct: bool) -> io::Err
     };
     explained(error, format!("cannot open {}", path.display()), hint)
 }
+
+/// What operations end with that still waited when their socket was closed.
+pub(crate) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the socket was closed while the operation waited")
+}

@@ -202,7 +202,10 @@ fn open_modes_are_those_of_the_standard_library() {
         (read, libc::O_RDONLY),
         (OpenMode { read: true, ..write }, libc::O_RDWR),
         (OpenMode { create: true, truncate: true, ..write }, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC),
-        (OpenMode { create_new: true, ..append }, libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL),
+        (
+            OpenMode { create_new: true, ..append },
+            libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL,
+        ),
         (OpenMode { direct: true, ..read }, libc::O_DIRECT),
         (OpenMode { custom_flags: libc::O_NOFOLLOW | libc::O_RDWR, ..read }, libc::O_NOFOLLOW),
     ];

@@ -1,0 +1,239 @@
+//! Running a test on a transport, and short names for what the tests do with one.
+
+use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
+use demikernel_runtime::time::timeout;
+use demikernel_runtime::transport::{
+    Accepted, Domain, Endpoint, Network, OpenMode, Qd, SocketKind, Storage, Transport,
+};
+use demikernel_runtime::{Builder, Completion, Idle, QToken, operation};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) type Test = fn(Net) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Descriptors and limits are the process's, so one test runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs a test, and sees that nothing is left.
+pub(crate) fn check(make: fn() -> io::Result<Transport>, test: Test) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for idle in [Idle::Spin, Idle::Block] {
+        let buffers = pool::stats().in_use();
+        let descriptors = open_descriptors();
+        let transport = match make() {
+            Ok(transport) => transport,
+            Err(error) => return eprintln!("skipped: {error}"),
+        };
+        let runtime = Builder::new().idle(idle).build().unwrap();
+        runtime.attach(transport.clone());
+        let net = Net { network: transport.network.unwrap(), storage: transport.storage.unwrap() };
+        let future = test(net);
+        runtime.block_on(async {
+            timeout(Duration::from_secs(30), future).await.expect("the test is done in time");
+        });
+        drop(runtime);
+        drop(transport.device);
+        assert_eq!(pool::stats().in_use(), buffers, "buffers left, idle {idle:?}");
+        eventually(|| open_descriptors() == descriptors);
+        assert_eq!(open_descriptors(), descriptors, "descriptors left, idle {idle:?}");
+    }
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Waits, blocking, for what threads do in their own time.
+fn eventually(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() && start.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The transport under test.
+#[derive(Clone)]
+pub(crate) struct Net {
+    pub(crate) network: Rc<dyn Network>,
+    pub(crate) storage: Rc<dyn Storage>,
+}
+
+fn token<T: 'static>(start: impl FnOnce(Completion<T>)) -> QToken<T> {
+    let (token, completion) = operation();
+    start(completion);
+    token
+}
+
+impl Net {
+    pub(crate) fn stream(&self, domain: Domain) -> Qd {
+        self.network.socket(domain, SocketKind::Stream).unwrap()
+    }
+
+    /// A listener of a family, and its address.
+    pub(crate) fn listener(&self, domain: Domain) -> (Qd, Endpoint) {
+        let qd = self.stream(domain);
+        self.network.bind(qd, &any_address(domain)).unwrap();
+        self.network.listen(qd, 1024).unwrap();
+        (qd, self.network.local(qd).unwrap())
+    }
+
+    /// A datagram socket of a family, and its address.
+    pub(crate) fn datagram(&self, domain: Domain) -> (Qd, SocketAddr) {
+        let qd = self.network.socket(domain, SocketKind::Datagram).unwrap();
+        self.network.bind(qd, &any_address(domain)).unwrap();
+        (qd, self.network.local(qd).unwrap().inet().unwrap())
+    }
+
+    /// Both ends of a connection.
+    pub(crate) async fn pair(&self, domain: Domain) -> (Qd, Qd) {
+        let (listener, address) = self.listener(domain);
+        let client = self.stream(domain);
+        let connected = self.connect(client, &address);
+        let server = self.accept(listener).await.unwrap().qd;
+        connected.await.unwrap();
+        self.network.close(listener);
+        (client, server)
+    }
+
+    /// An end of a TCP connection of which the other is a plain blocking socket.
+    pub(crate) async fn with_peer(&self) -> (Qd, std::net::TcpStream) {
+        let (listener, address) = self.listener(Domain::V4);
+        let peer = std::net::TcpStream::connect(address.inet().unwrap()).unwrap();
+        let server = self.accept(listener).await.unwrap().qd;
+        self.network.close(listener);
+        (server, peer)
+    }
+
+    pub(crate) fn accept(&self, qd: Qd) -> QToken<io::Result<Accepted>> {
+        token(|done| self.network.accept(qd, done))
+    }
+
+    pub(crate) fn connect(&self, qd: Qd, peer: &Endpoint) -> QToken<io::Result<()>> {
+        token(|done| self.network.connect(qd, peer, done))
+    }
+
+    pub(crate) fn push(&self, qd: Qd, data: impl Into<Sga>) -> QToken<io::Result<()>> {
+        token(|done| self.network.push(qd, data.into(), done))
+    }
+
+    pub(crate) fn pop(&self, qd: Qd) -> QToken<io::Result<Buffer>> {
+        self.pop_up_to(qd, 1 << 20)
+    }
+
+    pub(crate) fn pop_up_to(&self, qd: Qd, limit: usize) -> QToken<io::Result<Buffer>> {
+        token(|done| self.network.pop(qd, limit, done))
+    }
+
+    pub(crate) fn push_to(&self, qd: Qd, data: impl Into<Sga>, peer: SocketAddr) -> QToken<io::Result<()>> {
+        token(|done| self.network.push_to(qd, data.into(), peer, done))
+    }
+
+    pub(crate) fn pop_from(&self, qd: Qd, limit: usize) -> QToken<io::Result<(Buffer, SocketAddr)>> {
+        token(|done| self.network.pop_from(qd, limit, done))
+    }
+
+    /// Pops until there are so many bytes.
+    pub(crate) async fn pop_exactly(&self, qd: Qd, count: usize) -> Vec<u8> {
+        let mut data = Vec::with_capacity(count);
+        while data.len() < count {
+            let more = self.pop_up_to(qd, count - data.len()).await.unwrap();
+            assert!(!more.is_empty(), "the stream ended after {} of {count} bytes", data.len());
+            data.extend_from_slice(&more);
+        }
+        data
+    }
+
+    /// Pops until the stream ends.
+    pub(crate) async fn pop_all(&self, qd: Qd) -> Vec<u8> {
+        let mut data = Vec::new();
+        loop {
+            match self.pop(qd).await.unwrap() {
+                more if more.is_empty() => return data,
+                more => data.extend_from_slice(&more),
+            }
+        }
+    }
+
+    pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> QToken<io::Result<Qd>> {
+        token(|done| self.storage.open(path, mode, done))
+    }
+
+    pub(crate) fn read_at(&self, qd: Qd, offset: u64, buffer: BufferMut) -> QToken<io::Result<BufferMut>> {
+        token(|done| self.storage.read_at(qd, offset, buffer, done))
+    }
+
+    pub(crate) fn write_at(&self, qd: Qd, offset: u64, data: impl Into<Sga>) -> QToken<io::Result<()>> {
+        token(|done| self.storage.write_at(qd, offset, data.into(), done))
+    }
+
+    pub(crate) fn sync(&self, qd: Qd, data_only: bool) -> QToken<io::Result<()>> {
+        token(|done| self.storage.sync(qd, data_only, done))
+    }
+
+    pub(crate) fn truncate(&self, qd: Qd, length: u64) -> QToken<io::Result<()>> {
+        token(|done| self.storage.truncate(qd, length, done))
+    }
+}
+
+/// An address of the loopback that nobody has.
+pub(crate) fn any_address(domain: Domain) -> Endpoint {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    match domain {
+        Domain::V4 => Endpoint::Inet("127.0.0.1:0".parse().unwrap()),
+        Domain::V6 => Endpoint::Inet("[::1]:0".parse().unwrap()),
+        Domain::Unix => {
+            let (process, name) = (std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
+            // In the abstract namespace, so that no file is left.
+            Endpoint::Unix(Some(PathBuf::from(format!("\0demikernel-test-{process}-{name}"))))
+        }
+    }
+}
+
+pub(crate) const FAMILIES: [Domain; 3] = [Domain::V4, Domain::V6, Domain::Unix];
+
+pub(crate) fn buffer(bytes: &[u8]) -> Buffer {
+    Buffer::copy_from_slice(bytes).unwrap()
+}
+
+/// Bytes that are different everywhere, so that what is lost, doubled or moved shows.
+pub(crate) fn pattern(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A directory that goes away with the test.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Directory {
+        static NAMES: AtomicU32 = AtomicU32::new(0);
+        let (process, name) = (std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("demikernel-transport-{process}-{name}"));
+        std::fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
