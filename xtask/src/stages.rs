@@ -191,10 +191,11 @@ pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {
 }
 
 fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
-    job.runner.run(job.workspace.cargo("fmt").args(["--all", "--check"]))?;
+    let color = ["--", "--color", "never"];
+    job.runner.run(job.workspace.cargo("fmt").args(["--all", "--check"]).args(color))?;
     let peers = "benches/peers/Cargo.toml";
     if job.workspace.has(peers) {
-        job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", peers]))?;
+        job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", peers]).args(color))?;
     }
     passed("")
 }

@@ -133,9 +133,10 @@ impl Core {
             parks: Cell::new(0),
         }
     }
+}
 
-    // ---- slots
-
+/// Slots.
+impl Core {
     /// A slot of the given kind, pending, whose body the caller must now write.
     #[inline]
     pub(super) fn allocate_slot(&self, kind: Kind) -> NonNull<Slot> {
@@ -217,9 +218,10 @@ impl Core {
         }
         slots
     }
+}
 
-    // ---- ready queue
-
+/// The ready queue.
+impl Core {
     /// Makes a slot ready, on the core's own thread.
     #[inline(always)]
     pub(super) fn wake_local(&self, page: NonNull<Page>, bit: u64) {
@@ -329,9 +331,10 @@ impl Core {
             }
         });
     }
+}
 
-    // ---- time
-
+/// Time.
+impl Core {
     #[inline(always)]
     pub(crate) fn clock(&self) -> &Clock {
         // SAFETY: the clock is replaced only by `acquire`, when nobody runs the core.
@@ -379,9 +382,10 @@ impl Core {
         let devices = (0..).map_while(|index| self.device(index)).filter_map(|device| device.next_deadline());
         devices.map(|deadline| deadline.as_nanos()).chain(timer).min()
     }
+}
 
-    // ---- devices
-
+/// Devices.
+impl Core {
     /// Adds a device.
     pub(super) fn attach_transport(&self, transport: Transport) {
         let Transport { device, network, storage } = transport;
@@ -417,9 +421,10 @@ impl Core {
             device.cancel(key);
         }
     }
+}
 
-    // ---- end
-
+/// The end.
+impl Core {
     pub(super) fn closing(&self) -> bool {
         self.closing.get()
     }
