@@ -208,11 +208,11 @@ mod tests {
     use super::*;
 
     /// Reads for some milliseconds of the kernel's time, each reading between two of the kernel's clock.
-    fn read_for(clock: &Clock, ms: u64) -> usize {
+    fn read_for(clock: &Clock, ms: u64) {
         /// More than the bound of [`Clock`], as NTP may be at work on this machine.
         const BOUND: u64 = 20_000;
         let end = kernel_ns() + ms * 1_000_000;
-        let (mut latest, mut count) = (0, 0);
+        let mut latest = 0;
         loop {
             let before = kernel_ns();
             let now = clock.now().as_nanos();
@@ -220,9 +220,8 @@ mod tests {
             assert!(now + BOUND >= before && now <= after + BOUND, "{now} is not in {before}..{after}");
             assert!(now >= latest, "{now} is before {latest}");
             latest = now;
-            count += 1;
             if after > end {
-                return count;
+                return;
             }
         }
     }
@@ -230,7 +229,7 @@ mod tests {
     #[test]
     fn a_real_clock_stays_with_the_kernels() {
         let clock = Clock::real();
-        assert!(read_for(&clock, if cfg!(miri) { 1 } else { 100 }) > 1);
+        read_for(&clock, if cfg!(miri) { 1 } else { 100 });
         // Between two readings under valgrind pass microseconds, too many to calibrate the counter.
         if counter::is_reliable() && std::env::var_os("DEMIKERNEL_VALGRIND").is_none() {
             assert!(!clock.line.get().is_none(), "it has not moved over to the counter");
@@ -247,7 +246,7 @@ mod tests {
             })
             .collect();
         for thread in threads {
-            assert!(thread.join().expect("no assertion failed") > 0);
+            thread.join().expect("its assertions hold");
         }
     }
 

@@ -18,6 +18,23 @@
 //!
 //! Within the current tick the deadlines themselves are compared, so no timer is ever early.
 //!
+//! Nanoseconds of CPU time per timer, for wheels of other proportions; 100,000 timers in slots of 64 bytes, inserted
+//! and cancelled 10 to 600 s before their deadlines, in order and at random, or expired at deadlines spread over
+//! 100 ms, by an executor that looks every 1 us, 20 us or 1 ms:
+//!
+//! | tick   | buckets per level | insert | cancel   | expire, 1 us | 20 us | 1 ms |
+//! |--------|-------------------|--------|----------|--------------|-------|------|
+//! | 1 us   | 64                | 3.5    | 2.3, 3.9 | 56           | 38    | 39   |
+//! | 1 us   | 32                | 3.3    | 2.6, 4.0 | 62           | 48    | 46   |
+//! | 1 us   | 128 (`u128`)      | 3.4    | 2.8, 4.0 | 63           | 55    | 56   |
+//! | 256 ns | 64                | 3.4    | 2.7, 4.4 | 52           | 37    | 36   |
+//! | 16 us  | 64                | 3.5    | 3.4, 4.4 | 74           | 37    | 29   |
+//! | 66 us  | 64                | 3.5    | 3.4, 4.8 | 122          | 44    | 27   |
+//!
+//! So proportions hardly matter for what is frequent (inserting and cancelling timeouts). A level as wide as a word is
+//! the simplest and wins; longer ticks save a level, and lose it again to comparisons within the tick; shorter ones
+//! gain little, and 1 us is as close as two deadlines can be and still be told apart by a thread that wakes up.
+//!
 //! The list nodes belong to the timers' owners (they are in operation slots), so inserting and removing neither
 //! allocate nor search.
 
@@ -233,7 +250,6 @@ impl Wheel {
             if (*first).next == first && (*first).when <= now_ns {
                 // It is alone in the first bucket, so it is the earliest of all: no need to go level by level.
                 self.unlink(first);
-                self.tick = self.tick.max((*first).when >> TICK);
                 return self.append(first, DUE);
             }
             self.clear(bucket);

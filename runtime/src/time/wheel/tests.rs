@@ -57,6 +57,50 @@ impl Bench {
         std::iter::from_fn(|| self.expire(now)).collect()
     }
 
+    /// What the documentation of [`Wheel`] says about it.
+    fn check_invariants(&self) {
+        let wheel = &self.wheel;
+        let mut len = 0;
+        for (bucket, first) in wheel.heads.iter().enumerate() {
+            let (level, digit) = (bucket / BUCKETS, bucket % BUCKETS);
+            assert_eq!(wheel.occupancy[level] >> digit & 1 == 0, first.is_null());
+            let shift = level as u32 * DIGIT;
+            for node in self.list(*first) {
+                len += 1;
+                assert_eq!(node.bucket as usize, bucket);
+                assert!(wheel.horizon <= node.when);
+                if level == LEVELS {
+                    continue;
+                }
+                let tick = (node.when >> TICK).max(wheel.tick);
+                assert_eq!(tick >> shift >> DIGIT, wheel.tick >> shift >> DIGIT);
+                assert_eq!((tick >> shift) as usize % BUCKETS, digit);
+                assert!(level == 0 || tick >> shift > wheel.tick >> shift);
+                assert!(level == 0 || wheel.horizon <= tick >> shift << shift << TICK);
+            }
+        }
+        for level in 0..=LEVELS {
+            assert_eq!(wheel.levels >> level & 1 == 0, wheel.occupancy[level] == 0);
+        }
+        assert_eq!(wheel.len, len);
+    }
+
+    /// The nodes of a circular list, after a look at both links of each.
+    fn list(&self, first: *mut TimerNode) -> Vec<&TimerNode> {
+        let mut list = vec![];
+        let mut node = first;
+        while !first.is_null() && (list.is_empty() || node != first) {
+            assert!(list.len() < self.nodes.0.len(), "it is not circular");
+            // SAFETY: nodes in the lists are valid, and nobody writes to them meanwhile.
+            unsafe {
+                assert_eq!((*(*node).next).prev, node);
+                list.push(&*node);
+                node = (*node).next;
+            }
+        }
+        list
+    }
+
     /// Goes from one deadline of the wheel to the next until it is empty: the times, and what expired then.
     fn park_until_empty(&mut self) -> Vec<(u64, Vec<usize>)> {
         let mut story = vec![];
@@ -190,15 +234,30 @@ fn timers_that_are_almost_due_are_not_searched_again_for_each_that_is() {
     assert_eq!((count, wheel.len()), (HALF, HALF));
 }
 
+#[test]
+fn a_bucket_that_begins_within_the_current_tick_moves_down_before_others_come() {
+    let border = 64 << TICK;
+    let mut bench = Bench::new(0, 2);
+    bench.insert(0, border + 500);
+    assert_eq!(bench.expire(border + 100), None);
+    bench.insert(1, border + 400);
+    bench.check_invariants();
+    assert_eq!(bench.expire_all(border + 1000), [0, 1]);
+}
+
 /// What a test does to the wheel.
 #[derive(Clone, Debug)]
 enum Step {
     /// Inserts a node this far from now; if it is in, after taking it out.
     Insert(usize, i64),
     InsertAt(usize, u64),
+    /// Inserts a node so far after the next multiple of a power of two.
+    InsertAtBorder(usize, u32, u64),
     Remove(usize),
     /// Lets time pass, and takes what is due.
     Advance(u64),
+    /// Lets time pass until so long after the next multiple of a power of two.
+    AdvanceToBorder(u32, u64),
     /// Lets time pass, and takes only so many.
     Some(u64, usize),
     /// Lets time pass until the next deadline.
@@ -221,7 +280,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..NODES, -2000i64..70_000).prop_map(|(node, off)| Step::Insert(node, off)),
         1 => (0..NODES, extreme).prop_map(|(node, when)| Step::InsertAt(node, when)),
         3 => (0..NODES).prop_map(Step::Remove),
+        2 => (0..NODES, 10u32..30, 0u64..1100).prop_map(|(node, bit, off)| Step::InsertAtBorder(node, bit, off)),
         3 => (0u64..200_000).prop_map(Step::Advance),
+        1 => (10u32..30, 0u64..1100).prop_map(|(bit, off)| Step::AdvanceToBorder(bit, off)),
         1 => span().prop_map(Step::Advance),
         2 => (0u64..100_000, 0usize..4).prop_map(|(by, most)| Step::Some(by, most)),
         4 => Just(Step::Park),
@@ -289,6 +350,10 @@ impl Pair {
         }
         assert_eq!(expired, due, "at {}", self.now);
         assert_eq!(self.bench.wheel.tick, self.now >> TICK);
+        assert!(
+            self.bench.wheel.is_empty() || self.bench.wheel.horizon > self.now,
+            "idle turns are not cheap"
+        );
         assert!(self.bench.wheel.next_deadline().is_none_or(|at| at > self.now));
     }
 
@@ -311,16 +376,23 @@ impl Pair {
         assert!(next <= earliest.max(Some(self.now)), "{next:?} is after {earliest:?} at {}", self.now);
     }
 
+    fn border(&self, bit: u32, off: u64) -> u64 {
+        (self.now | ((1 << bit) - 1)).saturating_add(1 + off)
+    }
+
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Insert(node, span) => self.insert(node, self.now.saturating_add_signed(span)),
             Step::InsertAt(node, when) => self.insert(node, when),
+            Step::InsertAtBorder(node, bit, off) => self.insert(node, self.border(bit, off)),
+            Step::AdvanceToBorder(bit, off) => self.advance(self.border(bit, off)),
             Step::Remove(node) => self.remove(node),
             Step::Advance(by) => self.advance(self.now.saturating_add(by)),
             Step::Some(by, most) => self.take_some(self.now.saturating_add(by), most),
             Step::Park => self.advance(self.bench.wheel.next_deadline().unwrap_or(0).min(1 << 62)),
         }
         self.check();
+        self.bench.check_invariants();
     }
 }
 
