@@ -195,17 +195,17 @@ impl Drop for CurrentClock<'_> {
     }
 }
 
-/// Calls `f` while `clock` is the one that [`Instant::now`] asks on this thread.
-pub(crate) fn with_clock<R>(clock: &Clock, f: impl FnOnce() -> R) -> R {
-    // SAFETY: a local that is dropped when `f` returns or unwinds, while the clock is still borrowed; so nested calls
-    // drop theirs in reverse order.
-    let _current = unsafe { CurrentClock::enter(clock) };
-    f()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Calls `f` while `clock` is the one that [`Instant::now`] asks on this thread.
+    fn with_clock<R>(clock: &Clock, f: impl FnOnce() -> R) -> R {
+        // SAFETY: a local that is dropped when `f` returns or unwinds, while the clock is still borrowed; so nested calls
+        // drop theirs in reverse order.
+        let _current = unsafe { CurrentClock::enter(clock) };
+        f()
+    }
 
     /// Reads for some milliseconds of the kernel's time, each reading between two of the kernel's clock.
     fn read_for(clock: &Clock, ms: u64) {

@@ -82,11 +82,6 @@ impl TimerNode {
     pub(crate) fn is_linked(&self) -> bool {
         self.bucket != NOWHERE
     }
-
-    /// The deadline of its latest insertion, in nanoseconds.
-    pub(crate) fn deadline(&self) -> u64 {
-        self.when
-    }
 }
 
 /// The wheel.
@@ -129,11 +124,6 @@ impl Wheel {
             occupancy: [0; LEVELS + 1],
             heads: [ptr::null_mut(); DUE as usize + 1],
         }
-    }
-
-    /// How many timers are in the wheel.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// Whether no timer is in the wheel.

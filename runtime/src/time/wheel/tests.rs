@@ -231,7 +231,7 @@ fn timers_that_are_almost_due_are_not_searched_again_for_each_that_is() {
     while wheel.expire(1000).is_some() {
         count += 1;
     }
-    assert_eq!((count, wheel.len()), (HALF, HALF));
+    assert_eq!((count, wheel.len), (HALF, HALF));
 }
 
 #[test]
@@ -369,7 +369,7 @@ impl Pair {
     }
 
     fn check(&self) {
-        assert_eq!(self.bench.wheel.len(), self.model.timers.len());
+        assert_eq!(self.bench.wheel.len, self.model.timers.len());
         let (next, earliest) = (self.bench.wheel.next_deadline(), self.model.earliest());
         assert_eq!(next.is_some(), earliest.is_some());
         // What is due already may be told in any order, as long as it is told to be due.
