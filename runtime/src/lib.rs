@@ -5,11 +5,13 @@
 //! - [`transport`]: what a runtime asks of its devices; io_uring, epoll and a simulated network.
 //! - [`buffer`]: memory that every device can reach.
 //! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
+//! - [`channel`]: channels within a core and between cores.
 //! - [`time`]: clocks, timers, intervals.
 //!
 //! The facade crate `demikernel` re-exports all of it and adds the choice of a transport by name.
 
 pub mod buffer;
+pub mod channel;
 mod executor;
 mod sync;
 pub mod time;

@@ -2,7 +2,7 @@
 
 use super::context;
 use super::page::Page;
-use super::slot::{BODY, Kind, NO_DEVICE, Pending, Slot, State};
+use super::slot::{Kind, NO_DEVICE, Pending, Slot, State};
 use super::token::QToken;
 use super::waker::{discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
@@ -32,10 +32,11 @@ pub struct Completion<T> {
 
 /// Starts an operation: the token to await, and the promise to keep.
 ///
-/// Makes no allocation once the runtime has as many slots as it ever needs at once.
+/// Makes no allocation once the runtime has as many slots as it ever needs at once. A result of more than
+/// 56 bytes, or aligned to more than 8, takes one when it is delivered.
 ///
 /// # Panics
-/// Outside of a runtime. `T` over 56 bytes, or aligned to more than 8, does not compile.
+/// Outside of a runtime.
 ///
 /// ```
 /// let runtime = demikernel_runtime::Runtime::new().unwrap();
@@ -48,7 +49,6 @@ pub struct Completion<T> {
 /// ```
 #[inline]
 pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
-    const { assert!(size_of::<T>() <= BODY && align_of::<T>() <= 8, "results of operations are at most 56 bytes") };
     let core = context::current();
     let slot = core.allocate_slot(Kind::Operation);
     // SAFETY: the slot is new, so this is its only user; the context is this thread's.
@@ -100,7 +100,7 @@ impl<T> Completion<T> {
             let it = slot.as_ref();
             if it.state.get() == State::Pending {
                 let waker = (&raw mut (*it.body::<Pending>()).waker).read();
-                it.body::<T>().write(value);
+                it.put_result(value);
                 it.state.set(State::Done);
                 wake_option(waker);
             } else {
@@ -169,11 +169,11 @@ pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
     }
 }
 
-/// What a token's drop has to do when the result has not been taken; `drop_result` drops a result in place.
+/// What a token's drop has to do when the result has not been taken.
 ///
 /// # Safety
 /// The caller is the token of this slot, and goes away.
-pub(super) unsafe fn token_dropped(slot: NonNull<Slot>, drop_result: unsafe fn(*mut ())) {
+pub(super) unsafe fn token_dropped<T>(slot: NonNull<Slot>) {
     // SAFETY: the token keeps the slot in use, and it is on the thread of its core since it is not `Send`.
     unsafe {
         let it = slot.as_ref();
@@ -194,21 +194,12 @@ pub(super) unsafe fn token_dropped(slot: NonNull<Slot>, drop_result: unsafe fn(*
                 }
             }
             State::Done => {
-                // Released only after the drop, which may start operations of its own.
-                let _release = ReleaseOnDrop(slot);
-                drop_result(it.body::<()>());
+                let result = it.take_result::<T>();
+                Slot::release(slot);
+                drop(result);
             }
             State::Broken => Slot::release(slot),
             State::Cancelled | State::Free => debug_assert!(false, "a token's slot is its own"),
         }
-    }
-}
-
-struct ReleaseOnDrop(NonNull<Slot>);
-
-impl Drop for ReleaseOnDrop {
-    fn drop(&mut self) {
-        // SAFETY: made by `token_dropped`, which is the slot's last user.
-        unsafe { Slot::release(self.0) }
     }
 }

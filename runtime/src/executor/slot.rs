@@ -49,7 +49,7 @@ pub(crate) enum State {
 /// No device is to be told of a cancellation.
 pub(crate) const NO_DEVICE: u8 = u8::MAX;
 
-/// The largest result that is kept in a slot, in bytes.
+/// The largest result that is kept in a slot, in bytes; larger ones take an allocation.
 pub(crate) const BODY: usize = 56;
 
 /// The size and the alignment of the memory in a slot for a small task's future.
@@ -101,6 +101,43 @@ impl Slot {
     pub(super) fn body<T>(&self) -> *mut T {
         const { assert!(size_of::<T>() <= BODY && align_of::<T>() <= 8) };
         self.body.get().cast()
+    }
+
+    /// Whether a `T` is kept in the slot, or behind a pointer from there.
+    const fn fits<T>() -> bool {
+        size_of::<T>() <= BODY && align_of::<T>() <= 8
+    }
+
+    /// Puts an operation's result into the body.
+    ///
+    /// # Safety
+    /// The body holds nothing that must be dropped, and the slot's state becomes `Done`.
+    #[inline(always)]
+    pub(super) unsafe fn put_result<T>(&self, value: T) {
+        // SAFETY: it fits, or a pointer does.
+        unsafe {
+            if Self::fits::<T>() {
+                self.body.get().cast::<T>().write(value);
+            } else {
+                self.body.get().cast::<*mut T>().write(Box::into_raw(Box::new(value)));
+            }
+        }
+    }
+
+    /// Moves an operation's result out of the body.
+    ///
+    /// # Safety
+    /// The body holds a `T` by `put_result`, which is not used again.
+    #[inline(always)]
+    pub(super) unsafe fn take_result<T>(&self) -> T {
+        // SAFETY: the caller's.
+        unsafe {
+            if Self::fits::<T>() {
+                self.body.get().cast::<T>().read()
+            } else {
+                *Box::from_raw(self.body.get().cast::<*mut T>().read())
+            }
+        }
     }
 
     /// The slot's memory for a small future, aligned to its size.

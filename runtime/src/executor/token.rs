@@ -59,7 +59,7 @@ impl<T> QToken<T> {
             match slot.as_ref().state.get() {
                 State::Done => {
                     self.slot = None;
-                    let value = slot.as_ref().body::<T>().read();
+                    let value = slot.as_ref().take_result::<T>();
                     Slot::release(slot);
                     Some(value)
                 }
@@ -112,7 +112,7 @@ impl<T> QToken<T> {
                 if slot.as_ref().state.get() == State::Pending {
                     slot.as_ref().device.set(super::slot::NO_DEVICE);
                 }
-                token_dropped(slot, drop_in_place::<T>);
+                token_dropped::<T>(slot);
             }
         }
     }
@@ -145,7 +145,7 @@ impl<T> Drop for QToken<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             // SAFETY: the token's own slot, and the token ends here.
-            unsafe { token_dropped(slot, drop_in_place::<T>) }
+            unsafe { token_dropped::<T>(slot) }
         }
     }
 }
@@ -156,13 +156,6 @@ impl<T> std::fmt::Debug for QToken<T> {
         let state = self.slot.map(|slot| unsafe { slot.as_ref() }.state.get());
         f.debug_struct("QToken").field("slot", &self.slot).field("state", &state).finish()
     }
-}
-
-/// # Safety
-/// `value` points at a `T` that nobody uses again.
-unsafe fn drop_in_place<T>(value: *mut ()) {
-    // SAFETY: the caller's.
-    unsafe { value.cast::<T>().drop_in_place() }
 }
 
 #[cold]

@@ -1,0 +1,9 @@
+//! Channels: [`oneshot`] and [`mpsc`] between tasks of one core, [`cross`] between cores.
+//!
+//! The first two stay on their thread, use no atomics, and make no allocation per message.
+
+pub mod cross;
+pub mod mpsc;
+mod single;
+
+pub use single::{Canceled, Receiver as OneshotReceiver, Sender as OneshotSender, oneshot};

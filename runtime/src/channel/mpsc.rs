@@ -1,0 +1,422 @@
+//! A bounded channel of many senders and one receiver, within a core.
+//!
+//! A value sent while the receiver waits is handed to its token; otherwise it goes into a ring. When the
+//! ring is full, senders wait in the order in which they came, each with its value, and the receiver moves
+//! the first one's into the ring as it makes room: so nobody overtakes, and a woken sender is done.
+
+use crate::executor::{Completion, QToken, operation};
+use futures_core::{FusedStream, Stream};
+use futures_sink::Sink;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// The most values for which room is made ahead.
+const AHEAD: usize = 64;
+
+/// A channel that holds up to `capacity` values.
+///
+/// # Panics
+/// If `capacity` is 0.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let (sender, mut receiver) = demikernel_runtime::channel::mpsc::channel(2);
+/// demikernel_runtime::spawn(async move {
+///     for number in 0..5 {
+///         sender.send(number).await.unwrap();
+///     }
+/// })
+/// .detach();
+/// let mut sum = 0;
+/// while let Some(number) = receiver.recv().await {
+///     sum += number;
+/// }
+/// assert_eq!(sum, 10);
+/// # });
+/// ```
+#[track_caller]
+pub fn channel<T: 'static>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    assert_ne!(capacity, 0, "a channel needs room for at least one value");
+    let shared = Rc::new(Shared {
+        ring: RefCell::new(VecDeque::with_capacity(capacity.min(AHEAD))),
+        capacity,
+        receiver: Cell::new(None),
+        waiting: RefCell::new(VecDeque::new()),
+        senders: Cell::new(1),
+        closed: Cell::new(false),
+    });
+    (Sender { shared: shared.clone(), room: None }, Receiver { shared, token: None })
+}
+
+struct Shared<T> {
+    ring: RefCell<VecDeque<T>>,
+    capacity: usize,
+    /// The receiver, when it found nothing. Then the ring is empty.
+    receiver: Cell<Option<Completion<Option<T>>>>,
+    waiting: RefCell<VecDeque<Waiting<T>>>,
+    senders: Cell<usize>,
+    /// The receiver takes no more.
+    closed: Cell<bool>,
+}
+
+/// A sender that found the ring full.
+struct Waiting<T> {
+    /// `None` if it only wants to know of room.
+    value: Option<T>,
+    /// Gives the value back if the channel is closed.
+    done: Completion<Result<(), Option<T>>>,
+}
+
+impl<T: 'static> Shared<T> {
+    /// Gives the value to the receiver if that waits.
+    #[inline]
+    fn hand_over(&self, value: T) -> Result<(), T> {
+        match self.receiver.take() {
+            Some(receiver) if !receiver.is_cancelled() => {
+                receiver.complete(Some(value));
+                Ok(())
+            }
+            _ => Err(value),
+        }
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.ring.borrow().len() < self.capacity && self.waiting.borrow().is_empty()
+    }
+
+    #[inline]
+    fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        if self.closed.get() {
+            return Err(TrySendError::Closed(value));
+        }
+        let Err(value) = self.hand_over(value) else { return Ok(()) };
+        if !self.has_room() {
+            return Err(TrySendError::Full(value));
+        }
+        self.ring.borrow_mut().push_back(value);
+        Ok(())
+    }
+
+    fn wait(&self, value: Option<T>) -> QToken<Result<(), Option<T>>> {
+        let (token, done) = operation();
+        let mut waiting = self.waiting.borrow_mut();
+        // Those who gave up are otherwise only noticed when their turn comes.
+        while waiting.back().is_some_and(|last| last.done.is_cancelled()) {
+            waiting.pop_back();
+        }
+        waiting.push_back(Waiting { value, done });
+        token
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<T> {
+        let value = self.ring.borrow_mut().pop_front()?;
+        if !self.waiting.borrow().is_empty() {
+            self.admit();
+        }
+        Some(value)
+    }
+
+    /// Fills the ring with what senders wait with.
+    #[cold]
+    fn admit(&self) {
+        while self.ring.borrow().len() < self.capacity {
+            let Some(first) = self.waiting.borrow_mut().pop_front() else { break };
+            if first.done.is_cancelled() {
+                continue;
+            }
+            let only_room = first.value.is_none();
+            if let Some(value) = first.value {
+                self.ring.borrow_mut().push_back(value);
+            }
+            first.done.complete(Ok(()));
+            if only_room {
+                break;
+            }
+        }
+    }
+
+    /// Gives up every value that waits to be sent; the ring's can still be received.
+    fn close(&self) {
+        self.closed.set(true);
+        let waiting = self.waiting.take();
+        for Waiting { value, done } in waiting {
+            done.complete(Err(value));
+        }
+    }
+}
+
+/// The sending end of [`channel`]; clones send into the same channel. The channel ends when all are gone.
+pub struct Sender<T: 'static> {
+    shared: Rc<Shared<T>>,
+    /// Of the `Sink`, waiting for room.
+    room: Option<QToken<Result<(), Option<T>>>>,
+}
+
+impl<T: 'static> Sender<T> {
+    /// Sends a value, when there is room for it. Senders that wait are served in the order in which they
+    /// came. If the future is dropped before it is done, the value is dropped with it.
+    ///
+    /// # Errors
+    /// Gives the value back if the receiver has closed the channel.
+    ///
+    /// # Panics
+    /// Outside of a runtime, if it has to wait.
+    #[inline]
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        match self.shared.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(value)) => Err(SendError(value)),
+            Err(TrySendError::Full(value)) => {
+                let sent = self.shared.wait(Some(value)).await;
+                sent.map_err(|value| SendError(value.expect("it waits with its value")))
+            }
+        }
+    }
+
+    /// Sends a value if there is room at once.
+    ///
+    /// # Errors
+    /// Gives the value back if there is none, or the receiver has closed the channel.
+    #[inline]
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.shared.try_send(value)
+    }
+
+    /// Whether the receiver has closed the channel.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.get()
+    }
+
+    /// How many values the channel holds at most.
+    pub fn capacity(&self) -> usize {
+        self.shared.capacity
+    }
+}
+
+impl<T: 'static> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.set(self.shared.senders.get() + 1);
+        Sender { shared: self.shared.clone(), room: None }
+    }
+}
+
+impl<T: 'static> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let senders = self.shared.senders.get() - 1;
+        self.shared.senders.set(senders);
+        if senders == 0 {
+            if let Some(receiver) = self.shared.receiver.take() {
+                receiver.complete(None);
+            }
+        }
+    }
+}
+
+/// A sink that is told of room takes its value even if another sender was quicker: each sender may so exceed
+/// the capacity by one.
+impl<T: 'static> Sink<T> for Sender<T> {
+    type Error = SendError<()>;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        loop {
+            if let Some(room) = &mut self.room {
+                let room = ready!(Pin::new(room).poll(cx));
+                self.room = None;
+                return Poll::Ready(room.map_err(|_| SendError(())));
+            }
+            if self.shared.closed.get() {
+                return Poll::Ready(Err(SendError(())));
+            }
+            if self.shared.has_room() {
+                return Poll::Ready(Ok(()));
+            }
+            self.room = Some(self.shared.wait(None));
+        }
+    }
+
+    fn start_send(self: Pin<&mut Self>, value: T) -> Result<(), SendError<()>> {
+        match self.shared.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(value)) => {
+                self.shared.ring.borrow_mut().push_back(value);
+                Ok(())
+            }
+            Err(TrySendError::Closed(_)) => Err(SendError(())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SendError<()>>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("capacity", &self.shared.capacity).finish_non_exhaustive()
+    }
+}
+
+/// The receiving end of [`channel`], also a `Stream`.
+pub struct Receiver<T: 'static> {
+    shared: Rc<Shared<T>>,
+    /// Kept from one call to the next, so that a value handed over while nobody looks is not lost.
+    token: Option<QToken<Option<T>>>,
+}
+
+impl<T: 'static> Receiver<T> {
+    /// The next value; `None` when all senders are gone, or the channel was closed, and nothing is left.
+    /// Dropping the future loses no value.
+    ///
+    /// # Panics
+    /// Outside of a runtime, if it has to wait.
+    #[inline]
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Polls for the next value.
+    #[inline]
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if self.token.is_none() {
+            if let Some(value) = self.shared.pop() {
+                return Poll::Ready(Some(value));
+            }
+            if self.is_ended() {
+                return Poll::Ready(None);
+            }
+            let (token, completion) = operation();
+            self.shared.receiver.set(Some(completion));
+            self.token = Some(token);
+        }
+        let Some(token) = &mut self.token else { unreachable!("just set") };
+        let value = ready!(Pin::new(token).poll(cx));
+        self.token = None;
+        Poll::Ready(value)
+    }
+
+    /// The next value, if it is there.
+    ///
+    /// # Errors
+    /// Whether there may be one later.
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        if let Some(token) = &mut self.token {
+            match token.try_take() {
+                Some(value) => {
+                    self.token = None;
+                    return value.ok_or(TryRecvError::Closed);
+                }
+                None => return Err(TryRecvError::Empty),
+            }
+        }
+        match self.shared.pop() {
+            Some(value) => Ok(value),
+            None if self.is_ended() => Err(TryRecvError::Closed),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Takes no more values: sends fail from now on, and what is in the channel can still be received.
+    pub fn close(&mut self) {
+        self.shared.close();
+        if let Some(receiver) = self.shared.receiver.take() {
+            receiver.complete(None);
+        }
+    }
+
+    /// How many values are there.
+    pub fn len(&self) -> usize {
+        let handed = self.token.as_ref().is_some_and(QToken::is_done);
+        self.shared.ring.borrow().len() + usize::from(handed)
+    }
+
+    /// Whether no value is there.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn is_ended(&self) -> bool {
+        self.shared.closed.get() || self.shared.senders.get() == 0
+    }
+}
+
+impl<T: 'static> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx)
+    }
+}
+
+impl<T: 'static> FusedStream for Receiver<T> {
+    fn is_terminated(&self) -> bool {
+        self.token.is_none() && self.is_ended() && self.shared.ring.borrow().is_empty()
+    }
+}
+
+impl<T: 'static> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+        // The values go now, not when the last sender does; their drops may use the channel.
+        let values = self.shared.ring.take();
+        drop(values);
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("capacity", &self.shared.capacity).finish_non_exhaustive()
+    }
+}
+
+/// The receiver has closed the channel; the value comes back.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the channel is closed")]
+pub struct SendError<T>(pub T);
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendError(..)")
+    }
+}
+
+/// A value was not sent; it comes back.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TrySendError<T> {
+    /// There is no room.
+    #[error("the channel is full")]
+    Full(T),
+    /// The receiver has closed the channel.
+    #[error("the channel is closed")]
+    Closed(T),
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TrySendError::Full(_) => "Full(..)",
+            TrySendError::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+/// No value was received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TryRecvError {
+    /// There is none now.
+    #[error("the channel is empty")]
+    Empty,
+    /// There will be none.
+    #[error("the channel is closed")]
+    Closed,
+}
