@@ -65,6 +65,7 @@ const _: () = {
     assert!(size_of::<Buffer>() == 16);
     assert!(size_of::<BufferMut>() == 16);
     assert!(size_of::<Option<Buffer>>() == 16);
+    assert!(size_of::<Result<BufferMut, PoolExhausted>>() == 16);
     assert!(size_of::<io::Result<Buffer>>() == 16);
     assert!(size_of::<io::Result<(Buffer, SocketAddr)>>() == 48);
 };

@@ -30,9 +30,44 @@ use super::unique::BufferMut;
 pub struct Buffer {
     /// In use: this handle is one of its count. On the thread of its pool.
     chunk: NonNull<Chunk>,
-    /// `offset + len` is within the chunk's capacity, and the bytes between are initialised.
-    offset: u32,
-    len: u32,
+    span: Span,
+}
+
+/// Which part of its chunk a buffer is. The end is within the chunk's capacity, and the bytes
+/// before it are initialised.
+///
+/// Offset (the lower half) and length in one word: so a buffer is two words, which travel in
+/// registers, where three fields would be put together in memory each time.
+#[derive(Clone, Copy)]
+struct Span(u64);
+
+impl Span {
+    #[inline]
+    fn new(offset: u32, len: u32) -> Span {
+        Span(u64::from(offset) | u64::from(len) << 32)
+    }
+
+    #[inline]
+    fn offset(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    fn len(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Without the first `count` bytes, of which there are as many.
+    #[inline]
+    fn skip(self, count: usize) -> Span {
+        Span::new(self.offset() + count as u32, self.len() - count as u32)
+    }
+
+    /// Only the first `len` bytes, of which there are as many.
+    #[inline]
+    fn first(self, len: usize) -> Span {
+        Span::new(self.offset(), len as u32)
+    }
 }
 
 impl Buffer {
@@ -51,7 +86,7 @@ impl Buffer {
     #[inline]
     fn empty_of(pool: &Pool) -> Buffer {
         pool.empty.retain();
-        Buffer { chunk: NonNull::from(&pool.empty), offset: 0, len: 0 }
+        Buffer { chunk: NonNull::from(&pool.empty), span: Span::new(0, 0) }
     }
 
     /// A buffer of bytes that live forever, which are not copied.
@@ -82,7 +117,7 @@ impl Buffer {
     pub(super) unsafe fn foreign(data: NonNull<u8>, len: usize, capacity: usize, owner: Owner) -> Buffer {
         let len = u32::try_from(len).expect("a buffer has less than 4 GiB");
         let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
-        Buffer { chunk: Pool::current().foreign(data, capacity, owner), offset: 0, len }
+        Buffer { chunk: Pool::current().foreign(data, capacity, owner), span: Span::new(0, len) }
     }
 
     /// A buffer with a copy of the bytes.
@@ -98,6 +133,7 @@ impl Buffer {
     /// assert_eq!(buffer, name);
     /// # Ok::<(), demikernel_runtime::buffer::PoolExhausted>(())
     /// ```
+    #[inline]
     pub fn copy_from_slice(bytes: &[u8]) -> Result<Buffer, PoolExhausted> {
         if bytes.is_empty() {
             return Ok(Buffer::new());
@@ -114,14 +150,14 @@ impl Buffer {
     /// They fulfil what the fields say; the caller gives up a count of the chunk.
     #[inline]
     pub(super) unsafe fn from_parts(chunk: NonNull<Chunk>, offset: u32, len: u32) -> Buffer {
-        Buffer { chunk, offset, len }
+        Buffer { chunk, span: Span::new(offset, len) }
     }
 
     /// The parts of the buffer; the caller becomes responsible for its count.
     #[inline]
     pub(super) fn into_parts(self) -> (NonNull<Chunk>, u32, u32) {
         let this = ManuallyDrop::new(self);
-        (this.chunk, this.offset, this.len)
+        (this.chunk, this.span.offset(), this.span.len())
     }
 
     #[inline]
@@ -138,25 +174,25 @@ impl Buffer {
     /// Number of bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len as usize
+        self.span.len() as usize
     }
 
     /// Whether there are no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.span.len() == 0
     }
 
     /// The first byte.
     #[inline]
     pub fn as_ptr(&self) -> *const u8 {
-        self.chunk().data.get().as_ptr().wrapping_add(self.offset as usize)
+        self.chunk().data.get().as_ptr().wrapping_add(self.offset())
     }
 
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: see the field `offset`. Nobody writes while a shared handle exists.
+        // SAFETY: see `Span`. Nobody writes while a shared handle exists.
         unsafe { slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 
@@ -171,18 +207,20 @@ impl Buffer {
     /// # Panics
     ///
     /// If the range is not within the buffer.
+    #[inline]
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Buffer {
         let (start, end) = bounds(range, self.len());
         self.part(start, end)
     }
 
     /// The bytes between `start` and `end`, which are in order and within the buffer.
+    #[inline]
     fn part(&self, start: usize, end: usize) -> Buffer {
         if start == end {
             return self.empty();
         }
         self.chunk().retain();
-        Buffer { chunk: self.chunk, offset: self.offset + start as u32, len: (end - start) as u32 }
+        Buffer { chunk: self.chunk, span: self.span.skip(start).first(end - start) }
     }
 
     /// An empty buffer, which keeps no memory in use.
@@ -203,6 +241,7 @@ impl Buffer {
     /// # Panics
     ///
     /// If there are fewer bytes.
+    #[inline]
     pub fn split_to(&mut self, at: usize) -> Buffer {
         check(at, self.len());
         if at == self.len() {
@@ -210,8 +249,7 @@ impl Buffer {
             return std::mem::replace(self, empty);
         }
         let front = self.part(0, at);
-        self.offset += at as u32;
-        self.len -= at as u32;
+        self.span = self.span.skip(at);
         front
     }
 
@@ -227,6 +265,7 @@ impl Buffer {
     /// # Panics
     ///
     /// If there are fewer bytes.
+    #[inline]
     pub fn split_off(&mut self, at: usize) -> Buffer {
         check(at, self.len());
         if at == 0 {
@@ -234,7 +273,7 @@ impl Buffer {
             return std::mem::replace(self, empty);
         }
         let back = self.part(at, self.len());
-        self.len = at as u32;
+        self.span = self.span.first(at);
         back
     }
 
@@ -246,14 +285,13 @@ impl Buffer {
     #[inline]
     pub fn advance(&mut self, count: usize) {
         check(count, self.len());
-        self.offset += count as u32;
-        self.len -= count as u32;
+        self.span = self.span.skip(count);
     }
 
     /// Drops all but the first `len` bytes; nothing happens if there are not more.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len().min(len) as u32;
+        self.span = self.span.first(self.len().min(len));
     }
 
     /// Drops all bytes, and gives up the memory.
@@ -262,6 +300,7 @@ impl Buffer {
     }
 
     /// Whether this is the only handle to its memory.
+    #[inline]
     pub fn is_unique(&self) -> bool {
         if self.chunk().count.get() != 1 {
             // Other threads may have given back theirs.
@@ -293,6 +332,7 @@ impl Buffer {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn try_into_mut(self) -> Result<BufferMut, Buffer> {
         if self.chunk().writable.get() && self.is_unique() {
             // SAFETY: the only handle to writable memory.
@@ -321,7 +361,7 @@ impl Buffer {
     pub fn region(&self) -> Option<(u32, usize)> {
         let chunk = self.chunk();
         let region = chunk.region.get();
-        (region != NO_REGION).then(|| (region, chunk.offset.get() as usize + self.offset as usize))
+        (region != NO_REGION).then(|| (region, chunk.offset.get() as usize + self.offset()))
     }
 
     /// The bytes, writable.
@@ -338,7 +378,7 @@ impl Buffer {
     /// Where the bytes begin in the chunk.
     #[inline]
     pub(super) fn offset(&self) -> usize {
-        self.offset as usize
+        self.span.offset() as usize
     }
 
     /// Moves the ends of the buffer in its chunk.
@@ -349,8 +389,7 @@ impl Buffer {
     #[inline]
     pub(super) unsafe fn set_ends(&mut self, offset: usize, len: usize) {
         debug_assert!(offset + len <= self.chunk().capacity.get() as usize);
-        self.offset = offset as u32;
-        self.len = len as u32;
+        self.span = Span::new(offset as u32, len as u32);
     }
 }
 
@@ -411,6 +450,7 @@ pub(super) fn check(at: usize, len: usize) {
 }
 
 /// First and last position (exclusive) of a range, checked.
+#[inline]
 #[track_caller]
 fn bounds(range: impl RangeBounds<usize>, len: usize) -> (usize, usize) {
     let start = match range.start_bound() {

@@ -4,7 +4,6 @@
 //! bits. A class that has no free chunk takes a block (the 1 MiB class takes 16) and carves it into
 //! chunks. A block all of whose chunks are free can be given back to its region, for another class.
 
-use std::io;
 use std::ptr::NonNull;
 
 use slab::Slab;
@@ -151,33 +150,31 @@ impl Memory {
         self.limit.checked_sub(self.mapped).is_some_and(|room| room >= len)
     }
 
-    /// Maps a region that classes share; the caller announces it.
-    pub(super) fn map_shared(&mut self) -> io::Result<u32> {
-        self.insert(Mapping::new(REGION)?, None)
+    /// Adds a region that classes share; the caller announces it.
+    pub(super) fn add_shared(&mut self, mapping: Mapping) -> u32 {
+        self.insert(mapping, None)
     }
 
-    /// Maps a region for one chunk, which has one handle; the caller announces the region.
-    pub(super) fn map_large(&mut self, len: usize, pool: NonNull<Pool>) -> io::Result<(u32, NonNull<Chunk>)> {
-        let mapping = Mapping::new(len)?;
+    /// Adds a region for one chunk, which has one handle; the caller announces the region.
+    pub(super) fn add_large(&mut self, mapping: Mapping, pool: NonNull<Pool>) -> (u32, NonNull<Chunk>) {
         let chunk = Chunk::new(pool, Class::Large);
         chunk.count.set(1);
         chunk.data.set(mapping.at(0));
-        chunk.capacity.set(u32::try_from(len).unwrap_or(u32::MAX));
+        chunk.capacity.set(u32::try_from(mapping.len()).unwrap_or(u32::MAX));
         chunk.writable.set(true);
         let headers = Headers::new([chunk].into_iter());
         let chunk = headers.first();
-        let id = self.insert(mapping, Some(headers))?;
+        let id = self.insert(mapping, Some(headers));
         // SAFETY: made above, and not used by anybody yet.
         unsafe { chunk.as_ref() }.region.set(id);
-        Ok((id, chunk))
+        (id, chunk)
     }
 
-    fn insert(&mut self, mapping: Mapping, large: Option<Headers<Chunk>>) -> io::Result<u32> {
-        let id = u32::try_from(self.regions.vacant_key()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    fn insert(&mut self, mapping: Mapping, large: Option<Headers<Chunk>>) -> u32 {
         self.mapped += mapping.len();
         let free = if large.is_some() { 0 } else { u32::MAX };
-        self.regions.insert(Mapped { mapping, free, large, announced: false, leaving: false });
-        Ok(id)
+        let id = self.regions.insert(Mapped { mapping, free, large, announced: false, leaving: false });
+        u32::try_from(id).expect("that many regions do not fit the address space")
     }
 
     /// Makes chunks of the class out of a free block, if there is one. They are in no list yet.

@@ -5,14 +5,15 @@
 //! larger class. Mapping comes before taking blocks back, so that classes whose use alternates do
 //! not carve the same blocks over and over while there is room.
 
+use std::io;
 use std::ptr::NonNull;
 
 use super::class::Class;
-use super::error::PoolExhausted;
+use super::error::{Figures, PoolExhausted};
 use super::hooks::Event;
 use super::local::Pool;
 use super::memory::Headers;
-use super::region::REGION;
+use super::region::{Mapping, REGION};
 use super::retire;
 use crate::buffer::chunk::{Chunk, ForeignChunk, NO_REGION, Owner};
 
@@ -87,23 +88,21 @@ impl Pool {
     /// Maps a region for classes to share, if the limit and the system allow it.
     fn map_shared(&self) -> bool {
         retire::reap();
-        let mut memory = self.memory.borrow_mut();
-        if !memory.has_room(REGION) {
+        if !self.memory.borrow().has_room(REGION) {
             return false;
         }
-        let mapped = memory.map_shared();
-        drop(memory);
-        match mapped {
-            Ok(id) => {
-                self.announce(Event::Mapped(id));
-                self.deliver();
-                true
-            }
-            Err(error) => {
-                self.refused.set(error.raw_os_error());
-                false
-            }
-        }
+        let Some(mapping) = self.map(REGION) else { return false };
+        let id = self.memory.borrow_mut().add_shared(mapping);
+        self.announce(Event::Mapped(id));
+        self.deliver();
+        true
+    }
+
+    /// Asks the system for memory. No borrow may be held: there is logging in it, which is
+    /// anybody's code.
+    fn map(&self, len: usize) -> Option<Mapping> {
+        let refuse = |error: &io::Error| self.refused.set(error.raw_os_error().or(Some(libc::ENOMEM)));
+        Mapping::new(len).inspect_err(refuse).ok()
     }
 
     /// Gives blocks that are not used back to their regions, for any class. The search takes time,
@@ -122,7 +121,7 @@ impl Pool {
     }
 
     /// Failing requests to go until unused blocks are looked for again.
-    #[cfg(test)]
+    #[cfg(all(test, not(demikernel_loom)))]
     pub(in crate::buffer) fn scan_debt(&self) -> usize {
         self.scan_debt.get()
     }
@@ -227,21 +226,14 @@ impl Pool {
         if !self.make_room(len) {
             return None;
         }
-        let mapped = self.memory.borrow_mut().map_large(len, self.empty.pool);
-        match mapped {
-            Ok((id, chunk)) => {
-                list.total.set(list.total.get() + 1);
-                list.count_taken();
-                // It is in use already, so hooks that allocate cannot have it evicted.
-                self.announce(Event::Mapped(id));
-                self.deliver();
-                Some(chunk)
-            }
-            Err(error) => {
-                self.refused.set(error.raw_os_error());
-                None
-            }
-        }
+        let mapping = self.map(len)?;
+        let (id, chunk) = self.memory.borrow_mut().add_large(mapping, self.empty.pool);
+        list.total.set(list.total.get() + 1);
+        list.count_taken();
+        // It is in use already, so hooks that allocate cannot have it evicted.
+        self.announce(Event::Mapped(id));
+        self.deliver();
+        Some(chunk)
     }
 
     /// Takes back a chunk that belongs to no free list of a size.
@@ -287,14 +279,15 @@ impl Pool {
         foreign.chunk.data.set(data);
         foreign.chunk.capacity.set(capacity);
         foreign.chunk.writable.set(matches!(owner, Owner::Vec(_)));
-        let found = match owner {
-            // Bytes may be a view of a buffer of this thread, whose region devices know.
-            Owner::Bytes(_) => self.memory.borrow().locate(data, capacity as usize),
-            Owner::Vec(_) | Owner::Nobody => None,
-        };
-        let (region, offset) = found.unwrap_or((NO_REGION, 0));
-        foreign.chunk.region.set(region);
-        foreign.chunk.offset.set(offset as u32);
+        foreign.chunk.region.set(NO_REGION);
+        if let Owner::Bytes(_) = owner {
+            // They may be a view of a buffer of this thread, whose region devices know.
+            let found = self.memory.borrow().locate(data, capacity as usize);
+            if let Some((region, offset)) = found {
+                foreign.chunk.region.set(region);
+                foreign.chunk.offset.set(offset as u32);
+            }
+        }
         foreign.owner.set(owner);
         chunk
     }
@@ -341,14 +334,14 @@ impl Pool {
         };
         let in_use = self.in_use_bytes();
         let memory = self.memory.borrow();
-        PoolExhausted {
+        PoolExhausted::new(Figures {
             wanted: bytes,
             needed,
             in_use,
             mapped: memory.mapped,
             limit: memory.limit,
             errno: self.refused.get(),
-        }
+        })
     }
 }
 

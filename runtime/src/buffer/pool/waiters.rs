@@ -214,7 +214,7 @@ impl Future for Allocate {
             Err(error) => error,
         };
         // What no buffer of this pool can bring back by being dropped is not waited for.
-        let hopeless = error.needed > error.limit || (error.errno.is_some() && error.in_use == 0);
+        let hopeless = error.needed() > error.limit() || (error.errno().is_some() && error.in_use() == 0);
         if hopeless {
             self.waiting = None;
             return Poll::Ready(Err(error));

@@ -59,8 +59,8 @@ fn an_exhausted_pool_says_so_with_figures_and_recovers() {
     let mut all = fill(4000);
     assert_eq!(all.len(), REGION / 4096);
     let error = BufferMut::with_capacity(4000).unwrap_err();
-    assert_eq!((error.wanted, error.needed, error.in_use), (4000, 4096, REGION));
-    assert_eq!((error.mapped, error.limit, error.errno), (REGION, REGION, None));
+    assert_eq!((error.wanted(), error.needed(), error.in_use()), (4000, 4096, REGION));
+    assert_eq!((error.mapped(), error.limit(), error.errno()), (REGION, REGION, None));
     let error = io::Error::from(error);
     assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     assert!(error.to_string().contains("4096 bytes for 4000"), "{error}");
@@ -127,7 +127,7 @@ fn unused_large_chunks_make_room() {
     drop(large);
     assert_eq!(pool::stats().mapped, 13 * REGION, "more than an eighth of the limit is not kept");
     let error = BufferMut::with_capacity(17 * REGION).unwrap_err();
-    assert_eq!(error.needed, 17 * REGION);
+    assert_eq!(error.needed(), 17 * REGION);
     BufferMut::with_capacity(usize::MAX).unwrap_err();
 }
 
