@@ -1,11 +1,12 @@
 //! Running a test on a transport, and short names for what the tests do with one.
 
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
-use demikernel_runtime::time::timeout;
+use demikernel_runtime::time::{sleep, timeout};
 use demikernel_runtime::transport::{
-    Accepted, Domain, Endpoint, Network, OpenMode, Qd, SocketKind, Storage, Transport,
+    Accepted, Device, Domain, Endpoint, Network, OpenMode, Qd, SocketKind, Storage, Transport,
 };
 use demikernel_runtime::{Builder, Completion, Idle, QToken, operation};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,13 +33,27 @@ pub(crate) fn check(make: fn() -> io::Result<Transport>, test: Test) {
         };
         let runtime = Builder::new().idle(idle).build().unwrap();
         runtime.attach(transport.clone());
-        let net = Net { network: transport.network.unwrap(), storage: transport.storage.unwrap() };
+        let after = Rc::new(RefCell::new(Vec::new()));
+        let net = Net {
+            device: transport.device,
+            network: transport.network.unwrap(),
+            storage: transport.storage.unwrap(),
+            after: after.clone(),
+        };
         let future = test(net);
         runtime.block_on(async {
             timeout(Duration::from_secs(30), future).await.expect("the test is done in time");
         });
+        if after.borrow().is_empty() {
+            // A device may have to hear from the kernel before it lets go of what was cancelled.
+            eventually(|| {
+                runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+                runtime.metrics().live_operations == 0
+            });
+            assert_eq!(runtime.metrics().live_operations, 0, "operations left, idle {idle:?}");
+        }
         drop(runtime);
-        drop(transport.device);
+        after.take().into_iter().for_each(|check: Check| check());
         assert_eq!(pool::stats().in_use(), buffers, "buffers left, idle {idle:?}");
         eventually(|| open_descriptors() == descriptors);
         assert_eq!(open_descriptors(), descriptors, "descriptors left, idle {idle:?}");
@@ -57,11 +72,16 @@ fn eventually(condition: impl Fn() -> bool) {
     }
 }
 
+/// Something to be done when the runtime has ended.
+type Check = Box<dyn FnOnce()>;
+
 /// The transport under test.
 #[derive(Clone)]
 pub(crate) struct Net {
+    pub(crate) device: Rc<dyn Device>,
     pub(crate) network: Rc<dyn Network>,
     pub(crate) storage: Rc<dyn Storage>,
+    after: Rc<RefCell<Vec<Check>>>,
 }
 
 fn token<T: 'static>(start: impl FnOnce(Completion<T>)) -> QToken<T> {
@@ -71,6 +91,16 @@ fn token<T: 'static>(start: impl FnOnce(Completion<T>)) -> QToken<T> {
 }
 
 impl Net {
+    /// Has something checked when the runtime has ended.
+    pub(crate) fn afterwards(&self, check: impl FnOnce() + 'static) {
+        self.after.borrow_mut().push(Box::new(check));
+    }
+
+    /// The device's counter of a name, if it has one.
+    pub(crate) fn counter(&self, name: &str) -> Option<u64> {
+        self.device.counters().into_iter().find(|counter| counter.0 == name).map(|counter| counter.1)
+    }
+
     pub(crate) fn stream(&self, domain: Domain) -> Qd {
         self.network.socket(domain, SocketKind::Stream).unwrap()
     }

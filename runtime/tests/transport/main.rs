@@ -3,8 +3,12 @@
 //! Each test runs twice on each transport, once with a runtime that spins when idle and once with one that
 //! blocks, and afterwards no descriptor, buffer or operation may be left.
 
+mod cancel;
 mod datagrams;
+mod faults;
+mod files;
 mod harness;
+mod load;
 mod streams;
 
 use demikernel_runtime::transport::epoll::Epoll;
@@ -29,4 +33,13 @@ suite! {
         pushes_go_before_a_close, close_ends_what_waits, addresses_and_options, late_data_wakes_a_blocked_runtime,
         a_connection_is_there_when_connect_is_done;
     datagrams: echo_of_datagrams, connected_datagrams, a_limit_cuts_datagrams, many_datagrams_in_a_row;
+    cancel: a_cancelled_pop_loses_nothing, a_cancelled_accept_loses_nothing, a_cancelled_push_is_not_sent,
+        a_push_that_has_started_is_whole, a_cancelled_connect, cancelled_at_every_step,
+        cancelled_operations_do_not_pile_up, a_detached_push_is_sent, the_end_of_the_runtime_cancels;
+    faults: a_reset_is_an_error, a_peer_that_vanishes, a_refused_connection, a_used_address, wrong_numbers,
+        too_many_files, a_tiny_pool_recovers, one_full_socket_does_not_stop_others,
+        a_full_unix_queue_is_waited_for;
+    load: a_thousand_connections, a_busy_socket_does_not_starve_others, several_megabytes_both_ways;
+    files: what_is_written_is_read, files_append_and_truncate, opening_fails_as_it_should,
+        a_cancelled_read_keeps_its_buffer, direct_input_and_output, close_is_after_what_is_under_way;
 }

@@ -137,7 +137,8 @@ impl Storage for Epoll {
 
     fn close_file(&self, qd: Qd) {
         if let Ok(file) = self.file_of(qd) {
-            self.remove(qd);
+            let entry = self.entries.borrow_mut().remove(qd.0 as usize);
+            drop(entry);
             self.start_close(file);
         }
     }

@@ -6,7 +6,8 @@
 //! edge-triggered: from then on the kernel tells of changes only, and what it told is kept with the socket.
 //! So an idle connection costs no system call and holds no buffer.
 //!
-//! - `poller`: epoll itself.
+//! - `device`: the runtime's turns, blocking, and the end.
+//! - `poller`: epoll itself. `key`: what it and the runtime call a socket or an operation.
 //! - `socket`: one socket, and who waits for it.
 //! - `network`: operations on sockets; `receive` and `send` move the data.
 //! - `files`: operations on files; `jobs` runs them on threads and brings back the results.
@@ -14,8 +15,10 @@
 //! Nothing is borrowed while an operation is completed or a buffer dropped, since that may run foreign code
 //! (wakers, destructors), which may come back here.
 
+mod device;
 mod files;
 mod jobs;
+mod key;
 mod network;
 mod poller;
 mod receive;
@@ -24,24 +27,20 @@ mod socket;
 
 use self::files::{File, Job};
 use self::jobs::Jobs;
+use self::key::{CancelKey, JOBS, Queue, SocketKey, WATCHED};
 use self::poller::{Events, Poller};
 use self::socket::{Queued, Send, Socket, Stop};
 use crate::buffer::pool;
 use crate::executor::DeviceId;
 use crate::time::Instant;
-use crate::transport::{Device, Interest, Parker, Qd, SocketKind, Transport, Turn};
+use crate::transport::{Device, Qd, SocketKind, Transport};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// The key of descriptors whose events only end the wait.
-const WATCHED: u64 = u64::MAX;
-/// The key of the descriptor that says that a thread has something for us.
-const JOBS: u64 = u64::MAX - 1;
 
 /// How long until a connection is tried again to a Unix socket whose queue is full, of which the kernel
 /// tells nothing.
@@ -67,9 +66,9 @@ pub struct Epoll {
     generation: Cell<u32>,
     sequence: Cell<u32>,
     /// Keys of sockets that have had their share of a turn, and go on in the next.
-    deferred: RefCell<VecDeque<u64>>,
+    deferred: RefCell<VecDeque<SocketKey>>,
     /// Keys of sockets that are tried again when there is memory, or at `retry_at`.
-    retried: RefCell<VecDeque<u64>>,
+    retried: RefCell<VecDeque<SocketKey>>,
     retry_at: Cell<Option<Instant>>,
     /// Our place among those who wait for the pool.
     memory: RefCell<Option<pool::Waiting>>,
@@ -91,7 +90,6 @@ struct Counters {
     receives: Cell<u64>,
     sends: Cell<u64>,
     accepts: Cell<u64>,
-    not_ready: Cell<u64>,
     deferred: Cell<u64>,
     no_memory: Cell<u64>,
     jobs: Cell<u64>,
@@ -169,16 +167,19 @@ impl Epoll {
     }
 
     /// The socket that an event or a list means, unless it is gone.
-    fn socket_by_key(&self, key: u64) -> Option<Rc<Socket>> {
-        match self.entries.borrow().get(key as u32 as usize) {
+    fn socket_by_key(&self, key: SocketKey) -> Option<Rc<Socket>> {
+        match self.entries.borrow().get(key.qd.0 as usize) {
             Some(Entry::Socket(socket)) if socket.key() == key => Some(socket.clone()),
             _ => None,
         }
     }
 
-    fn remove(&self, qd: Qd) {
-        let entry = self.entries.borrow_mut().try_remove(qd.0 as usize);
-        drop(entry);
+    /// Takes a socket out of the table. It closes when the last who is busy with it lets it go.
+    fn remove_socket(&self, socket: &Socket) {
+        if self.socket_by_key(socket.key()).is_some() {
+            let entry = self.entries.borrow_mut().remove(socket.qd.0 as usize);
+            drop(entry);
+        }
     }
 
     // ---- waiting
@@ -200,10 +201,7 @@ impl Epoll {
     /// Sees to it that the socket is tried again when the reason has gone away.
     fn wake_when_gone(&self, socket: &Socket, stop: Stop) -> io::Result<()> {
         match stop {
-            Stop::NotReady => {
-                add(&self.count.not_ready, 1);
-                self.register(socket)?;
-            }
+            Stop::NotReady => self.register(socket)?,
             Stop::Turn => {
                 add(&self.count.deferred, 1);
                 if !socket.deferred.replace(true) {
@@ -222,7 +220,7 @@ impl Epoll {
     fn register(&self, socket: &Socket) -> io::Result<()> {
         if !socket.registered.get() {
             let flags = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
-            self.poller.add(socket.fd.as_raw_fd(), flags, socket.key())?;
+            self.poller.add(socket.fd.as_raw_fd(), flags, socket.key().into())?;
             socket.registered.set(true);
         }
         Ok(())
@@ -255,7 +253,7 @@ impl Epoll {
     }
 
     /// Goes on with the sockets that are in a list now, not with those that come to it meanwhile.
-    fn progress_each(&self, list: &RefCell<VecDeque<u64>>, flag: fn(&Socket) -> &Cell<bool>) -> bool {
+    fn progress_each(&self, list: &RefCell<VecDeque<SocketKey>>, flag: fn(&Socket) -> &Cell<bool>) -> bool {
         let count = list.borrow().len();
         for _ in 0..count {
             let Some(key) = list.borrow_mut().pop_front() else { break };
@@ -302,122 +300,12 @@ impl Epoll {
             WATCHED => false,
             JOBS => self.finish_jobs() | self.progress_retried(),
             // Without a socket it is for one that was closed after the kernel had reported it.
-            _ => self.socket_by_key(key).is_some_and(|socket| {
+            _ => self.socket_by_key(key.into()).is_some_and(|socket| {
                 socket.event(flags);
                 self.progress(&socket);
                 true
             }),
         }
-    }
-}
-
-impl Device for Epoll {
-    fn name(&self) -> &'static str {
-        "epoll"
-    }
-
-    fn attached(&self, id: DeviceId) {
-        self.id.set(Some(id));
-    }
-
-    fn poll(&self, turn: Turn) -> bool {
-        self.turn.set(self.turn.get().wrapping_add(1));
-        let mut any = self.finish_jobs();
-        if !self.deferred.borrow().is_empty() {
-            any |= self.progress_each(&self.deferred, |socket| &socket.deferred);
-        }
-        if !self.retried.borrow().is_empty() {
-            any |= self.progress_retried();
-        }
-        // If another device blocks for us, it sees our descriptor readable until all events are taken.
-        let look = match turn {
-            Turn::Busy => self.waiting.get() > 0,
-            Turn::Idle => self.waiting.get() > 0 || !self.parks.get(),
-            Turn::BeforeParking => !self.parks.get(),
-        };
-        if look {
-            any |= self.collect(Some(Duration::ZERO)).unwrap_or_else(|error| {
-                tracing::error!(%error, "epoll_wait failed");
-                false
-            });
-        }
-        any
-    }
-
-    fn interest(&self) -> Interest {
-        if !self.deferred.borrow().is_empty() {
-            Interest::Polling
-        } else if self.waiting.get() == 0 {
-            Interest::None
-        } else if self.parks.get() {
-            Interest::Parker
-        } else {
-            Interest::Descriptor(self.poller.as_raw_fd())
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        self.retry_at.get()
-    }
-
-    fn parker(&self) -> Option<&dyn Parker> {
-        Some(self)
-    }
-
-    fn cancel(&self, key: u64) {
-        self.cancel_operation(CancelKey::from(key));
-    }
-
-    fn shutdown(&self, grace: Duration) {
-        self.finish_sends(grace);
-        self.ended.set(true);
-        let entries = self.entries.take();
-        for (_, entry) in entries {
-            match entry {
-                Entry::Socket(socket) => self.abandon(&socket, ended),
-                Entry::File(file) => self.start_close(file),
-            }
-        }
-        self.finish_all_jobs();
-        self.memory.take();
-    }
-
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        let count = &self.count;
-        vec![
-            ("sockets and files open", self.entries.borrow().len() as u64),
-            ("operations waiting", self.waiting.get() as u64),
-            ("epoll_wait calls", count.waits.get()),
-            ("events", count.events.get()),
-            ("receive calls", count.receives.get()),
-            ("send calls", count.sends.get()),
-            ("accept calls", count.accepts.get()),
-            ("waits for readiness", count.not_ready.get()),
-            ("waits for the next turn", count.deferred.get()),
-            ("waits for memory", count.no_memory.get()),
-            ("file jobs on threads", count.jobs.get()),
-        ]
-    }
-}
-
-impl Parker for Epoll {
-    fn watch(&self, fd: RawFd) -> io::Result<()> {
-        self.parks.set(true);
-        // Not edge-triggered: what nobody has cleared ends the next park, too.
-        self.poller.add(fd, libc::EPOLLIN, WATCHED)
-    }
-
-    fn park(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.parks.set(true);
-        let timeout = if self.deferred.borrow().is_empty() { timeout } else { Some(Duration::ZERO) };
-        self.collect(timeout).map(|_| ())
-    }
-}
-
-impl Drop for Epoll {
-    fn drop(&mut self) {
-        // Threads may still use memory of jobs, if the device was never shut down.
-        self.finish_all_jobs();
     }
 }
 
@@ -427,45 +315,11 @@ impl std::fmt::Debug for Epoll {
     }
 }
 
-/// Names a waiting operation of a socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct CancelKey {
-    qd: Qd,
-    queue: Queue,
-    sequence: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Queue {
-    Receives,
-    Sends,
-    Connect,
-}
-
-impl CancelKey {
-    /// Numbers of operations, which wrap around: only those that wait for one socket must differ.
-    const SEQUENCES: u32 = (1 << 30) - 1;
-}
-
-impl From<CancelKey> for u64 {
-    fn from(key: CancelKey) -> u64 {
-        let queue = match key.queue {
-            Queue::Receives => 0,
-            Queue::Sends => 1,
-            Queue::Connect => 2,
-        };
-        u64::from(key.qd.0) << 32 | queue << 30 | u64::from(key.sequence)
-    }
-}
-
-impl From<u64> for CancelKey {
-    fn from(key: u64) -> CancelKey {
-        let queue = match key >> 30 & 3 {
-            0 => Queue::Receives,
-            1 => Queue::Sends,
-            _ => Queue::Connect,
-        };
-        CancelKey { qd: Qd((key >> 32) as u32), queue, sequence: key as u32 & Self::SEQUENCES }
+/// An error once more, for another operation.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -473,3 +327,6 @@ impl From<u64> for CancelKey {
 fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the runtime of the socket or file has ended")
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,7 @@ impl Network for Epoll {
             self.fail_connect(&socket, kernel::closed);
             self.fail_receives(&socket, kernel::closed);
         } else {
-            self.remove(qd);
+            self.remove_socket(&socket);
             self.abandon(&socket, kernel::closed);
         }
     }
@@ -224,7 +224,7 @@ impl Epoll {
         if send.is_some() {
             self.waits_less(1);
             if last && socket.closing.get() {
-                self.remove(socket.qd);
+                self.remove_socket(socket);
             }
         }
     }

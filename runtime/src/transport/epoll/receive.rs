@@ -1,7 +1,7 @@
 //! Taking data and connections from the kernel.
 
 use super::socket::{Attempt, Queued, Receive, Socket, Stop};
-use super::{CancelKey, Epoll, Queue, add};
+use super::{CancelKey, Epoll, Queue, add, copy};
 use crate::buffer::{Buffer, BufferMut};
 use crate::transport::{Accepted, Qd, SocketKind, kernel};
 use socket2::{SockAddr, SockAddrStorage};
@@ -9,7 +9,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
 
 /// No datagram is longer.
 const LONGEST_DATAGRAM: usize = 64 << 10;
@@ -48,19 +47,26 @@ impl Epoll {
         socket.receives.borrow_mut().push_back(Queued { sequence, it: receive });
     }
 
-    pub(super) fn progress_receives(&self, socket: &Rc<Socket>) {
-        while socket.readable.get() {
-            let Some(Queued { sequence, it }) = socket.receives.borrow_mut().pop_front() else { break };
+    pub(super) fn progress_receives(&self, socket: &Socket) {
+        let stop = loop {
+            if !socket.readable.get() {
+                // A short read, too, ends what is believed without a call that fails.
+                break Stop::NotReady;
+            }
+            let Some(Queued { sequence, it }) = socket.receives.borrow_mut().pop_front() else { return };
             match self.try_receive(socket, it) {
                 Ok(()) => self.waits_less(1),
                 Err((receive, stop)) => {
                     socket.receives.borrow_mut().push_front(Queued { sequence, it: receive });
-                    if let Err(error) = self.wake_when_gone(socket, stop) {
-                        self.fail_receives(socket, || io::Error::from(error.kind()));
-                    }
-                    break;
+                    break stop;
                 }
             }
+        };
+        if socket.receives.borrow().is_empty() {
+            return;
+        }
+        if let Err(error) = self.wake_when_gone(socket, stop) {
+            self.fail_receives(socket, || copy(&error));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Giving data to the kernel.
 
 use super::socket::{Attempt, Push, Queued, Send, Socket, Stop};
-use super::{CancelKey, Epoll, Queue, add};
+use super::{CancelKey, Epoll, Queue, add, copy};
 use crate::buffer::Sga;
 use crate::transport::{Qd, SocketKind};
 use socket2::SockAddr;
@@ -9,7 +9,6 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Pieces of memory given to the kernel in one call.
@@ -53,24 +52,21 @@ impl Epoll {
         socket.sends.borrow_mut().push_back(Queued { sequence, it: send });
     }
 
-    pub(super) fn progress_sends(&self, socket: &Rc<Socket>) {
-        if socket.sends.borrow().is_empty() {
-            return;
-        }
-        while socket.writable.get() {
+    pub(super) fn progress_sends(&self, socket: &Socket) {
+        let stop = loop {
             match self.send_front(socket) {
                 Ok(true) => {}
-                Ok(false) => break,
-                Err(stop) => {
-                    if let Err(error) = self.wake_when_gone(socket, stop) {
-                        self.fail_sends(socket, &error);
-                    }
-                    break;
-                }
+                Ok(false) => break None,
+                Err(stop) => break Some(stop),
             }
+        };
+        if let Some(stop) = stop
+            && let Err(error) = self.wake_when_gone(socket, stop)
+        {
+            self.fail_sends(socket, &error);
         }
         if socket.closing.get() && socket.sends.borrow().is_empty() {
-            self.remove(socket.qd);
+            self.remove_socket(socket);
         }
     }
 
@@ -285,14 +281,6 @@ impl Epoll {
             super::Entry::Socket(socket) => !socket.sends.borrow().is_empty(),
             super::Entry::File(_) => false,
         })
-    }
-}
-
-/// An error once more, for another push.
-fn copy(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

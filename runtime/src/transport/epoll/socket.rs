@@ -1,5 +1,6 @@
 //! One socket: what is believed of it, and who waits for it.
 
+use super::key::SocketKey;
 use crate::buffer::{Buffer, Sga};
 use crate::executor::Completion;
 use crate::transport::{Accepted, Endpoint, Qd, SocketKind};
@@ -127,8 +128,8 @@ impl Socket {
     }
 
     /// Its name in events and lists.
-    pub(super) fn key(&self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.qd.0)
+    pub(super) fn key(&self) -> SocketKey {
+        SocketKey { qd: self.qd, generation: self.generation }
     }
 
     pub(super) fn is_connecting(&self) -> bool {
@@ -266,6 +267,6 @@ mod tests {
             }
             assert_eq!(socket.may_call(turn), Err(Stop::Turn));
         }
-        assert_eq!(socket.key(), 5 << 32 | 3);
+        assert_eq!(socket.key(), SocketKey { qd: Qd(3), generation: 5 });
     }
 }
