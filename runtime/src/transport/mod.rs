@@ -12,6 +12,9 @@ mod endpoint;
 pub mod epoll;
 pub(crate) mod kernel;
 mod options;
+pub(crate) mod stream;
+#[cfg(feature = "io-uring")]
+pub mod uring;
 
 pub use endpoint::{Domain, Endpoint, SocketKind};
 pub use options::{OptionName, SocketOption};

@@ -1,0 +1,152 @@
+//! One connection: what it receives, what it sends, and its establishment.
+
+use super::key::{Key, Kind};
+use super::message::Message;
+use crate::buffer::{Buffer, BufferMut, Sga};
+use crate::executor::{Completion, DeviceId};
+use crate::transport::Endpoint;
+use crate::transport::stream::{Cancelled, Inbound, Outbound};
+use std::io;
+
+pub(super) type PopDone = Completion<io::Result<Buffer>>;
+/// Without a completion, the push was done as soon as it was queued.
+pub(super) type PushDone = Option<Completion<io::Result<()>>>;
+
+pub(super) type ConnectDone = Completion<io::Result<()>>;
+
+/// The receive that the kernel has.
+pub(super) enum Receive {
+    None,
+    /// Into this buffer.
+    Own(BufferMut),
+    /// Into one of the ring of buffers.
+    Provided,
+    /// Into those of the ring, until it ends.
+    Multishot,
+    /// None, as there was no memory for it.
+    Starved,
+}
+
+/// The send that the kernel has.
+pub(super) enum Send {
+    None,
+    /// Of one piece.
+    Plain,
+    /// Of several, described here.
+    Message(Box<Message>),
+    /// From memory that the kernel keeps using after it has said that it has sent.
+    InPlace,
+}
+
+/// A connect under way.
+pub(super) struct Connect {
+    pub(super) done: ConnectDone,
+    pub(super) peer: Endpoint,
+    /// The address, which the kernel may read.
+    pub(super) message: Box<Message>,
+    pub(super) cancelling: bool,
+    /// The token was dropped.
+    pub(super) unwanted: bool,
+}
+
+/// A stream socket.
+pub(super) struct Connection {
+    pub(super) inbound: Inbound<PopDone>,
+    pub(super) receive: Receive,
+    /// The receive was asked to end early.
+    pub(super) cancelling_receive: bool,
+    /// A token was dropped: the receive is to end early if it is for nobody.
+    pub(super) unwanted_receive: bool,
+    /// The last receive left nothing behind, so that the next one had better wait for data than look.
+    pub(super) drained: bool,
+    pub(super) outbound: Outbound<PushDone>,
+    pub(super) send: Send,
+    pub(super) cancelling_send: bool,
+    pub(super) unwanted_send: bool,
+    /// It cannot send from where the data is.
+    pub(super) copies: bool,
+    /// The sending half is to be shut down when everything is sent.
+    pub(super) finishing: bool,
+    pub(super) connect: Option<Box<Connect>>,
+    /// It is connected, as far as is known.
+    pub(super) connected: bool,
+    /// The error of a push that was done already.
+    pub(super) failed: Option<i32>,
+}
+
+impl Connection {
+    pub(super) fn new(connected: bool) -> Connection {
+        Connection {
+            inbound: Inbound::new(),
+            receive: Receive::None,
+            cancelling_receive: false,
+            unwanted_receive: false,
+            drained: false,
+            outbound: Outbound::new(),
+            send: Send::None,
+            cancelling_send: false,
+            unwanted_send: false,
+            copies: false,
+            finishing: false,
+            connect: None,
+            connected,
+            failed: None,
+        }
+    }
+
+    /// Whether nothing of it has been asked for yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.connected && self.connect.is_none() && self.outbound.is_empty() && !self.inbound.is_awaited()
+    }
+}
+
+/// What became of a push.
+pub(super) enum Pushed {
+    Queued,
+    /// It is queued, and counts as done.
+    Early(Completion<io::Result<()>>),
+    /// There was nothing to queue.
+    Done(Completion<io::Result<()>>, io::Result<()>),
+}
+
+impl Connection {
+    /// Queues data. It counts as done when the connection has no more than `early` bytes queued then.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        data: Sga,
+        done: Completion<io::Result<()>>,
+        early: usize,
+        device: DeviceId,
+        index: u32,
+    ) -> Pushed {
+        if let Some(error) = self.failed.take() {
+            return Pushed::Done(done, Err(io::Error::from_raw_os_error(error)));
+        }
+        if self.finishing {
+            return Pushed::Done(done, Err(io::Error::from_raw_os_error(libc::EPIPE)));
+        }
+        if data.is_empty() && self.outbound.is_empty() {
+            return Pushed::Done(done, Ok(()));
+        }
+        if self.connected && self.outbound.bytes() + data.len() <= early {
+            self.outbound.push(data, None);
+            return Pushed::Early(done);
+        }
+        done.on_cancel(device, Key::new(Kind::Send, self.outbound.next_number(), index).bits());
+        self.outbound.push(data, Some(done));
+        Pushed::Queued
+    }
+
+    /// The token of a push was dropped. What is returned is to be dropped when no borrow is held.
+    pub(super) fn cancel_push(&mut self, number: u32) -> Option<Sga> {
+        match self.outbound.cancel(number) {
+            Cancelled::Removed(data) => Some(data),
+            Cancelled::WithDevice => {
+                self.unwanted_send = true;
+                None
+            }
+            Cancelled::Kept => None,
+        }
+    }
+}
