@@ -211,10 +211,10 @@ impl<T: 'static> Drop for Sender<T> {
     fn drop(&mut self) {
         let senders = self.shared.senders.get() - 1;
         self.shared.senders.set(senders);
-        if senders == 0 {
-            if let Some(receiver) = self.shared.receiver.take() {
-                receiver.complete(None);
-            }
+        if senders == 0
+            && let Some(receiver) = self.shared.receiver.take()
+        {
+            receiver.complete(None);
         }
     }
 }

@@ -27,7 +27,8 @@ pub struct OperationId {
 /// A device that shuts down completes what it has with an error.
 pub struct Completion<T> {
     slot: NonNull<Slot>,
-    _result: PhantomData<(*const (), fn(T))>,
+    /// Not `Send`, by the slot's pointer.
+    _result: PhantomData<fn(T)>,
 }
 
 /// Starts an operation: the token to await, and the promise to keep.

@@ -318,10 +318,9 @@ impl Runtime {
             self.block(deadline.map(|_| VIRTUAL_GRACE));
             self.core.poll_devices(Turn::Idle);
         }
-        if !self.core.is_ready() && !self.core.remote.pending() {
-            if let Some(deadline) = deadline {
-                self.core.clock().advance_to(Instant::from_nanos(deadline));
-            }
+        let nothing = !self.core.is_ready() && !self.core.remote.pending();
+        if let Some(deadline) = deadline.filter(|_| nothing) {
+            self.core.clock().advance_to(Instant::from_nanos(deadline));
         }
     }
 

@@ -79,10 +79,9 @@ pub(super) fn wake_option(waker: Option<Waker>) {
 
 #[inline(always)]
 fn discard_option(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        if is_ours(&waker) {
-            std::mem::forget(waker);
-        }
+    match waker {
+        Some(waker) if is_ours(&waker) => std::mem::forget(waker),
+        other => std::mem::drop(other),
     }
 }
 
