@@ -8,6 +8,7 @@ use super::page::Page;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
 use super::waker;
+use crate::buffer::pool;
 use crate::time::{Clock, CurrentClock, Instant};
 use crate::transport::{Device, Interest, Network, Parker, Storage, Transport, Turn};
 use std::cell::{Cell, RefCell};
@@ -326,6 +327,11 @@ impl Runtime {
 
     fn block(&self, timeout: Option<Duration>) {
         if timeout == Some(Duration::ZERO) {
+            return;
+        }
+        // What other threads gave back would otherwise stay away until the next allocation.
+        pool::collect();
+        if self.core.is_ready() {
             return;
         }
         let by = self.park_by();
