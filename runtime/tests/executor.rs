@@ -69,7 +69,7 @@ fn a_task_waits_for_at_most_two_polls_of_each_other() {
             .map(|index| {
                 let polls = polls.clone();
                 spawn(async move {
-                    for _ in 0..50 {
+                    for _ in 0..10 {
                         polls.borrow_mut()[index] += 1;
                         let (least, most) = {
                             let polls = polls.borrow();
@@ -162,6 +162,8 @@ fn a_token_gives_its_result_once() {
 #[test]
 fn slots_do_not_leak() {
     let runtime = Runtime::new().unwrap();
+    // More than none if another test has run on this thread: its memory is used again.
+    let before = runtime.metrics().pages;
     runtime.block_on(async {
         for round in 0..100u64 {
             let kept: Vec<_> = (0..200).map(|_| operation::<u64>()).collect();
@@ -184,7 +186,7 @@ fn slots_do_not_leak() {
         }
     });
     assert_eq!(runtime.metrics().live_operations, 0);
-    assert!(runtime.metrics().pages <= 5);
+    assert!(runtime.metrics().pages <= before.max(5));
 }
 
 #[test]

@@ -135,8 +135,8 @@ fn build(job: &mut Job<'_>) -> Result<PathBuf> {
     // Both change the machine code, and the committed counts are those of the profile in Cargo.toml.
     command.env("CARGO_INCREMENTAL", "0").env_remove("RUSTFLAGS");
     let messages = job.runner.output(&mut command)?;
-    let mut found = workspace::executables(&messages).into_iter().filter(|(name, _)| name == "ops");
-    found.next().map(|(_, path)| path).context("cargo built no bench target `ops`")
+    let mut found = workspace::executables(&messages).into_iter().filter(|built| built.target == "ops");
+    found.next().map(|built| built.path).context("cargo built no bench target `ops`")
 }
 
 fn parse_list(list: &str) -> Result<Vec<(String, u64)>> {

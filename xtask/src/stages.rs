@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::process::Runner;
 use crate::setup::{self, Tool};
@@ -120,7 +120,7 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "examples in the documentation, all features",
         needs: &[],
         minutes: 20,
-        applies: |workspace| workspace.any_source(&["src", "runtime/src", "macros/src"], "/// ```"),
+        applies: always,
         run: doctest,
     },
     Stage {
@@ -135,7 +135,7 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::STRACE,
         ],
         minutes: 30,
-        applies: |workspace| workspace.members.iter().any(has_integration_tests),
+        applies: always,
         run: e2e,
     },
     Stage {
@@ -153,15 +153,15 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "unit and integration tests without io_uring compiled in",
         needs: &[],
         minutes: 30,
-        applies: |workspace| workspace.any_source(&["runtime/src"], "#[test]"),
+        applies: always,
         run: no_default,
     },
     Stage {
         name: "valgrind",
-        about: "unit tests of the runtime under memcheck",
+        about: "unit and integration tests of the runtime under memcheck",
         needs: &[&setup::VALGRIND],
         minutes: 30,
-        applies: |workspace| workspace.any_source(&["runtime/src"], "#[test]"),
+        applies: always,
         run: valgrind,
     },
     Stage {
@@ -169,7 +169,7 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "every interleaving of the cross-thread parts",
         needs: &[],
         minutes: 30,
-        applies: |workspace| workspace.any_source(&["runtime/src"], "fn loom_"),
+        applies: always,
         run: loom,
     },
     Stage {
@@ -248,11 +248,11 @@ fn doctest(job: &mut Job<'_>) -> Result<Outcome> {
 fn e2e(job: &mut Job<'_>) -> Result<Outcome> {
     let packages: Vec<_> =
         job.workspace.members.iter().filter(|package| has_integration_tests(package)).collect();
-    integration(job, &packages, "--all-features")
+    integration(job, &packages, "--all-features")?.outcome()
 }
 
 /// Integration tests that find a client missing pass with a message, unless `DEMIKERNEL_REQUIRE_ALL` is set.
-fn integration(job: &mut Job<'_>, packages: &[&Package], features: &str) -> Result<Outcome> {
+fn integration(job: &mut Job<'_>, packages: &[&Package], features: &str) -> Result<Counts> {
     // The tests start the examples, which `cargo test --test` does not build.
     job.runner.run(job.workspace.cargo("build").args(["-p", "demikernel", features, "--examples"]))?;
     let mut command = job.workspace.cargo("test");
@@ -263,7 +263,7 @@ fn integration(job: &mut Job<'_>, packages: &[&Package], features: &str) -> Resu
             command.args(["--test", name]);
         });
     }
-    tests(job, &mut command)
+    run_tests(job, &mut command)
 }
 
 fn has_integration_tests(package: &Package) -> bool {
@@ -278,34 +278,37 @@ fn soak(job: &mut Job<'_>) -> Result<Outcome> {
 
 fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
     const PACKAGES: [&str; 2] = ["demikernel", "demikernel-runtime"];
+    let features = "--no-default-features";
     let mut command = job.workspace.cargo("test");
-    command.args(["--no-default-features", "--lib"]).args(PACKAGES.map(|name| format!("-p={name}")));
-    let unit = tests(job, &mut command)?;
+    let mut counts =
+        run_tests(job, command.args([features, "--lib"]).args(PACKAGES.map(|name| format!("-p={name}"))))?;
     let with_tests =
         |package: &&Package| PACKAGES.contains(&&*package.name) && has_integration_tests(package);
     let packages: Vec<_> = job.workspace.members.iter().filter(with_tests).collect();
-    if packages.is_empty() { Ok(unit) } else { integration(job, &packages, "--no-default-features") }
+    counts += integration(job, &packages, features)?;
+    counts.outcome()
 }
 
 /// Valgrind rather than AddressSanitizer, as it needs no nightly compiler, and sees reads of uninitialised memory.
 fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
     let mut build = job.workspace.cargo("test");
-    // All packages, although one is wanted: that is what the stage `unit` has built.
-    build.args(["--workspace", "--all-features", "--lib", "--no-run", workspace::JSON]);
+    // All packages, although one is wanted: that is what the stages `unit` and `e2e` have built.
+    build.args(["--workspace", "--all-features", "--lib", "--tests", "--no-run", workspace::JSON]);
     let messages = job.runner.output(&mut build)?;
-    let mut binaries = workspace::executables(&messages).into_iter();
-    let runtime = binaries.find(|(name, _)| name == "demikernel_runtime");
-    let (_, binary) = runtime.context("cargo built no test binary of the runtime")?;
-    let mut command = job.workspace.command("valgrind");
-    command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
-    command.args(["--show-leak-kinds=definite", "--num-callers=30", "--fair-sched=try"]);
-    let suppressions = job.workspace.root.join("xtask/valgrind.supp");
-    if suppressions.exists() {
-        command.arg(format!("--suppressions={}", suppressions.display()));
+    let directory = job.workspace.root.join("runtime");
+    let ours = workspace::executables(&messages).into_iter().filter(|built| built.package == directory);
+    let mut counts = Counts::default();
+    for binary in ours {
+        let mut command = job.workspace.command("valgrind");
+        command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--num-callers=30"]);
+        // What is only possibly lost are threads of the test harness.
+        command.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--fair-sched=try"]);
+        command.arg(binary.path).arg("--test-threads=1").current_dir(&directory);
+        // Everything is some thirty times slower: tests with a random part do less of it.
+        command.env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
+        counts += run_tests(job, &mut command)?;
     }
-    // Everything is some thirty times slower: tests with a random part do less of it.
-    command.arg(binary).arg("--test-threads=1").env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
-    tests(job, &mut command)
+    counts.outcome()
 }
 
 fn loom(job: &mut Job<'_>) -> Result<Outcome> {
@@ -321,8 +324,12 @@ fn loom(job: &mut Job<'_>) -> Result<Outcome> {
     tests(job, &mut command)
 }
 
-/// Runs test binaries. That no test ran is an error: a filter that matches nothing would pass for ever.
+/// Runs test binaries.
 fn tests(job: &mut Job<'_>, command: &mut Command) -> Result<Outcome> {
+    run_tests(job, command)?.outcome()
+}
+
+fn run_tests(job: &mut Job<'_>, command: &mut Command) -> Result<Counts> {
     if job.require_all {
         command.env("DEMIKERNEL_REQUIRE_ALL", "1");
     }
@@ -330,9 +337,7 @@ fn tests(job: &mut Job<'_>, command: &mut Command) -> Result<Outcome> {
     let failed: Vec<_> = output.lines().filter_map(failed_test).collect();
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     ensure!(status.success(), "{}: {status}", command.get_program().display());
-    let counts = Counts::read(&output);
-    ensure!(counts.passed > 0, "no test ran");
-    passed(counts.to_string())
+    Ok(Counts::read(&output))
 }
 
 /// The name of a test, if the line says that it failed.
@@ -360,6 +365,19 @@ impl Counts {
             }
         }
         counts
+    }
+
+    /// That no test ran is an error: a filter that matches nothing would pass for ever.
+    fn outcome(self) -> Result<Outcome> {
+        ensure!(self.passed > 0, "no test ran");
+        passed(self.to_string())
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.ignored += other.ignored;
     }
 }
 

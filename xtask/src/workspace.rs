@@ -1,14 +1,11 @@
 //! Where the workspace is, and the `cargo` commands for it.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-
-use crate::tidy;
 
 /// The paths that every command needs.
 pub(crate) struct Workspace {
@@ -61,14 +58,6 @@ impl Workspace {
     pub(crate) fn has(&self, path: &str) -> bool {
         self.root.join(path).exists()
     }
-
-    /// Whether `text` stands in a Rust file below one of the directories.
-    pub(crate) fn any_source(&self, directories: &[&str], text: &str) -> bool {
-        let files = directories.iter().flat_map(|directory| tidy::files(&self.root.join(directory)));
-        files
-            .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
-            .any(|file| fs::read_to_string(file).is_ok_and(|source| source.contains(text)))
-    }
 }
 
 /// What `cargo metadata` says of one package.
@@ -117,12 +106,25 @@ fn metadata(root: &Path, arguments: &[&str]) -> Result<Value> {
 /// The option of cargo for messages that [`executables`] reads, and diagnostics for people.
 pub(crate) const JSON: &str = "--message-format=json-render-diagnostics";
 
-/// The executables in the output of a cargo command with [`JSON`], with the names of their targets.
-pub(crate) fn executables(messages: &str) -> Vec<(String, PathBuf)> {
+/// An executable that cargo has built.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Executable {
+    /// The name of the target.
+    pub(crate) target: String,
+    /// The directory of the package.
+    pub(crate) package: PathBuf,
+    pub(crate) path: PathBuf,
+}
+
+/// The executables in the output of a cargo command with [`JSON`].
+pub(crate) fn executables(messages: &str) -> Vec<Executable> {
     let read = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let path = message["executable"].as_str()?;
-        Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(path)))
+        Some(Executable {
+            target: message["target"]["name"].as_str()?.to_owned(),
+            package: Path::new(message["manifest_path"].as_str()?).parent()?.to_path_buf(),
+            path: message["executable"].as_str()?.into(),
+        })
     };
     messages.lines().filter_map(read).collect()
 }
@@ -133,12 +135,13 @@ mod tests {
 
     #[test]
     fn executables_are_found_among_other_messages() {
-        let messages = concat!(
-            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"lib\"},\"executable\":null}\n",
-            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"ops\"},\"executable\":\"a/ops-1\"}\n",
-            "not json\n",
-            "{\"reason\":\"build-finished\",\"success\":true}\n",
-        );
-        assert_eq!(executables(messages), [("ops".to_owned(), PathBuf::from("a/ops-1"))]);
+        let messages = r#"
+{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","target":{"name":"lib"},"executable":null}
+{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","target":{"name":"ops"},"executable":"/t/ops-1"}
+not json
+{"reason":"build-finished","success":true}
+"#;
+        let found = Executable { target: "ops".into(), package: "/a".into(), path: "/t/ops-1".into() };
+        assert_eq!(executables(messages), [found]);
     }
 }

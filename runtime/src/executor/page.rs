@@ -134,11 +134,12 @@ mod tests {
     #[test]
     fn slots_and_header_find_each_other() {
         let layout = std::alloc::Layout::from_size_align(PAGE_SIZE, PAGE_SIZE).unwrap();
-        // SAFETY: such a block; the test leaks it.
-        let page =
-            unsafe { Page::new(NonNull::new(std::alloc::alloc(layout)).unwrap(), NonNull::dangling()) };
+        // SAFETY: the layout has a size.
+        let memory = NonNull::new(unsafe { std::alloc::alloc(layout) }).unwrap();
+        // SAFETY: a block of that layout, which is freed at the end.
+        let page = unsafe { Page::new(memory, NonNull::dangling()) };
         let header = header_cell(page.as_ptr().addr()) as u32;
-        // SAFETY: just made; the header's own index is left out.
+        // SAFETY: just made, and freed last; the header's own index is left out.
         unsafe {
             assert_eq!(page.as_ref().free.get().count_ones(), SLOTS);
             for index in (0..64).filter(|&index| index != header) {
@@ -148,6 +149,7 @@ mod tests {
                 assert_ne!(page.as_ref().free.get() & Page::bit(slot), 0);
             }
             assert_eq!(page.as_ref().live(), 0);
+            std::alloc::dealloc(memory.as_ptr(), layout);
         }
     }
 }
