@@ -139,9 +139,10 @@ impl Epoll {
     pub fn transport() -> io::Result<Transport> {
         Ok(Transport::both(Epoll::new()?))
     }
+}
 
-    // ---- the table of sockets and files
-
+/// The table of sockets and files.
+impl Epoll {
     fn check_running(&self) -> io::Result<()> {
         if self.ended.get() { Err(ended()) } else { Ok(()) }
     }
@@ -181,9 +182,10 @@ impl Epoll {
             drop(entry);
         }
     }
+}
 
-    // ---- waiting
-
+/// Waiting.
+impl Epoll {
     fn next_sequence(&self) -> u32 {
         let sequence = self.sequence.get();
         self.sequence.set((sequence + 1) & CancelKey::SEQUENCES);
@@ -242,9 +244,10 @@ impl Epoll {
         let former = self.memory.replace(Some(place));
         drop(former);
     }
+}
 
-    // ---- progress
-
+/// Progress.
+impl Epoll {
     /// Does for a socket what can be done now.
     fn progress(&self, socket: &Rc<Socket>) {
         self.progress_connect(socket);
