@@ -1,1 +1,30 @@
-//! Demikernel.
+//! An async runtime in which everything that can be awaited is a queue token, after the Demikernel
+//! datapath-OS architecture (Zhang et al., SOSP 2021). A program is written once, with `async`/`await`, and
+//! runs on any of the compiled-in transports.
+//!
+//! What is where:
+//!
+//! - [`main`], [`test`](macro@test), [`Builder`]: making runtimes, and choosing their transport.
+//! - [`spawn`], [`QToken`], [`wait_any`] and the rest at the root: tasks and operations.
+//! - [`Buffer`], [`buffer`]: memory that goes through sockets and files without a copy.
+//! - [`channel`]: channels within a core and between cores.
+//! - [`time`]: clocks and timers.
+//! - [`transport`]: what a runtime asks of its devices, for those who write one.
+
+mod builder;
+mod choose;
+#[doc(hidden)]
+pub mod macros;
+
+pub use builder::Builder;
+pub use choose::transports;
+pub use demikernel_macros::{main, test};
+pub use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
+pub use demikernel_runtime::{
+    AccessError, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics, NoTokens,
+    OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time, YieldNow, attach,
+    core_index, default_network, default_storage, handle, operation, spawn, task_local, wait, wait_all,
+    wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline,
+    yield_now,
+};
+pub use demikernel_runtime::{buffer, channel, time, transport};

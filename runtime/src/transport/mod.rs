@@ -276,6 +276,16 @@ impl Transport {
         Transport { device: device.clone(), network: None, storage: Some(device) }
     }
 
+    /// The same, not used for files.
+    pub fn without_storage(self) -> Transport {
+        Transport { storage: None, ..self }
+    }
+
+    /// The same, not used for sockets.
+    pub fn without_network(self) -> Transport {
+        Transport { network: None, ..self }
+    }
+
     /// A device for both.
     pub fn both<D: Network + Storage>(device: Rc<D>) -> Transport {
         Transport { device: device.clone(), network: Some(device.clone()), storage: Some(device) }

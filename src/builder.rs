@@ -1,0 +1,137 @@
+//! The settings of a program's runtimes.
+
+use crate::choose::{self, Choice};
+use demikernel_runtime::{Idle, Runtime, Time, run_on_cores};
+use std::future::Future;
+use std::io;
+use std::process::{ExitCode, Termination};
+
+/// Makes runtimes: one with [`build`](Self::build), or one per core with [`run`](Self::run).
+///
+/// `#[demikernel::main]` and `#[demikernel::test]` stand for this, with keys of the same names.
+///
+/// ```
+/// use demikernel::{Builder, Idle};
+///
+/// let runtime = Builder::new().transport("epoll").idle(Idle::Block).build()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until build or run is called"]
+pub struct Builder {
+    transport: Option<String>,
+    storage: Option<String>,
+    cores: Option<usize>,
+    idle: Idle,
+    time: Time,
+    seed: u64,
+}
+
+impl Builder {
+    /// The defaults: one core, the transport that suits (see [`transport`](Self::transport)), adaptive
+    /// idling, real time.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// The transport of `net`, by name: one of [`transports`](crate::transports), or `"auto"`.
+    ///
+    /// Without this call the environment variable `DEMIKERNEL_TRANSPORT` has the choice, and without that
+    /// it is as `"auto"`: io_uring, or epoll with a warning where the kernel refuses io_uring. A transport
+    /// that was named has to start: otherwise `build` fails and says why.
+    pub fn transport(mut self, name: &str) -> Builder {
+        self.transport = Some(name.to_owned());
+        self
+    }
+
+    /// The device of `fs`, by name: `"io_uring"`, `"epoll"` (a pool of threads), or `"auto"`, which is the
+    /// transport's own where it has one.
+    pub fn storage(mut self, name: &str) -> Builder {
+        self.storage = Some(name.to_owned());
+        self
+    }
+
+    /// How many cores [`run`](Self::run) uses; one unless set.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn cores(mut self, cores: usize) -> Builder {
+        assert_ne!(cores, 0, "a program needs at least one core");
+        self.cores = Some(cores);
+        self
+    }
+
+    /// What a runtime does when no task is ready.
+    pub fn idle(mut self, idle: Idle) -> Builder {
+        self.idle = idle;
+        self
+    }
+
+    /// Which clock a runtime goes by.
+    pub fn time(mut self, time: Time) -> Builder {
+        self.time = time;
+        self
+    }
+
+    /// The seed of everything random: the simulated network, and its faults. 0 unless set.
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = seed;
+        self
+    }
+
+    /// Makes a runtime for this thread.
+    ///
+    /// # Errors
+    /// `InvalidInput` for names nobody knows; `Unsupported` for transports that are not compiled in; and
+    /// what the system says when a transport that was named cannot start. The text says what to do.
+    pub fn build(&self) -> io::Result<Runtime> {
+        self.build_from(demikernel_runtime::Builder::new())
+    }
+
+    fn build_from(&self, builder: demikernel_runtime::Builder) -> io::Result<Runtime> {
+        let choice = Choice::new(self.transport.as_deref(), self.storage.as_deref(), self.seed)?;
+        let runtime = builder.idle(self.idle).time(self.time).build()?;
+        for transport in choose::open(&choice)? {
+            runtime.attach(transport);
+        }
+        tracing::info!(devices = ?runtime.devices(), idle = %self.idle, "runtime started");
+        Ok(runtime)
+    }
+
+    /// Runs `main` to its end on as many cores as were set, each with a runtime of its own in a thread that
+    /// is pinned to a processor; [`core_index`](crate::core_index) tells them apart. Listeners made on
+    /// several cores for one address share its connections.
+    ///
+    /// When one of them fails (its output [reports](Termination::report) something other than success, it
+    /// panics, or its runtime cannot be made), the others are stopped. Gives the code for the process, which
+    /// is the first failing core's; what went wrong is printed to the standard error.
+    pub fn run<M, F>(&self, main: M) -> ExitCode
+    where
+        M: Fn() -> F + Send + Sync + 'static,
+        F: Future,
+        F::Output: Termination,
+    {
+        let main = || async { main().await.report() };
+        let results = run_on_cores(
+            self.cores.unwrap_or(1),
+            |builder| self.build_from(builder),
+            main,
+            |code| *code != ExitCode::SUCCESS,
+        );
+        let mut end = ExitCode::SUCCESS;
+        for (core, result) in results.into_iter().enumerate() {
+            let code = match result {
+                Ok(code) => code.unwrap_or(ExitCode::SUCCESS),
+                Err(error) => {
+                    eprintln!("error: core {core}: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+            if end == ExitCode::SUCCESS {
+                end = code;
+            }
+        }
+        end
+    }
+}

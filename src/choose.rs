@@ -1,0 +1,158 @@
+//! The choice of a transport by name: the one place that knows them all.
+
+use demikernel_runtime::transport::Transport;
+use demikernel_runtime::transport::epoll::Epoll;
+use std::env;
+use std::io;
+
+/// Overrides the automatic choice.
+const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
+
+/// Transports of this and later versions that need a feature, and its name.
+const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring")];
+
+/// The transports that are compiled in, by name, the preferred one first.
+///
+/// ```
+/// assert!(demikernel::transports().contains(&"epoll"));
+/// ```
+pub fn transports() -> &'static [&'static str] {
+    if cfg!(feature = "io-uring") { &["io_uring", "epoll"] } else { &["epoll"] }
+}
+
+/// What a runtime is to be made with.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// `None`: automatically.
+    transport: Option<&'static str>,
+    /// `None`: the transport's own, or automatically.
+    storage: Option<&'static str>,
+    seed: u64,
+}
+
+impl Choice {
+    /// Settles the names; the environment has its say where no transport is given.
+    pub(crate) fn new(transport: Option<&str>, storage: Option<&str>, seed: u64) -> io::Result<Choice> {
+        let transport = match transport {
+            Some(name) => known(name, "transport")?,
+            None => match env::var(VARIABLE) {
+                Ok(name) => known(&name, VARIABLE)?,
+                Err(env::VarError::NotPresent) => None,
+                Err(error) => return Err(invalid(format!("{VARIABLE}: {error}"))),
+            },
+        };
+        let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
+        if storage == Some("sim") {
+            return Err(invalid("storage \"sim\": the simulated network has no files; use \"auto\""));
+        }
+        Ok(Choice { transport, storage, seed })
+    }
+}
+
+/// The name as one of the compiled transports; `None` for `"auto"`.
+fn known(name: &str, what: &str) -> io::Result<Option<&'static str>> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    if let Some(compiled) = transports().iter().find(|&&compiled| compiled == name) {
+        return Ok(Some(compiled));
+    }
+    if let Some((_, feature)) = FEATURES.iter().find(|(feature, _)| *feature == name) {
+        let text = format!("{what} {name:?} is not compiled in: build with `--features {feature}`");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    let names = transports().join(", ");
+    Err(invalid(format!("{what} {name:?} is unknown: this build has auto, {names}")))
+}
+
+fn invalid(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text.into())
+}
+
+/// Opens the devices of a choice.
+pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
+    let transport = match choice.transport {
+        Some(name) => open_named(name, choice.seed)?,
+        None => open_automatically()?,
+    };
+    tracing::debug!(
+        chosen = choice.transport.unwrap_or("auto"),
+        opened = transport.device.name(),
+        "transport"
+    );
+    let own = transport.device.name();
+    let storage = match choice.storage {
+        Some(name) if name != own => Some(open_named(name, choice.seed)?),
+        None if transport.storage.is_none() => Some(open_automatically()?),
+        _ => None,
+    };
+    let Some(storage) = storage else { return Ok(vec![transport]) };
+    Ok(vec![transport.without_storage(), storage.without_network()])
+}
+
+fn open_named(name: &str, _seed: u64) -> io::Result<Transport> {
+    let opened = match name {
+        "epoll" => Epoll::new().map(Transport::both),
+        #[cfg(feature = "io-uring")]
+        "io_uring" => open_uring(),
+        _ => unreachable!("{name} is not one of transports()"),
+    };
+    opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
+}
+
+#[cfg(feature = "io-uring")]
+fn open_uring() -> io::Result<Transport> {
+    use demikernel_runtime::transport::uring::{Config, Uring};
+    Uring::new(Config::default()).map(Transport::both)
+}
+
+/// io_uring where it is compiled in and the kernel allows it, else epoll.
+#[cfg(feature = "io-uring")]
+fn open_automatically() -> io::Result<Transport> {
+    open_uring().or_else(|error| {
+        tracing::warn!(%error, "io_uring is refused: using epoll, which costs more per operation");
+        open_named("epoll", 0)
+    })
+}
+
+/// epoll, as nothing else is compiled in.
+#[cfg(not(feature = "io-uring"))]
+fn open_automatically() -> io::Result<Transport> {
+    open_named("epoll", 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_refused_with_the_known_ones() {
+        let error = Choice::new(Some("tokio"), None, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(
+            error.to_string().starts_with("transport \"tokio\" is unknown: this build has auto, "),
+            "{error}"
+        );
+        let error = Choice::new(Some("auto"), Some("tape"), 0).unwrap_err();
+        assert!(error.to_string().starts_with("storage \"tape\" is unknown"), "{error}");
+    }
+
+    #[cfg(not(feature = "io-uring"))]
+    #[test]
+    fn what_is_not_compiled_in_is_said_to_be() {
+        let error = Choice::new(Some("io_uring"), None, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("--features io-uring"), "{error}");
+    }
+
+    #[test]
+    fn every_name_is_opened_under_that_name() {
+        for name in transports() {
+            match open_named(name, 1) {
+                Ok(transport) => assert_eq!(transport.device.name(), *name),
+                // A container may forbid io_uring.
+                Err(error) => assert!(error.to_string().contains("cannot start"), "{error}"),
+            }
+        }
+    }
+}
