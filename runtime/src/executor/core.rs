@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// Which of the program's cores this is.
     pub(super) index: Cell<usize>,
+    /// How many of them there are.
+    pub(super) cores: Cell<usize>,
     root_ready: Cell<bool>,
     closing: Cell<bool>,
     pub(super) polls: Cell<u64>,
@@ -126,6 +128,7 @@ impl Core {
             default_storage: RefCell::new(None),
             inbox: RefCell::new(None),
             index: Cell::new(0),
+            cores: Cell::new(1),
             root_ready: Cell::new(false),
             closing: Cell::new(false),
             polls: Cell::new(0),

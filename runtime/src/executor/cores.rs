@@ -20,6 +20,14 @@ pub fn core_index() -> usize {
     context::current().index.get()
 }
 
+/// How many cores the program of this thread's runtime runs on.
+///
+/// # Panics
+/// Outside of a runtime.
+pub(crate) fn cores() -> usize {
+    context::current().cores.get()
+}
+
 /// Tells every core's main future to stop.
 #[derive(Default)]
 struct Stop {
@@ -88,7 +96,7 @@ where
     }
     let one = |index: usize| {
         pin_to(processors[index % processors.len()]);
-        let result = build(Builder::new().core_index(index)).and_then(|runtime| {
+        let result = build(Builder::new().core_index(index).cores(cores)).and_then(|runtime| {
             let run = || runtime.block_on(stop.run(async { main().await }));
             catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into())
         });

@@ -41,4 +41,5 @@ pub use wait::{
 };
 
 pub(crate) use completion::timer;
+pub(crate) use cores::cores;
 pub(crate) use remote::EventFd;

@@ -70,6 +70,8 @@ pub struct Builder {
     time: Time,
     budget: Option<u32>,
     core_index: usize,
+    /// How many cores the program runs on; 0 stands for 1.
+    cores: usize,
 }
 
 impl Builder {
@@ -106,6 +108,12 @@ impl Builder {
         self
     }
 
+    /// What [`cores`](super::cores::cores) says inside.
+    pub(super) fn cores(mut self, cores: usize) -> Builder {
+        self.cores = cores;
+        self
+    }
+
     /// Makes the runtime, without any device: see [`Runtime::attach`].
     ///
     /// # Errors
@@ -118,6 +126,7 @@ impl Builder {
         let eventfd = Arc::new(EventFd::new()?);
         let core = Core::acquire(clock);
         core.index.set(self.core_index);
+        core.cores.set(self.cores.max(1));
         core.remote.set_eventfd(Some(eventfd.clone()));
         let inbox = Arc::new(Inbox::new(core));
         *core.inbox.borrow_mut() = Some(inbox.clone());

@@ -1,0 +1,125 @@
+//! A socket of a transport, closed when dropped: where every operation of `net` meets its device.
+
+use crate::buffer::{Buffer, Sga};
+use crate::executor::{QToken, cores, operation};
+use crate::transport::{Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption};
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+/// A socket and the transport that it is on. Each operation is one virtual call.
+pub(super) struct Socket {
+    network: Rc<dyn Network>,
+    qd: Qd,
+}
+
+impl Socket {
+    pub(super) fn new(network: &Rc<dyn Network>, domain: Domain, kind: SocketKind) -> io::Result<Socket> {
+        Ok(Socket { qd: network.socket(domain, kind)?, network: network.clone() })
+    }
+
+    /// The socket of a connection that this one has accepted.
+    pub(super) fn accepted(&self, qd: Qd) -> Socket {
+        Socket { network: self.network.clone(), qd }
+    }
+
+    // Starting operations.
+
+    #[inline]
+    pub(super) fn accept(&self) -> QToken<io::Result<Accepted>> {
+        let (token, done) = operation();
+        self.network.accept(self.qd, done);
+        token
+    }
+
+    pub(super) fn connect(&self, peer: &Endpoint) -> QToken<io::Result<()>> {
+        let (token, done) = operation();
+        self.network.connect(self.qd, peer, done);
+        token
+    }
+
+    #[inline]
+    pub(super) fn push(&self, data: Sga) -> QToken<io::Result<()>> {
+        let (token, done) = operation();
+        self.network.push(self.qd, data, done);
+        token
+    }
+
+    #[inline]
+    pub(super) fn pop(&self, limit: usize) -> QToken<io::Result<Buffer>> {
+        let (token, done) = operation();
+        self.network.pop(self.qd, limit, done);
+        token
+    }
+
+    #[inline]
+    pub(super) fn push_to(&self, data: Sga, peer: SocketAddr) -> QToken<io::Result<()>> {
+        let (token, done) = operation();
+        self.network.push_to(self.qd, data, peer, done);
+        token
+    }
+
+    #[inline]
+    pub(super) fn pop_from(&self, limit: usize) -> QToken<io::Result<(Buffer, SocketAddr)>> {
+        let (token, done) = operation();
+        self.network.pop_from(self.qd, limit, done);
+        token
+    }
+
+    // What is done at once.
+
+    pub(super) fn bind(&self, local: &Endpoint) -> io::Result<()> {
+        self.network.bind(self.qd, local)
+    }
+
+    pub(super) fn listen(&self, backlog: u32) -> io::Result<()> {
+        self.network.listen(self.qd, backlog)
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.network.shutdown_socket(self.qd, how)
+    }
+
+    pub(super) fn local(&self) -> io::Result<Endpoint> {
+        self.network.local(self.qd)
+    }
+
+    pub(super) fn peer(&self) -> io::Result<Endpoint> {
+        self.network.peer(self.qd)
+    }
+
+    pub(super) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.network.set_option(self.qd, option)
+    }
+
+    pub(super) fn option(&self, name: OptionName) -> io::Result<SocketOption> {
+        self.network.option(self.qd, name)
+    }
+
+    /// Each core of a program that runs on several binds a socket of its own to the same address, and the
+    /// transport spreads what arrives over them.
+    pub(super) fn share_port_among_cores(&self) -> io::Result<()> {
+        if cores() > 1 { self.set_option(SocketOption::ReusePort(true)) } else { Ok(()) }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.network.close(self.qd);
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Socket");
+        text.field("transport", &self.network.name()).field("qd", &self.qd.0);
+        if let Ok(local) = self.local() {
+            text.field("local", &format_args!("{local}"));
+        }
+        if let Ok(peer) = self.peer() {
+            text.field("peer", &format_args!("{peer}"));
+        }
+        text.finish()
+    }
+}

@@ -1,0 +1,62 @@
+//! The socket API on every transport of kernel sockets, against the standard library's sockets in threads.
+//!
+//! Each test runs with a runtime that spins when idle and with one that blocks; afterwards no descriptor
+//! and no buffer may be left.
+
+mod buffers;
+mod bytes;
+mod cancel;
+mod harness;
+mod pressure;
+mod split;
+mod tcp;
+mod udp;
+mod unix;
+
+use demikernel_runtime::transport::epoll::Epoll;
+
+/// Makes a test of every function named, for every transport.
+macro_rules! suite {
+    ($($module:ident: $($test:ident),+;)+) => {
+        mod epoll {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::harness::check(crate::Epoll::transport, crate::$module::$test);
+                }
+            )+)+
+        }
+    };
+}
+
+suite! {
+    bytes: lines_of_a_peer, lines_without_a_reader_around, copy_of_64_mib_there_and_back, vectored_both_ways,
+        half_close, empty_reads_and_writes, the_end_is_there_twice, writes_after_a_shutdown,
+        a_reset_reaches_the_writer, peeking_takes_nothing, bytes_and_buffers_mixed, exact_reads_across_pops;
+    cancel: dropped_reads_lose_nothing, dropped_pops_lose_nothing, a_pop_takes_what_a_dropped_read_left,
+        a_stream_dropped_after_a_write_sends_it, a_dropped_accept_leaves_the_connection,
+        a_connection_nobody_takes_is_closed, a_dropped_datagram_is_there_for_the_next, a_dropped_connect;
+    pressure: a_peer_that_does_not_read_stops_the_writer, small_writes_are_bounded_too,
+        a_writer_waits_for_memory, many_connections, a_slow_one_among_fast_ones;
+    split: borrowed_halves_at_once, owned_halves_in_two_tasks, reunited_halves,
+        halves_of_different_streams, a_dropped_writing_half_ends_its_direction, a_forgotten_one_does_not,
+        lines_of_a_half;
+    buffers: echo_by_forwarding, the_stream_ends_once, dropped_nexts_lose_nothing, closing_the_sink,
+        the_sink_is_bounded, halves_as_stream_and_sink;
+    tcp: connecting_by_name, refused, address_in_use, names_that_do_not_resolve, incoming_connections,
+        options_of_streams, options_before_binding, addresses, the_transport_given, several_addresses;
+    udp: echo_to_std, connected, slices, options_of_datagrams, nobody_there;
+    unix: echo_unix, names_of_the_abstract_namespace, refused_and_in_use, lists_of_buffers;
+}
+
+#[test]
+fn without_a_transport() {
+    let runtime = demikernel_runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(demikernel_runtime::net::TcpListener::bind("127.0.0.1:0")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+}
+
+#[test]
+fn several_cores_share_a_port() {
+    tcp::several_cores_share_a_port(Epoll::transport);
+}
