@@ -1,5 +1,8 @@
 //! The executor as its users see it: order, joins, aborts, panics, wake-ups from other threads.
 
+// Tests take tokens and handles out of `block_on`.
+#![allow(clippy::async_yields_async)]
+
 use demikernel_runtime::{
     Builder, Completion, Handle, Idle, JoinHandle, QToken, Runtime, operation, spawn, task_local, wait_all,
     wait_any, wait_next_n, yield_now,
