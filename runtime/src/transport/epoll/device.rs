@@ -20,7 +20,7 @@ impl Device for Epoll {
 
     fn poll(&self, turn: Turn) -> bool {
         self.turn.set(self.turn.get().wrapping_add(1));
-        let mut any = self.finish_jobs();
+        let mut any = self.jobs.has_finished() && self.finish_jobs();
         if !self.deferred.borrow().is_empty() {
             any |= self.progress_each(&self.deferred, |socket| &socket.deferred);
         }

@@ -27,7 +27,8 @@ pub(super) enum Outcome {
 /// What is shared with the threads.
 struct Shared {
     finished: Mutex<VecDeque<(usize, Outcome)>>,
-    /// Whether `finished` has anything in it, to be looked at without the lock.
+    /// Whether `finished` has anything in it, to be looked at without the lock. Changed under the lock, which
+    /// also orders what is in the list.
     any: AtomicBool,
     one_finished: Condvar,
     eventfd: EventFd,
@@ -44,7 +45,7 @@ impl Shared {
     fn finish(&self, number: usize, outcome: Outcome) {
         let mut finished = self.finished();
         finished.push_back((number, outcome));
-        self.any.store(true, Ordering::Release);
+        self.any.store(true, Ordering::Relaxed);
         let first = finished.len() == 1;
         drop(finished);
         self.one_finished.notify_one();
@@ -98,14 +99,17 @@ impl<J> Jobs<J> {
         self.table.borrow().is_empty()
     }
 
+    /// Whether a job is finished. One that finishes just now may not be seen yet; its signal is.
+    #[inline]
+    pub(super) fn has_finished(&self) -> bool {
+        self.shared.any.load(Ordering::Relaxed)
+    }
+
     /// The next job that is finished.
     pub(super) fn take(&self) -> Option<(J, Outcome)> {
-        if !self.shared.any.load(Ordering::Acquire) {
-            return None;
-        }
         let mut finished = self.shared.finished();
         let next = finished.pop_front();
-        self.shared.any.store(!finished.is_empty(), Ordering::Release);
+        self.shared.any.store(!finished.is_empty(), Ordering::Relaxed);
         drop(finished);
         let (number, outcome) = next?;
         let job = self.table.borrow_mut().remove(number);

@@ -1,6 +1,6 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Push, Queued, Receive, Send, Socket};
+use super::socket::{Connect, Queued, Receive, Send, Socket};
 use super::{CancelKey, Entry, Epoll, Queue, RETRY};
 use crate::buffer::{Buffer, Sga};
 use crate::executor::Completion;
@@ -34,7 +34,7 @@ impl Network for Epoll {
             Ok(socket) => socket,
             Err(error) => return done.complete(Err(error)),
         };
-        if socket.is_connecting() {
+        if socket.connect.borrow().is_some() {
             return done.complete(Err(io::Error::from_raw_os_error(libc::EALREADY)));
         }
         match self.connect_now(&socket, peer) {
@@ -45,7 +45,7 @@ impl Network for Epoll {
     }
 
     fn push(&self, qd: Qd, data: Sga, done: Completion<io::Result<()>>) {
-        self.start_push(qd, Push { data, peer: None, started: false, done });
+        self.start_push(qd, data, None, done);
     }
 
     fn pop(&self, qd: Qd, limit: usize, done: Completion<io::Result<Buffer>>) {
@@ -53,7 +53,7 @@ impl Network for Epoll {
     }
 
     fn push_to(&self, qd: Qd, data: Sga, peer: SocketAddr, done: Completion<io::Result<()>>) {
-        self.start_push(qd, Push { data, peer: Some(peer), started: false, done });
+        self.start_push(qd, data, Some(peer), done);
     }
 
     fn pop_from(&self, qd: Qd, limit: usize, done: Completion<io::Result<(Buffer, SocketAddr)>>) {
@@ -157,10 +157,13 @@ impl Epoll {
             connect.done.on_cancel(id, key.into());
         }
         self.waits_more(1);
-        socket.connect.set(Some(Queued { sequence, it: connect }));
+        socket.connect.replace(Some(Queued { sequence, it: connect }));
     }
 
     pub(super) fn progress_connect(&self, socket: &Socket) {
+        if socket.connect.borrow().is_none() {
+            return;
+        }
         let Some(queued) = socket.connect.take() else { return };
         let peer = &queued.it.peer;
         let result = match peer.domain() {
@@ -168,7 +171,10 @@ impl Epoll {
             _ => connected(socket),
         };
         let result = match result {
-            Ok(Progress::UnderWay) => return socket.connect.set(Some(queued)),
+            Ok(Progress::UnderWay) => {
+                socket.connect.replace(Some(queued));
+                return;
+            }
             Ok(Progress::Done) => Ok(()),
             Err(error) => Err(kernel::connect_error(error, peer)),
         };
@@ -204,10 +210,10 @@ impl Epoll {
                 self.waits_less(usize::from(receive.is_some()));
             }
             Queue::Sends => self.cancel_send(&socket, key.sequence),
-            Queue::Connect => match socket.connect.take() {
-                Some(queued) if queued.sequence == key.sequence => self.waits_less(1),
-                other => socket.connect.set(other),
-            },
+            Queue::Connect => {
+                let connect = socket.connect.borrow_mut().take_if(|queued| queued.sequence == key.sequence);
+                self.waits_less(usize::from(connect.is_some()));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::socket::{Attempt, Push, Queued, Send, Socket, Stop};
 use super::{CancelKey, Epoll, Queue, add, copy};
 use crate::buffer::Sga;
+use crate::executor::Completion;
 use crate::transport::{Qd, SocketKind};
 use socket2::SockAddr;
 use std::io::{self, IoSlice};
@@ -16,26 +17,34 @@ const PIECES: usize = 64;
 
 impl Epoll {
     /// Sends now what the kernel takes, and queues the rest.
-    pub(super) fn start_push(&self, qd: Qd, mut push: Push) {
+    pub(super) fn start_push(
+        &self,
+        qd: Qd,
+        mut data: Sga,
+        peer: Option<SocketAddr>,
+        done: Completion<io::Result<()>>,
+    ) {
         let socket = match self.socket_of(qd) {
             Ok(socket) => socket,
-            Err(error) => return push.done.complete(Err(error)),
+            Err(error) => return done.complete(Err(error)),
         };
+        let length = data.len();
         // Behind others it waits for what they wait for.
         if socket.sends.borrow().is_empty() {
-            let stop = match self.push_now(&socket, &mut push) {
-                Ok(result) => return push.done.complete(result),
+            let stop = match self.push_now(&socket, &mut data, peer) {
+                Ok(result) => return done.complete(result),
                 Err(stop) => stop,
             };
             if let Err(error) = self.wake_when_gone(&socket, stop) {
-                return push.done.complete(Err(error));
+                return done.complete(Err(error));
             }
         }
         let sequence = self.next_sequence();
         if let Some(id) = self.id.get() {
-            push.done.on_cancel(id, CancelKey { qd, queue: Queue::Sends, sequence }.into());
+            done.on_cancel(id, CancelKey { qd, queue: Queue::Sends, sequence }.into());
         }
-        self.queue_send(&socket, sequence, Send::Push(push));
+        let started = data.len() < length;
+        self.queue_send(&socket, sequence, Send::Push(Push { data, peer, started, done }));
     }
 
     /// Ends the sending direction after what was pushed.
@@ -99,7 +108,7 @@ impl Epoll {
                 // pops and pushes say so.
                 let _ = socket.fd.shutdown(how);
             }
-            Send::Push(mut push) => match self.push_now(socket, &mut push) {
+            Send::Push(mut push) => match self.push_now(socket, &mut push.data, push.peer) {
                 Ok(result) => push.done.complete(result),
                 Err(stop) => {
                     socket.sends.borrow_mut().push_front(Queued { sequence, it: Send::Push(push) });
@@ -177,28 +186,24 @@ impl Epoll {
         }
     }
 
-    /// Sends a push that is before all others; what was sent of it is taken from it.
-    fn push_now(&self, socket: &Socket, push: &mut Push) -> Attempt<()> {
+    /// Sends data that is before all others; what was sent is taken from it, unless that was all.
+    fn push_now(&self, socket: &Socket, data: &mut Sga, peer: Option<SocketAddr>) -> Attempt<()> {
         loop {
             self.may_send(socket)?;
-            let sent = match (push.data.first(), push.data.segments()) {
-                (Some(piece), 1) => self.send_pieces(socket, &[IoSlice::new(piece)], push.peer),
+            let sent = match (data.first(), data.segments()) {
+                (Some(piece), 1) => self.send_pieces(socket, &[IoSlice::new(piece)], peer),
                 (_, count) if count > PIECES && socket.kind == SocketKind::Datagram => {
-                    return Ok(Err(too_many_pieces(&push.data)));
+                    return Ok(Err(too_many_pieces(data)));
                 }
-                _ => self.send_list(socket, &push.data, push.peer),
+                _ => self.send_list(socket, data, peer),
             };
             match self.sent(socket, sent)? {
                 None => {}
                 Some(Err(error)) => return Ok(Err(error)),
-                Some(Ok(_)) if socket.kind == SocketKind::Datagram => return Ok(Ok(())),
-                Some(Ok(bytes)) => {
-                    push.data.advance(bytes);
-                    if push.data.is_empty() {
-                        return Ok(Ok(()));
-                    }
-                    push.started = true;
+                Some(Ok(bytes)) if bytes == data.len() || socket.kind == SocketKind::Datagram => {
+                    return Ok(Ok(()));
                 }
+                Some(Ok(bytes)) => data.advance(bytes),
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) struct Socket {
     pub(super) size: SizeGuess,
     pub(super) receives: RefCell<VecDeque<Queued<Receive>>>,
     pub(super) sends: RefCell<VecDeque<Queued<Send>>>,
-    pub(super) connect: Cell<Option<Queued<Connect>>>,
+    pub(super) connect: RefCell<Option<Queued<Connect>>>,
     turn: Cell<u32>,
     calls: Cell<u8>,
 }
@@ -121,7 +121,7 @@ impl Socket {
             size: SizeGuess::new(kind),
             receives: RefCell::default(),
             sends: RefCell::default(),
-            connect: Cell::new(None),
+            connect: RefCell::new(None),
             turn: Cell::new(0),
             calls: Cell::new(0),
         }
@@ -130,13 +130,6 @@ impl Socket {
     /// Its name in events and lists.
     pub(super) fn key(&self) -> SocketKey {
         SocketKey { qd: self.qd, generation: self.generation }
-    }
-
-    pub(super) fn is_connecting(&self) -> bool {
-        let connect = self.connect.take();
-        let is = connect.is_some();
-        self.connect.set(connect);
-        is
     }
 
     /// What the kernel has told.
