@@ -167,6 +167,8 @@ pub(crate) fn direct_input_and_output(net: Net) -> Run {
         net.sync(file, false).await.unwrap();
         let read = net.read_at(file, 4096, room(4096)).await.unwrap();
         assert!(read == block[4096..8192]);
+        let unaligned = net.write_at(file, 1, block.slice(..100)).await.unwrap_err();
+        assert!(unaligned.to_string().contains("whole blocks"), "{unaligned}");
         net.storage.close_file(file);
     })
 }

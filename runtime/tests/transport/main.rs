@@ -11,16 +11,36 @@ mod harness;
 mod load;
 mod streams;
 
-use demikernel_runtime::transport::epoll::Epoll;
+use demikernel_runtime::transport::Transport;
+use std::io;
+
+fn epoll() -> io::Result<Transport> {
+    demikernel_runtime::transport::epoll::Epoll::transport()
+}
+
+#[cfg(feature = "io-uring")]
+fn uring() -> io::Result<Transport> {
+    use demikernel_runtime::transport::uring::{Config, Uring};
+    Uring::new(Config::default()).map(Transport::both)
+}
 
 /// Makes a test of every function named, for every transport.
 macro_rules! suite {
     ($($module:ident: $($test:ident),+;)+) => {
-        mod epoll {
+        mod on_epoll {
             $($(
                 #[test]
                 fn $test() {
-                    crate::harness::check(crate::Epoll::transport, crate::$module::$test);
+                    crate::harness::check(crate::epoll, crate::$module::$test);
+                }
+            )+)+
+        }
+        #[cfg(feature = "io-uring")]
+        mod on_io_uring {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::harness::check(crate::uring, crate::$module::$test);
                 }
             )+)+
         }
@@ -30,7 +50,7 @@ macro_rules! suite {
 suite! {
     streams: echo_of_all_sizes_and_families, pushes_arrive_in_order, a_push_of_many_buffers_is_whole,
         pops_are_served_in_order, a_limit_leaves_the_rest, half_close_both_ways, pushes_go_before_a_shutdown,
-        pushes_go_before_a_close, close_ends_what_waits, addresses_and_options, late_data_wakes_a_blocked_runtime,
+        pushes_go_before_a_close, close_ends_what_waits, a_close_that_lingers_stops_nobody, addresses_and_options, late_data_wakes_a_blocked_runtime,
         a_connection_is_there_when_connect_is_done;
     datagrams: echo_of_datagrams, connected_datagrams, a_limit_cuts_datagrams, many_datagrams_in_a_row;
     cancel: a_cancelled_pop_loses_nothing, a_cancelled_accept_loses_nothing, a_cancelled_push_is_not_sent,

@@ -3,7 +3,7 @@
 use crate::harness::{FAMILIES, Net, buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::spawn;
-use demikernel_runtime::time::{Duration, sleep};
+use demikernel_runtime::time::{Duration, Instant, sleep};
 use demikernel_runtime::transport::{Domain, Endpoint, OptionName, SocketKind, SocketOption};
 use futures::future::join_all;
 use std::io::{ErrorKind, Read, Write};
@@ -176,6 +176,35 @@ pub(crate) fn close_ends_what_waits(net: Net) -> Run {
         assert!(net.pop(client).await.unwrap().is_empty());
         net.network.close(client);
         net.network.close(client);
+    })
+}
+
+pub(crate) fn a_close_that_lingers_stops_nobody(net: Net) -> Run {
+    Box::pin(async move {
+        for accepted in [false, true] {
+            let (listener, address) = net.listener(Domain::V4);
+            let linger = SocketOption::Linger(Some(Duration::from_secs(1)));
+            if accepted {
+                net.network.set_option(listener, linger).unwrap();
+            }
+            let client = net.stream(Domain::V4);
+            net.connect(client, &address).await.unwrap();
+            let server = net.accept(listener).await.unwrap().qd;
+            if !accepted {
+                net.network.set_option(server, linger).unwrap();
+            }
+            // Nobody reads this, so it stays in the kernel's buffers.
+            drop(net.push(server, Buffer::from(vec![0; 1 << 20])));
+            let small = net.push(server, buffer(b"x"));
+            let start = Instant::now();
+            net.network.set_option(server, SocketOption::NoDelay(true)).unwrap();
+            drop(small);
+            net.network.close(server);
+            sleep(Duration::from_millis(1)).await;
+            assert!(Instant::now() - start < Duration::from_millis(700));
+            net.network.close(client);
+            net.network.close(listener);
+        }
     })
 }
 

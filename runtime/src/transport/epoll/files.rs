@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// An open file. The threads that work on it keep the descriptor open.
 pub(super) struct File {
     fd: Arc<OwnedFd>,
+    /// It is read and written past the page cache.
+    direct: bool,
     /// Whether it is worth asking for what is in the page cache: not past it, and not when the file system
     /// does not know how to answer.
     cached: Cell<bool>,
@@ -26,10 +28,12 @@ pub(super) enum Job {
     Open(Open),
     Read {
         buffer: BufferMut,
+        direct: bool,
         done: Completion<io::Result<BufferMut>>,
     },
     Write {
         data: Sga,
+        direct: bool,
         done: Completion<io::Result<()>>,
     },
     /// A call without memory.
@@ -73,7 +77,7 @@ impl Storage for Epoll {
     }
 
     fn read_at(&self, qd: Qd, offset: u64, buffer: BufferMut, done: Completion<io::Result<BufferMut>>) {
-        let (file, offset) = match (self.file_of(qd), checked(offset)) {
+        let (file, offset) = match (self.file_of(qd), kernel::file_offset(offset)) {
             (Ok(file), Ok(offset)) => (file, offset),
             (Err(error), _) | (_, Err(error)) => return done.complete(Err(error)),
         };
@@ -87,7 +91,7 @@ impl Storage for Epoll {
         }
         let mut room = Memory::of_room(room);
         let fd = file.fd.clone();
-        self.start(Job::Read { buffer, done }, move || {
+        self.start(Job::Read { buffer, direct: file.direct, done }, move || {
             let piece = room.pieces()[0];
             // SAFETY: the room is the buffer's, which the job keeps until this thread is done, and which
             // nobody looks at.
@@ -97,13 +101,13 @@ impl Storage for Epoll {
     }
 
     fn write_at(&self, qd: Qd, offset: u64, data: Sga, done: Completion<io::Result<()>>) {
-        let (file, offset) = match (self.file_of(qd), checked(offset)) {
+        let (file, offset) = match (self.file_of(qd), kernel::file_offset(offset)) {
             (Ok(file), Ok(offset)) => (file, offset),
             (Err(error), _) | (_, Err(error)) => return done.complete(Err(error)),
         };
         let mut memory = Memory::of_data(&data);
         let fd = file.fd.clone();
-        self.start(Job::Write { data, done }, move || {
+        self.start(Job::Write { data, direct: file.direct, done }, move || {
             // SAFETY: the memory is the data's, which the job keeps until this thread is done.
             Outcome::Number(unsafe { write_all(&fd, memory.pieces(), offset) })
         });
@@ -117,7 +121,7 @@ impl Storage for Epoll {
     }
 
     fn truncate(&self, qd: Qd, length: u64, done: Completion<io::Result<()>>) {
-        let length = match checked(length) {
+        let length = match kernel::file_offset(length) {
             Ok(length) => length,
             Err(error) => return done.complete(Err(error)),
         };
@@ -214,11 +218,13 @@ impl Epoll {
     fn finish(&self, job: Job, outcome: Outcome) {
         match (job, outcome) {
             (Job::Open(open), Outcome::Opened(fd)) => self.finish_open(open, fd),
-            (Job::Read { buffer, done }, Outcome::Number(number)) => {
-                done.complete(number.map(|count| grown(buffer, count)));
+            (Job::Read { buffer, direct, done }, Outcome::Number(number)) => {
+                done.complete(
+                    number.map(|count| grown(buffer, count)).map_err(|error| explained(error, direct)),
+                );
             }
-            (Job::Write { data, done }, Outcome::Number(number)) => {
-                done.complete(number.map(|_| ()));
+            (Job::Write { data, direct, done }, Outcome::Number(number)) => {
+                done.complete(number.map(|_| ()).map_err(|error| explained(error, direct)));
                 drop(data);
             }
             (Job::Call { done }, Outcome::Number(number)) => done.complete(number.map(|_| ())),
@@ -235,7 +241,7 @@ impl Epoll {
                 done.complete(Err(ended()));
             }
             Ok(fd) => {
-                let file = File { fd: Arc::new(fd), cached: Cell::new(!direct) };
+                let file = File { fd: Arc::new(fd), direct, cached: Cell::new(!direct) };
                 let index = self.entries.borrow_mut().insert(Entry::File(Rc::new(file)));
                 done.complete(Ok(Qd(index as u32)));
             }
@@ -244,20 +250,17 @@ impl Epoll {
     }
 }
 
+/// The error of a read or a write, which for `direct` files may need explaining.
+fn explained(error: io::Error, direct: bool) -> io::Error {
+    if direct && error.raw_os_error() == Some(libc::EINVAL) { kernel::unaligned() } else { error }
+}
+
 /// The buffer with `count` bytes more, which the kernel has written.
 fn grown(mut buffer: BufferMut, count: usize) -> BufferMut {
     let length = buffer.len() + count;
     // SAFETY: the kernel has written `count` bytes to the spare capacity.
     unsafe { buffer.set_len(length) };
     buffer
-}
-
-/// Offsets and lengths are signed in the kernel.
-fn checked(offset: u64) -> io::Result<libc::off_t> {
-    libc::off_t::try_from(offset).map_err(|_| {
-        let message = format!("offset or length {offset} is beyond what files can have");
-        io::Error::new(io::ErrorKind::InvalidInput, message)
-    })
 }
 
 /// Reads if that needs no waiting for the disk.

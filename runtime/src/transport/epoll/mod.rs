@@ -147,15 +147,15 @@ impl Epoll {
         if self.ended.get() { Err(ended()) } else { Ok(()) }
     }
 
-    fn insert_socket(&self, fd: socket2::Socket, kind: SocketKind) -> io::Result<Qd> {
+    fn insert_socket(&self, fd: socket2::Socket, kind: SocketKind) -> io::Result<Rc<Socket>> {
         self.check_running()?;
         let generation = self.generation.get();
         self.generation.set(generation.wrapping_add(1));
         let mut entries = self.entries.borrow_mut();
         let entry = entries.vacant_entry();
-        let qd = Qd(entry.key() as u32);
-        entry.insert(Entry::Socket(Rc::new(Socket::new(fd, qd, generation, kind))));
-        Ok(qd)
+        let socket = Rc::new(Socket::new(fd, Qd(entry.key() as u32), generation, kind));
+        entry.insert(Entry::Socket(socket.clone()));
+        Ok(socket)
     }
 
     /// The open socket of a number.

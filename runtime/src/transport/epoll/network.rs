@@ -14,7 +14,8 @@ use std::time::Duration;
 
 impl Network for Epoll {
     fn socket(&self, domain: Domain, kind: SocketKind) -> io::Result<Qd> {
-        self.insert_socket(kernel::socket(domain, kind, Mode::NonBlocking)?, kind)
+        let fd = kernel::socket(domain, kind, Mode::NonBlocking)?;
+        self.insert_socket(fd, kind).map(|socket| socket.qd)
     }
 
     fn bind(&self, qd: Qd, local: &Endpoint) -> io::Result<()> {
@@ -112,7 +113,12 @@ impl Network for Epoll {
     }
 
     fn set_option(&self, qd: Qd, option: SocketOption) -> io::Result<()> {
-        kernel::set_option(&self.socket_of(qd)?.fd, option)
+        let socket = self.socket_of(qd)?;
+        kernel::set_option(&socket.fd, option)?;
+        if let SocketOption::Linger(time) = option {
+            socket.lingers.set(time.is_some_and(|time| !time.is_zero()));
+        }
+        Ok(())
     }
 
     fn option(&self, qd: Qd, name: OptionName) -> io::Result<SocketOption> {

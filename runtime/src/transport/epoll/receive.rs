@@ -112,7 +112,7 @@ impl Epoll {
             self.may_receive(socket)?;
             add(&self.count.accepts, 1);
             let error = match socket.fd.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-                Ok((fd, peer)) => return Ok(self.accepted(fd, &peer)),
+                Ok((fd, peer)) => return Ok(self.accepted(socket, fd, &peer)),
                 Err(error) => error,
             };
             match error.raw_os_error() {
@@ -138,10 +138,12 @@ impl Epoll {
         }
     }
 
-    fn accepted(&self, fd: socket2::Socket, peer: &SockAddr) -> io::Result<Accepted> {
+    fn accepted(&self, listener: &Socket, fd: socket2::Socket, peer: &SockAddr) -> io::Result<Accepted> {
         let peer = kernel::to_endpoint(peer)?;
-        let qd = self.insert_socket(fd, SocketKind::Stream)?;
-        Ok(Accepted { qd, peer })
+        let socket = self.insert_socket(fd, SocketKind::Stream)?;
+        // Options are inherited.
+        socket.lingers.set(listener.lingers.get());
+        Ok(Accepted { qd: socket.qd, peer })
     }
 
     fn pop_now(&self, socket: &Socket, limit: usize) -> Attempt<Buffer> {

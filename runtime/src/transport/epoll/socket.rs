@@ -7,6 +7,7 @@ use crate::transport::{Accepted, Endpoint, Qd, SocketKind};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{Shutdown, SocketAddr};
 
 /// System calls for one socket within one turn of the runtime's loop; what comes later waits for the next
@@ -29,7 +30,7 @@ pub(super) enum Stop {
 pub(super) type Attempt<T> = Result<io::Result<T>, Stop>;
 
 pub(super) struct Socket {
-    pub(super) fd: socket2::Socket,
+    pub(super) fd: ManuallyDrop<socket2::Socket>,
     pub(super) qd: Qd,
     /// Tells events for this socket from those for a former one of the same number.
     pub(super) generation: u32,
@@ -44,6 +45,8 @@ pub(super) struct Socket {
     pub(super) deferred: Cell<bool>,
     /// It is in the list of those that are tried again when there is memory, or some time has passed.
     pub(super) retried: Cell<bool>,
+    /// To close it waits for what the peer has not acknowledged (SO_LINGER).
+    pub(super) lingers: Cell<bool>,
     /// The program has closed it, and pushes are under way.
     pub(super) closing: Cell<bool>,
     pub(super) size: SizeGuess,
@@ -107,7 +110,7 @@ pub(super) struct Connect {
 impl Socket {
     pub(super) fn new(fd: socket2::Socket, qd: Qd, generation: u32, kind: SocketKind) -> Socket {
         Socket {
-            fd,
+            fd: ManuallyDrop::new(fd),
             qd,
             generation,
             kind,
@@ -117,6 +120,7 @@ impl Socket {
             registered: Cell::new(false),
             deferred: Cell::new(false),
             retried: Cell::new(false),
+            lingers: Cell::new(false),
             closing: Cell::new(false),
             size: SizeGuess::new(kind),
             receives: RefCell::default(),
@@ -162,6 +166,17 @@ impl Socket {
         }
         self.calls.set(self.calls.get() + 1);
         Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: the field is not used again.
+        let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
+        if self.lingers.get() {
+            // The kernel makes even non-blocking sockets wait.
+            blocking::unblock(move || drop(fd)).detach();
+        }
     }
 }
 

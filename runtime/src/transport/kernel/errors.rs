@@ -119,3 +119,11 @@ pub(crate) fn open_error(error: io::Error, path: &Path, direct: bool) -> io::Err
 pub(crate) fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the socket was closed while the operation waited")
 }
+
+/// What the EINVAL of a read or a write past the page cache means.
+pub(crate) fn unaligned() -> io::Error {
+    let message = "a file opened with `direct` is read and written in whole blocks: the offset, the length and the \
+                   address of the memory must be multiples of its block size (4096 always serves; buffers of 4 KiB \
+                   and more are aligned)";
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

@@ -46,6 +46,18 @@ pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| invalid("a path cannot contain a NUL byte"))
 }
 
+/// An offset or a length as the kernel has them, which are signed. Negative ones mean other things to some
+/// calls: to io_uring, and to preadv2(2), -1 is the file's current position.
+///
+/// # Errors
+/// `InvalidInput` if it is beyond what a file can have.
+pub(crate) fn file_offset(offset: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(offset).map_err(|_| {
+        let message = format!("offset or length {offset} is beyond what files can have");
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    })
+}
+
 fn invalid(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -197,7 +197,7 @@ impl Inner {
 
     fn finish(&mut self, work: Work, result: i32, direct: bool) -> Finished {
         let error = || match -result {
-            libc::EINVAL if direct => unaligned(),
+            libc::EINVAL if direct => kernel::unaligned(),
             error => io::Error::from_raw_os_error(error),
         };
         match work {
@@ -269,13 +269,6 @@ enum Finished {
     Plain(Completion<io::Result<()>>, io::Result<()>),
 }
 
-fn unaligned() -> io::Error {
-    let message = "a file opened with `direct` is read and written in whole blocks: the offset, the length and the \
-                   address of the memory must be multiples of its block size (4096 always serves; buffers of 4 KiB \
-                   and more are aligned)";
-    io::Error::new(io::ErrorKind::InvalidInput, message)
-}
-
 impl Uring {
     pub(super) fn on_file(&self, completed: Completed) {
         let finished = self.inner.borrow_mut().file_done(completed);
@@ -339,7 +332,7 @@ impl Storage for Uring {
 
     fn read_at(&self, qd: Qd, offset: u64, buffer: BufferMut, done: Completion<io::Result<BufferMut>>) {
         let mut inner = self.inner.borrow_mut();
-        if let Err(error) = inner.files.open(qd) {
+        if let Err(error) = inner.files.open(qd).and(kernel::file_offset(offset)) {
             drop(inner);
             return done.complete(Err(error));
         }
@@ -348,7 +341,7 @@ impl Storage for Uring {
 
     fn write_at(&self, qd: Qd, offset: u64, data: Sga, done: Completion<io::Result<()>>) {
         let mut inner = self.inner.borrow_mut();
-        let result = inner.files.open(qd).map(drop);
+        let result = inner.files.open(qd).and(kernel::file_offset(offset)).map(drop);
         if result.is_err() || data.is_empty() {
             drop(inner);
             return done.complete(result);
@@ -363,6 +356,9 @@ impl Storage for Uring {
     }
 
     fn truncate(&self, qd: Qd, length: u64, done: Completion<io::Result<()>>) {
+        if let Err(error) = kernel::file_offset(length) {
+            return done.complete(Err(error));
+        }
         if self.inner.borrow().ring.features.truncate {
             return self.plain(qd, done, |fd| opcode::Ftruncate::new(fd, length).build());
         }
