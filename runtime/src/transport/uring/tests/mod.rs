@@ -82,13 +82,6 @@ pub(super) fn counter(uring: &Uring, name: &str) -> u64 {
     uring.counters().into_iter().find(|(found, _)| *found == name).expect("no such counter").1
 }
 
-/// Open descriptors of this process that are sockets.
-pub(super) fn sockets() -> usize {
-    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
-    let links = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
-}
-
 /// Bytes of this thread's pool that are in use.
 pub(super) fn buffers() -> usize {
     pool::stats().in_use()
