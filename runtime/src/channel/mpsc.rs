@@ -4,8 +4,8 @@
 //! ring is full, senders wait in the order in which they came, each with its value, and the receiver moves
 //! the first one's into the ring as it makes room: so nobody overtakes, and a woken sender is done.
 
-use crate::executor::{Completion, QToken, operation};
-use futures_core::{FusedStream, Stream};
+use crate::executor::{Completion, QToken, fits_in_slot, operation};
+use futures_core::{FusedFuture, FusedStream, Stream};
 use futures_sink::Sink;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -47,10 +47,13 @@ pub fn channel<T: 'static>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         capacity,
         receiver: Cell::new(None),
         waiting: RefCell::new(VecDeque::new()),
+        arrivals: Cell::new(0),
+        looker: Cell::new(None),
+        handed: Cell::new(false),
         senders: Cell::new(1),
         closed: Cell::new(false),
     });
-    (Sender { shared: shared.clone(), room: None }, Receiver { shared, token: None })
+    (Sender { shared: shared.clone(), room: None }, Receiver { shared, token: None, look: None })
 }
 
 struct Shared<T> {
@@ -58,7 +61,14 @@ struct Shared<T> {
     capacity: usize,
     /// The receiver, when it found nothing. Then the ring is empty.
     receiver: Cell<Option<Completion<Option<T>>>>,
+    /// The same for large values: see [`Shared::IN_TOKEN`].
+    looker: Cell<Option<Completion<()>>>,
+    /// The receiver's token has a value, which it has not taken.
+    handed: Cell<bool>,
+    /// Senders in the order in which they came. Empty unless the ring is full.
     waiting: RefCell<VecDeque<Waiting<T>>>,
+    /// How many senders have ever waited.
+    arrivals: Cell<u64>,
     senders: Cell<usize>,
     /// The receiver takes no more.
     closed: Cell<bool>,
@@ -66,22 +76,41 @@ struct Shared<T> {
 
 /// A sender that found the ring full.
 struct Waiting<T> {
-    /// `None` if it only wants to know of room.
+    /// Which one it is; counts up from the front of the queue to the back.
+    number: u64,
+    /// `None` if it only wants to know of room, or has given up.
     value: Option<T>,
     /// Gives the value back if the channel is closed.
     done: Completion<Result<(), Option<T>>>,
 }
 
 impl<T: 'static> Shared<T> {
+    /// Whether values go to a receiver that waits in its token. Where that would take an allocation they go
+    /// through the ring, and another token tells it to look there. Decided by type, so that it costs nothing.
+    const IN_TOKEN: bool = fits_in_slot::<Option<T>>();
+
     /// Gives the value to the receiver if that waits.
     #[inline]
     fn hand_over(&self, value: T) -> Result<(), T> {
-        match self.receiver.take() {
-            Some(receiver) if !receiver.is_cancelled() => {
-                receiver.complete(Some(value));
-                Ok(())
-            }
-            _ => Err(value),
+        if Self::IN_TOKEN {
+            let Some(receiver) = self.receiver.take() else { return Err(value) };
+            self.handed.set(true);
+            receiver.complete(Some(value));
+        } else {
+            let Some(looker) = self.looker.take() else { return Err(value) };
+            self.ring.borrow_mut().push_back(value);
+            looker.complete(());
+        }
+        Ok(())
+    }
+
+    /// Has the receiver look, if it waits.
+    fn wake_receiver(&self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.complete(None);
+        }
+        if let Some(looker) = self.looker.take() {
+            looker.complete(());
         }
     }
 
@@ -103,15 +132,29 @@ impl<T: 'static> Shared<T> {
         Ok(())
     }
 
-    fn wait(&self, value: Option<T>) -> QToken<Result<(), Option<T>>> {
+    fn wait(&self, value: Option<T>) -> (u64, QToken<Result<(), Option<T>>>) {
         let (token, done) = operation();
+        let number = self.arrivals.get();
+        self.arrivals.set(number + 1);
         let mut waiting = self.waiting.borrow_mut();
-        // Those who gave up are otherwise only noticed when their turn comes.
+        // Those who gave up are otherwise only noticed when their turn comes. They have no values left.
         while waiting.back().is_some_and(|last| last.done.is_cancelled()) {
             waiting.pop_back();
         }
-        waiting.push_back(Waiting { value, done });
-        token
+        waiting.push_back(Waiting { number, value, done });
+        (number, token)
+    }
+
+    /// Drops the value of a sender that does not wait any longer. Its place in the queue, where it is seen
+    /// to be cancelled, goes when its turn comes.
+    #[cold]
+    fn give_up(&self, number: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        let found = waiting.binary_search_by_key(&number, |waiting| waiting.number);
+        let value = found.ok().and_then(|index| waiting[index].value.take());
+        drop(waiting);
+        // Its drop may use the channel.
+        drop(value);
     }
 
     #[inline]
@@ -123,7 +166,8 @@ impl<T: 'static> Shared<T> {
         Some(value)
     }
 
-    /// Fills the ring with what senders wait with.
+    /// Fills the ring with what senders wait with. One that only wants to know of room takes none, since
+    /// nobody knows whether and when it will use it: others must not wait for that.
     #[cold]
     fn admit(&self) {
         while self.ring.borrow().len() < self.capacity {
@@ -131,14 +175,10 @@ impl<T: 'static> Shared<T> {
             if first.done.is_cancelled() {
                 continue;
             }
-            let only_room = first.value.is_none();
             if let Some(value) = first.value {
                 self.ring.borrow_mut().push_back(value);
             }
             first.done.complete(Ok(()));
-            if only_room {
-                break;
-            }
         }
     }
 
@@ -146,7 +186,7 @@ impl<T: 'static> Shared<T> {
     fn close(&self) {
         self.closed.set(true);
         let waiting = self.waiting.take();
-        for Waiting { value, done } in waiting {
+        for Waiting { value, done, .. } in waiting {
             done.complete(Err(value));
         }
     }
@@ -174,7 +214,8 @@ impl<T: 'static> Sender<T> {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(value)) => Err(SendError(value)),
             Err(TrySendError::Full(value)) => {
-                let sent = self.shared.wait(Some(value)).await;
+                let (number, token) = self.shared.wait(Some(value));
+                let sent = Sending { shared: &self.shared, number, token }.await;
                 sent.map_err(|value| SendError(value.expect("it waits with its value")))
             }
         }
@@ -200,6 +241,29 @@ impl<T: 'static> Sender<T> {
     }
 }
 
+/// A sender that waits with its value.
+struct Sending<'a, T: 'static> {
+    shared: &'a Shared<T>,
+    number: u64,
+    token: QToken<Result<(), Option<T>>>,
+}
+
+impl<T: 'static> Future for Sending<'_, T> {
+    type Output = Result<(), Option<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.token).poll(cx)
+    }
+}
+
+impl<T: 'static> Drop for Sending<'_, T> {
+    fn drop(&mut self) {
+        if !self.token.is_terminated() && !self.token.is_done() {
+            self.shared.give_up(self.number);
+        }
+    }
+}
+
 impl<T: 'static> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.senders.set(self.shared.senders.get() + 1);
@@ -211,10 +275,8 @@ impl<T: 'static> Drop for Sender<T> {
     fn drop(&mut self) {
         let senders = self.shared.senders.get() - 1;
         self.shared.senders.set(senders);
-        if senders == 0
-            && let Some(receiver) = self.shared.receiver.take()
-        {
-            receiver.complete(None);
+        if senders == 0 {
+            self.shared.wake_receiver();
         }
     }
 }
@@ -237,7 +299,7 @@ impl<T: 'static> Sink<T> for Sender<T> {
             if self.shared.has_room() {
                 return Poll::Ready(Ok(()));
             }
-            self.room = Some(self.shared.wait(None));
+            self.room = Some(self.shared.wait(None).1);
         }
     }
 
@@ -272,6 +334,8 @@ pub struct Receiver<T: 'static> {
     shared: Rc<Shared<T>>,
     /// Kept from one call to the next, so that a value handed over while nobody looks is not lost.
     token: Option<QToken<Option<T>>>,
+    /// The same for large values: see [`Shared::IN_TOKEN`].
+    look: Option<QToken<()>>,
 }
 
 impl<T: 'static> Receiver<T> {
@@ -288,21 +352,43 @@ impl<T: 'static> Receiver<T> {
     /// Polls for the next value.
     #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if self.token.is_none() {
+        loop {
+            // A token may have nothing: then there is something in the ring, or the channel has ended.
+            if let Some(token) = &mut self.token {
+                let handed = ready!(Pin::new(token).poll(cx));
+                self.token = None;
+                if handed.is_some() {
+                    self.shared.handed.set(false);
+                    return Poll::Ready(handed);
+                }
+            }
+            if !Shared::<T>::IN_TOKEN
+                && let Some(look) = &mut self.look
+            {
+                ready!(Pin::new(look).poll(cx));
+                self.look = None;
+            }
             if let Some(value) = self.shared.pop() {
                 return Poll::Ready(Some(value));
             }
             if self.is_ended() {
                 return Poll::Ready(None);
             }
+            self.wait();
+        }
+    }
+
+    #[inline]
+    fn wait(&mut self) {
+        if Shared::<T>::IN_TOKEN {
             let (token, completion) = operation();
             self.shared.receiver.set(Some(completion));
             self.token = Some(token);
+        } else {
+            let (look, completion) = operation();
+            self.shared.looker.set(Some(completion));
+            self.look = Some(look);
         }
-        let Some(token) = &mut self.token else { unreachable!("just set") };
-        let value = ready!(Pin::new(token).poll(cx));
-        self.token = None;
-        Poll::Ready(value)
     }
 
     /// The next value, if it is there.
@@ -310,14 +396,9 @@ impl<T: 'static> Receiver<T> {
     /// # Errors
     /// Whether there may be one later.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        if let Some(token) = &mut self.token {
-            match token.try_take() {
-                Some(value) => {
-                    self.token = None;
-                    return value.ok_or(TryRecvError::Closed);
-                }
-                None => return Err(TryRecvError::Empty),
-            }
+        if self.shared.handed.replace(false) {
+            let handed = self.token.take().and_then(|mut token| token.try_take());
+            return handed.flatten().ok_or(TryRecvError::Closed);
         }
         match self.shared.pop() {
             Some(value) => Ok(value),
@@ -329,15 +410,12 @@ impl<T: 'static> Receiver<T> {
     /// Takes no more values: sends fail from now on, and what is in the channel can still be received.
     pub fn close(&mut self) {
         self.shared.close();
-        if let Some(receiver) = self.shared.receiver.take() {
-            receiver.complete(None);
-        }
+        self.shared.wake_receiver();
     }
 
     /// How many values are there.
     pub fn len(&self) -> usize {
-        let handed = self.token.as_ref().is_some_and(QToken::is_done);
-        self.shared.ring.borrow().len() + usize::from(handed)
+        self.shared.ring.borrow().len() + usize::from(self.shared.handed.get())
     }
 
     /// Whether no value is there.
@@ -360,7 +438,7 @@ impl<T: 'static> Stream for Receiver<T> {
 
 impl<T: 'static> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
-        self.token.is_none() && self.is_ended() && self.shared.ring.borrow().is_empty()
+        self.is_ended() && self.is_empty()
     }
 }
 

@@ -83,6 +83,9 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`Canceled`] if it will never be.
+    ///
+    /// # Panics
+    /// If the value, or the error, has been given before.
     pub fn try_recv(&mut self) -> Result<Option<T>, Canceled> {
         self.token.try_take().transpose()
     }

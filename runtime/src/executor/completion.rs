@@ -60,6 +60,11 @@ pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
     }
 }
 
+/// Whether a result of this type is delivered without an allocation.
+pub(crate) const fn fits_in_slot<T>() -> bool {
+    Slot::fits::<T>()
+}
+
 impl<T> Completion<T> {
     /// The operation's name.
     #[inline]

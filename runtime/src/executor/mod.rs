@@ -40,6 +40,6 @@ pub use wait::{
     wait_next_n_deadline,
 };
 
-pub(crate) use completion::timer;
+pub(crate) use completion::{fits_in_slot, timer};
 pub(crate) use cores::cores;
 pub(crate) use remote::EventFd;

@@ -104,7 +104,7 @@ impl Slot {
     }
 
     /// Whether a `T` is kept in the slot, or behind a pointer from there.
-    const fn fits<T>() -> bool {
+    pub(super) const fn fits<T>() -> bool {
         size_of::<T>() <= BODY && align_of::<T>() <= 8
     }
 
