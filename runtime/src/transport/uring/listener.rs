@@ -163,7 +163,9 @@ impl Inner {
     /// The next connection for somebody who waits.
     pub(super) fn next_accepted(&mut self, key: Key) -> Option<(AcceptDone, Accepted)> {
         loop {
-            let Role::Listener(listener) = &mut self.sockets.of(key)?.role else { return None };
+            let entry = self.sockets.of(key)?;
+            let lingers = entry.lingers;
+            let Role::Listener(listener) = &mut entry.role else { return None };
             if listener.ready.is_empty() || !listener.is_awaited() {
                 return None;
             }
@@ -172,6 +174,10 @@ impl Inner {
             let Ok(peer) = kernel::peer(&socket) else { continue };
             let done = listener.waiters.pop_front()?;
             let index = self.add_socket(socket, Role::Stream(Connection::new(true)));
+            if let Ok(entry) = self.sockets.open(index) {
+                // Options are inherited.
+                entry.lingers = lingers;
+            }
             return Some((done, Accepted { qd: Qd(index), peer }));
         }
     }
