@@ -7,6 +7,7 @@
 //! - [`main`], [`test`](macro@test), [`Builder`]: making runtimes, and choosing their transport.
 //! - [`spawn`], [`QToken`], [`wait_any`] and the rest at the root: tasks and operations.
 //! - [`Buffer`], [`buffer`]: memory that goes through sockets and files without a copy.
+//! - [`net`]: sockets.
 //! - [`channel`]: channels within a core and between cores.
 //! - [`time`]: clocks and timers.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
@@ -23,8 +24,8 @@ pub use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 pub use demikernel_runtime::{
     AccessError, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics, NoTokens,
     OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time, YieldNow, attach,
-    core_index, default_network, default_storage, handle, operation, spawn, task_local, wait, wait_all,
-    wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline,
-    yield_now,
+    core_index, default_network, default_storage, handle, operation, pin_to_core, spawn, task_local, wait,
+    wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
+    wait_next_n_deadline, yield_now,
 };
-pub use demikernel_runtime::{buffer, channel, time, transport};
+pub use demikernel_runtime::{buffer, channel, net, time, transport};

@@ -8,7 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 
 /// Which of the program's cores this code runs on: 0 for a runtime that is alone.
@@ -86,7 +86,7 @@ where
 {
     assert_ne!(cores, 0, "a program needs at least one core");
     let stop = Arc::new(Stop::default());
-    let processors = processors();
+    let processors = PROCESSORS.get_or_init(processors);
     if cores > processors.len() {
         tracing::warn!(
             cores,
@@ -95,7 +95,9 @@ where
         );
     }
     let one = |index: usize| {
-        pin_to(processors[index % processors.len()]);
+        if let Err(error) = pin_to_core(index) {
+            tracing::warn!(core = index, %error, "cannot pin the core's thread to a processor");
+        }
         let result = build(Builder::new().core_index(index).cores(cores)).and_then(|runtime| {
             let run = || runtime.block_on(stop.run(async { main().await }));
             catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into())
@@ -121,7 +123,21 @@ where
     })
 }
 
-/// The processors this process may run on.
+/// Pins this thread to one of the processors that the process may use, by its index among them, modulo
+/// their number: what [`run_on_cores`] does with each core's thread. A thread that moves takes its cold
+/// caches along, which shows in latencies.
+///
+/// # Errors
+/// Those of sched_setaffinity(2).
+pub fn pin_to_core(index: usize) -> io::Result<()> {
+    // The set of the process, as this thread's own may have been narrowed by an earlier call.
+    let processors = PROCESSORS.get_or_init(processors);
+    pin_to(processors[index % processors.len()])
+}
+
+static PROCESSORS: OnceLock<Vec<usize>> = OnceLock::new();
+
+/// The processors this thread may run on.
 fn processors() -> Vec<usize> {
     // SAFETY: the set is plain data, and the kernel writes at most its size.
     unsafe {
@@ -135,14 +151,12 @@ fn processors() -> Vec<usize> {
     }
 }
 
-fn pin_to(processor: usize) {
+fn pin_to(processor: usize) -> io::Result<()> {
     // SAFETY: as above; the index is within the set.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(processor, &mut set);
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
-    if result != 0 {
-        tracing::warn!(processor, error = %io::Error::last_os_error(), "cannot pin the core's thread");
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
