@@ -7,7 +7,7 @@
 //! - [`main`], [`test`](macro@test), [`Builder`]: making runtimes, and choosing their transport.
 //! - [`spawn`], [`QToken`], [`wait_any`] and the rest at the root: tasks and operations.
 //! - [`Buffer`], [`buffer`]: memory that goes through sockets and files without a copy.
-//! - [`net`]: sockets.
+//! - [`net`]: TCP, UDP and Unix sockets. [`fs`]: files.
 //! - [`channel`]: channels within a core and between cores.
 //! - [`time`]: clocks and timers.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
@@ -28,4 +28,4 @@ pub use demikernel_runtime::{
     wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
     wait_next_n_deadline, yield_now,
 };
-pub use demikernel_runtime::{buffer, channel, net, time, transport};
+pub use demikernel_runtime::{buffer, channel, fs, net, time, transport};

@@ -7,13 +7,14 @@
 //! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
 //! - [`channel`]: channels within a core and between cores.
 //! - [`time`]: clocks, timers, intervals.
-//! - [`net`]: sockets on any of the transports.
+//! - [`net`]: sockets on any of the transports; [`fs`]: files.
 //!
 //! The facade crate `demikernel` re-exports all of it and adds the choice of a transport by name.
 
 pub mod buffer;
 pub mod channel;
 mod executor;
+pub mod fs;
 pub mod net;
 mod sync;
 pub mod time;

@@ -189,7 +189,7 @@ mod tests {
         let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
         for lookup in [
             address.lookup(),
-            (&address).lookup(),
+            Target::lookup(&&address),
             "127.0.0.1:80".lookup(),
             String::from("127.0.0.1:80").lookup(),
             ("127.0.0.1", 80).lookup(),

@@ -1,6 +1,7 @@
 //! Byte streams as streams and sinks of buffers.
 
-use crate::harness::{pair, pattern, poll_once, server};
+use crate::common::{pattern, poll_once};
+use crate::peers::{pair, server};
 use demikernel_runtime::buffer::{Buffer, pool};
 use demikernel_runtime::spawn;
 use demikernel_runtime::time::{Duration, sleep};

@@ -1,6 +1,7 @@
 //! `AsyncRead`, `AsyncBufRead` and `AsyncWrite`.
 
-use crate::harness::{client, echo, pair, pattern, read_all, server, under_valgrind};
+use crate::common::{pattern, under_valgrind};
+use crate::peers::{client, echo, pair, read_all, server};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{Shutdown, TcpStream};
 use demikernel_runtime::spawn;

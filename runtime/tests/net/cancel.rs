@@ -1,6 +1,7 @@
 //! Futures that are dropped before they are done.
 
-use crate::harness::{client, pair, pattern, poll_once, read_all};
+use crate::common::{pattern, poll_once};
+use crate::peers::{client, pair, read_all};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::time::{Duration, sleep, timeout};

@@ -6,7 +6,9 @@
 mod buffers;
 mod bytes;
 mod cancel;
-mod harness;
+#[path = "../common/mod.rs"]
+mod common;
+mod peers;
 mod pressure;
 mod split;
 mod tcp;
@@ -22,7 +24,7 @@ macro_rules! suite {
             $($(
                 #[test]
                 fn $test() {
-                    crate::harness::check(crate::Epoll::transport, crate::$module::$test);
+                    crate::common::check(crate::Epoll::transport, crate::$module::$test);
                 }
             )+)+
         }

@@ -1,6 +1,7 @@
 //! Peers that do not read, and a pool without memory.
 
-use crate::harness::{client, echo, pair, pattern, poll_once, read_all, server};
+use crate::common::{pattern, poll_once};
+use crate::peers::{client, echo, pair, read_all, server};
 use demikernel_runtime::buffer::{Buffer, BufferMut, pool};
 use demikernel_runtime::net::{TcpListener, TcpStream};
 use demikernel_runtime::spawn;

@@ -1,6 +1,7 @@
 //! Halves.
 
-use crate::harness::{client, echo, pair, pattern, server};
+use crate::common::pattern;
+use crate::peers::{client, echo, pair, server};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::spawn;
 use demikernel_runtime::time::{Duration, timeout};

@@ -1,6 +1,7 @@
 //! Listening, connecting, addresses and options of TCP.
 
-use crate::harness::{Make, client, echo, pair, server};
+use crate::common::Make;
+use crate::peers::{client, echo, pair, server};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{Keepalive, TcpListener, TcpSocket, TcpStream, lookup_host};
 use demikernel_runtime::time::Duration;

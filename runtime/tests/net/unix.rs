@@ -1,6 +1,6 @@
 //! Unix sockets.
 
-use crate::harness::pattern;
+use crate::common::pattern;
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::net::{UnixListener, UnixStream};
 use futures::StreamExt;
