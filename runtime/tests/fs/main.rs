@@ -10,16 +10,38 @@ mod cursor;
 mod directory;
 mod paths;
 
-use demikernel_runtime::transport::epoll::Epoll;
+use demikernel_runtime::transport::Transport;
+use std::io;
+
+fn epoll() -> io::Result<Transport> {
+    demikernel_runtime::transport::epoll::Epoll::transport()
+}
+
+#[cfg(feature = "io-uring")]
+fn uring() -> io::Result<Transport> {
+    use demikernel_runtime::transport::uring::{Config, Uring};
+    Uring::new(Config::default()).map(Transport::both)
+}
 
 /// Makes a test of every function named, for every transport.
 macro_rules! suite {
     ($($module:ident: $($test:ident),+;)+) => {
-        mod epoll {
+        mod on_epoll {
             $($(
                 #[test]
                 fn $test() {
-                    crate::common::check(crate::Epoll::transport, || {
+                    crate::common::check(crate::epoll, || {
+                        crate::$module::$test(crate::directory::Directory::new())
+                    });
+                }
+            )+)+
+        }
+        #[cfg(feature = "io-uring")]
+        mod on_io_uring {
+            $($(
+                #[test]
+                fn $test() {
+                    crate::common::check(crate::uring, || {
                         crate::$module::$test(crate::directory::Directory::new())
                     });
                 }

@@ -159,11 +159,14 @@ pub(crate) async fn writes_after_a_shutdown() -> Result {
 }
 
 pub(crate) async fn a_reset_reaches_the_writer() -> Result {
-    let (mut stream, peer) = server(|peer| {
+    let (mut stream, peer) = server(|mut peer| {
+        // Not before the connection is there for the other side, too.
+        peer.read_exact(&mut [0]).unwrap();
         let peer = socket2::Socket::from(peer);
         peer.set_linger(Some(Duration::ZERO)).unwrap();
     })
     .await?;
+    stream.write_all(b"x").await?;
     peer.join().await;
     let mut writes = 0;
     let error = loop {
