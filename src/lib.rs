@@ -10,10 +10,13 @@
 //! - [`net`]: TCP, UDP and Unix sockets. [`fs`]: files.
 //! - [`channel`]: channels within a core and between cores.
 //! - [`time`]: clocks and timers.
+//! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
 
 mod builder;
 mod choose;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 #[doc(hidden)]
 pub mod macros;
 
