@@ -66,21 +66,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !comparisons.is_empty() && !workspace.has(PEERS) {
         bail!("there is no {PEERS} to compare with");
     }
-    for what in comparisons.into_iter().filter_map(What::comparison) {
-        if what == "kv" {
-            let mut build = workspace.cargo("build");
-            measure(build.args([
-                "--release",
-                "-p",
-                "demikernel",
-                "--all-features",
-                "--example",
-                "key-value",
-            ]))?;
-        }
-        let mut peers = workspace.cargo("run");
-        measure(peers.args(["--release", "--manifest-path", PEERS, "--", what]).args(&options.arguments))?;
+    if comparisons.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
+    if comparisons.contains(&What::Kv) {
+        let mut build = workspace.cargo("build");
+        build.args(["--release", "-p", "demikernel", "--all-features", "--example", "key-value"]);
+        measure(&mut build)?;
+    }
+    // All of its programs, as the one that is run starts the others.
+    measure(workspace.cargo("build").args(["--release", "--manifest-path", PEERS]))?;
+    let names = comparisons.into_iter().filter_map(What::comparison);
+    let mut peers = workspace.cargo("run");
+    peers.args(["--release", "--manifest-path", PEERS, "--", "measure"]).args(names);
+    peers.arg("--key-value").arg(workspace.target.join("release/examples/key-value"));
+    measure(peers.args(&options.arguments))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub mod allocator;
+pub mod child;
+pub mod contenders;
+pub mod echo;
+pub mod executor;
+pub mod instructions;
+pub mod key_value;
+pub mod machine;
+pub mod operations;
+pub mod record;
+pub mod runtimes;
+pub mod stats;
+pub mod table;

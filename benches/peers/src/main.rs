@@ -1,0 +1,207 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use peers::echo::{self, rounds::Lengths};
+use peers::machine::Pace;
+use peers::operations::{self, Plan};
+use peers::record::Log;
+use peers::{contenders, executor, instructions, key_value, machine, table};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// demikernel beside other runtimes, a bare executor and raw kernel interfaces.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure, and print the table
+    Measure(Measure),
+    /// Print the table of a file of records
+    Table {
+        /// What `measure --records` wrote
+        records: PathBuf,
+    },
+    /// What `measure` starts for each round and runtime
+    #[command(hide = true)]
+    ExecutorChild {
+        runtime: String,
+        #[arg(long, default_value_t = 0)]
+        round: usize,
+        /// So many of each operation, once to warm up and once more, instead of the usual plan
+        #[arg(long = "operations")]
+        count: Option<u64>,
+        operations: Vec<String>,
+    },
+    /// Serve TCP echo on a port of the kernel's choice
+    Serve {
+        /// Which server
+        #[arg(value_parser = echo::SERVERS)]
+        server: String,
+        /// The core
+        #[arg(long, default_value_t = machine::SERVER_CORE)]
+        core: usize,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum What {
+    /// Tasks, wakes, queue tokens, channels, timers
+    Executor,
+    /// TCP echo over loopback
+    Net,
+    /// The key-value example against redis-server
+    Kv,
+}
+
+#[derive(clap::Args)]
+struct Measure {
+    /// What to measure
+    #[arg(value_enum, default_values_t = [What::Executor, What::Net, What::Kv])]
+    what: Vec<What>,
+    /// Interleaved rounds of the executor operations and of key-value
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Interleaved rounds of echo, which are shorter
+    #[arg(long, default_value_t = 15)]
+    echo_rounds: usize,
+    /// Only these executor operations
+    #[arg(long, value_delimiter = ',', value_parser = operations::NAMES)]
+    operations: Vec<String>,
+    /// Only these runtimes in the executor operations
+    #[arg(long, value_delimiter = ',', value_parser = contenders::RUNTIMES)]
+    runtimes: Vec<String>,
+    /// Only these servers in echo
+    #[arg(long, value_delimiter = ',', value_parser = echo::SERVERS)]
+    servers: Vec<String>,
+    /// Do not count instructions, which takes minutes
+    #[arg(long)]
+    no_instructions: bool,
+    /// Echo without bursts of real-time priority
+    #[arg(long)]
+    no_real_time: bool,
+    /// The key-value example
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/key-value"))]
+    key_value: PathBuf,
+    /// Keep the records in this file; one that exists is continued
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> io::Result<()> {
+    match command {
+        Command::Measure(options) => measure(&options),
+        Command::Table { records } => {
+            print!("{}", table::render(&Log::open(Path::new(&records))?));
+            Ok(())
+        }
+        Command::ExecutorChild { runtime, round, count, operations } => {
+            match count {
+                None => operations::report(&runtime, &operations, round, false),
+                Some(count) => operations.iter().for_each(|operation| {
+                    operations::run(&runtime, operation, Plan { operations: count, repetitions: 1 });
+                }),
+            }
+            Ok(())
+        }
+        Command::Serve { server, core } => {
+            echo::serve(&server, core);
+            Ok(())
+        }
+    }
+}
+
+fn measure(options: &Measure) -> io::Result<()> {
+    let mut log = match &options.records {
+        Some(path) => Log::open(path)?,
+        None => Log::in_memory(),
+    };
+    let mut failed = vec![];
+    for what in &options.what {
+        let result = match what {
+            What::Executor => measure_executor(options, &mut log),
+            What::Net => measure_net(options, &mut log),
+            What::Kv => key_value::run(&options.key_value, options.rounds, &mut log),
+        };
+        // What has been measured is worth a table, whatever happens to the rest.
+        failed.extend(result.err().map(|error| error.to_string()));
+    }
+    println!("{}\n\n{}", machine::description(), table::render(&log));
+    if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("; "))) }
+}
+
+fn measure_executor(options: &Measure, log: &mut Log) -> io::Result<()> {
+    let runtimes = chosen(&options.runtimes, &contenders::RUNTIMES);
+    let operations = chosen(&options.operations, &operations::NAMES);
+    executor::time(&runtimes, &operations, options.rounds, log)?;
+    executor::allocations(&runtimes, &operations, log)?;
+    if options.no_instructions || !have_valgrind() {
+        return Ok(());
+    }
+    eprintln!("executor: counting instructions");
+    for operation in &operations {
+        // Setting and dropping cannot be told apart by a total, and expiry waits for real time.
+        if matches!(operation.as_str(), "timer_insert" | "timer_cancel" | "timer_expire") {
+            continue;
+        }
+        let own = Some("demikernel").filter(|own| runtimes.iter().any(|x| x == own));
+        for runtime in own.into_iter().chain(table::fastest_at(log, operation)) {
+            // A queue token stands against the peers' slot, which has its own turn.
+            if operation == operations::TOKEN && Some(runtime) != own {
+                continue;
+            }
+            if let Err(error) = instructions::operation(runtime, operation, log) {
+                eprintln!("executor: {operation} of {runtime}: {error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure_net(options: &Measure, log: &mut Log) -> io::Result<()> {
+    let servers = chosen(&options.servers, &echo::SERVERS);
+    let pace = Pace { real_time: !options.no_real_time, pause: Duration::from_millis(50) };
+    let lengths = Lengths { round_trips: 400, window: Duration::from_millis(40), pace };
+    echo::rounds::run(&servers, options.echo_rounds, lengths, log)?;
+    if options.no_instructions || !have_valgrind() {
+        return Ok(());
+    }
+    eprintln!("echo: counting instructions");
+    // A server that spins executes instructions whether or not there are messages.
+    let sleeps = |server: &&String| !server.ends_with("-spin") && !server.ends_with("-adaptive");
+    for server in servers.iter().filter(sleeps) {
+        for connections in instructions::CONNECTIONS {
+            if let Err(error) = instructions::message(server, connections, log) {
+                eprintln!("echo: {server}: {error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn have_valgrind() -> bool {
+    let available = instructions::available();
+    if !available {
+        eprintln!("no instructions counted: valgrind is not installed");
+    }
+    available
+}
+
+fn chosen(some: &[String], all: &[&str]) -> Vec<String> {
+    if some.is_empty() { all.iter().map(|x| x.to_string()).collect() } else { some.to_vec() }
+}
