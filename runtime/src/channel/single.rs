@@ -74,11 +74,11 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// The receiving end of [`oneshot`]: a queue token.
 #[must_use = "dropping the receiver closes the channel"]
-pub struct Receiver<T> {
+pub struct Receiver<T: 'static> {
     token: QToken<Result<T, Canceled>>,
 }
 
-impl<T> Receiver<T> {
+impl<T: 'static> Receiver<T> {
     /// The value, if it is there.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Future for Receiver<T> {
+impl<T: 'static> Future for Receiver<T> {
     type Output = Result<T, Canceled>;
 
     #[inline]
@@ -105,13 +105,13 @@ impl<T> Future for Receiver<T> {
     }
 }
 
-impl<T> FusedFuture for Receiver<T> {
+impl<T: 'static> FusedFuture for Receiver<T> {
     fn is_terminated(&self) -> bool {
         self.token.is_terminated()
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
+impl<T: 'static> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Receiver").field(&self.token).finish()
     }

@@ -14,11 +14,11 @@ use std::ptr::NonNull;
 pub struct DeviceId(pub(crate) u8);
 
 /// A name for one operation: it is never used again while its runtime lives, save by wrap-around of a
-/// 32-bit count on one slot. For logs, and to find an operation's entry in a device's own tables.
+/// 32-bit count. For logs, and to find an operation's entry in a device's own tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OperationId {
     slot: NonNull<Slot>,
-    generation: u32,
+    number: u32,
 }
 
 /// The promise of an operation's result. Devices hold it until they can [`complete`](Self::complete) it.
@@ -34,7 +34,7 @@ pub struct Completion<T> {
 /// Starts an operation: the token to await, and the promise to keep.
 ///
 /// Makes no allocation once the runtime has as many slots as it ever needs at once. A result of more than
-/// 56 bytes, or aligned to more than 8, takes one when it is delivered.
+/// 48 bytes, or aligned to more than 8, takes one when it is delivered.
 ///
 /// # Panics
 /// Outside of a runtime.
@@ -70,8 +70,8 @@ impl<T> Completion<T> {
     #[inline]
     pub fn id(&self) -> OperationId {
         // SAFETY: pages are never freed.
-        let generation = unsafe { self.slot.as_ref() }.generation.get();
-        OperationId { slot: self.slot, generation }
+        let number = unsafe { self.slot.as_ref() }.number.get();
+        OperationId { slot: self.slot, number }
     }
 
     /// Whether the token has been dropped, so that nobody will see the result. A stream's device keeps
@@ -83,8 +83,9 @@ impl<T> Completion<T> {
     }
 
     /// Has [`Device::cancel`](crate::transport::Device::cancel) called with `key` when the token is
-    /// dropped before the result is there. Without this nobody is told, and the device finds out by
-    /// [`is_cancelled`](Self::is_cancelled).
+    /// dropped before the result is there, and [`Device::give_back`](crate::transport::Device::give_back)
+    /// when it is dropped with a result that nobody has taken. Without this nobody is told, and the device
+    /// finds out about the former by [`is_cancelled`](Self::is_cancelled).
     #[inline]
     pub fn on_cancel(&self, device: DeviceId, key: u64) {
         // SAFETY: while the completion lives the slot is pending or cancelled, so its body is a `Pending`.
@@ -179,7 +180,7 @@ pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
 ///
 /// # Safety
 /// The caller is the token of this slot, and goes away.
-pub(super) unsafe fn token_dropped<T>(slot: NonNull<Slot>) {
+pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
     // SAFETY: the token keeps the slot in use, and it is on the thread of its core since it is not `Send`.
     unsafe {
         let it = slot.as_ref();
@@ -201,8 +202,18 @@ pub(super) unsafe fn token_dropped<T>(slot: NonNull<Slot>) {
             }
             State::Done => {
                 let result = it.take_result::<T>();
+                let device = it.device.get();
+                let key =
+                    (device != NO_DEVICE).then(|| (&raw const (*it.body::<Pending>()).cancel_key).read());
+                let number = it.number.get();
                 Slot::release(slot);
-                drop(result);
+                match key {
+                    Some(key) => {
+                        let core = Page::of(slot).as_ref().core;
+                        core.as_ref().give_back(DeviceId(device), key, number, result);
+                    }
+                    None => drop(result),
+                }
             }
             State::Broken => Slot::release(slot),
             State::Cancelled | State::Free => debug_assert!(false, "a token's slot is its own"),

@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(super) cores: Cell<usize>,
     root_ready: Cell<bool>,
     closing: Cell<bool>,
+    /// Operations that were started.
+    started: Cell<u32>,
     pub(super) polls: Cell<u64>,
     pub(super) turns: Cell<u64>,
     pub(super) parks: Cell<u64>,
@@ -131,6 +133,7 @@ impl Core {
             cores: Cell::new(1),
             root_ready: Cell::new(false),
             closing: Cell::new(false),
+            started: Cell::new(0),
             polls: Cell::new(0),
             turns: Cell::new(0),
             parks: Cell::new(0),
@@ -158,6 +161,9 @@ impl Core {
             }
             let it = slot.as_ref();
             debug_assert_eq!(it.state.get(), State::Free);
+            let number = self.started.get();
+            self.started.set(number.wrapping_add(1));
+            it.number.set(number);
             it.state.set(State::Pending);
             it.kind.set(kind);
             it.device.set(NO_DEVICE);
@@ -415,6 +421,14 @@ impl Core {
 
     pub(super) fn device(&self, index: usize) -> Option<Rc<dyn Device>> {
         self.devices.borrow().get(index).cloned()
+    }
+
+    /// Offers a device a result that nobody has taken.
+    #[cold]
+    pub(super) fn give_back<T: 'static>(&self, device: DeviceId, key: u64, number: u32, result: T) {
+        if let Some(device) = self.device(device.0 as usize) {
+            device.give_back(key, number, Box::new(result));
+        }
     }
 
     /// Tells a device that nobody waits for an operation any more.

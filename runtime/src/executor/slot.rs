@@ -49,8 +49,12 @@ pub(crate) enum State {
 /// No device is to be told of a cancellation.
 pub(crate) const NO_DEVICE: u8 = u8::MAX;
 
-/// The largest result that is kept in a slot, in bytes; larger ones take an allocation.
+/// The bytes of a slot's body.
 pub(crate) const BODY: usize = 56;
+
+/// The largest result that is kept in a slot, in bytes; larger ones take an allocation. Behind it the key
+/// for the device stays in place.
+pub(crate) const RESULT: usize = 48;
 
 /// The size and the alignment of the memory in a slot for a small task's future.
 pub(super) const INLINE: usize = 64;
@@ -59,8 +63,9 @@ pub(super) const INLINE: usize = 64;
 /// address is known without reading the first: with many tasks woken at random, the two misses overlap.
 #[repr(C, align(128))]
 pub(crate) struct Slot {
-    /// Counts the uses of the slot, so that an old handle is known as such.
-    pub(super) generation: Cell<u32>,
+    /// The number of the operation among all of its core, in the order in which they were started. An old
+    /// handle on the slot has another one.
+    pub(super) number: Cell<u32>,
     pub(super) state: Cell<State>,
     pub(super) kind: Cell<Kind>,
     /// Who is told when the token of a pending operation is dropped.
@@ -77,16 +82,19 @@ const _: () = assert!(offset_of!(Slot, inline) == INLINE);
 #[repr(C)]
 pub(super) struct Pending {
     pub(super) waker: Option<Waker>,
-    pub(super) cancel_key: u64,
     pub(super) timer: TimerNode,
+    /// What the device is told when the token is dropped; stays valid when the operation is done.
+    pub(super) cancel_key: u64,
 }
+
+const _: () = assert!(offset_of!(Pending, cancel_key) == RESULT);
 
 const _: () = assert!(size_of::<Pending>() <= BODY && size_of::<TaskBody>() <= BODY);
 
 impl Slot {
     pub(super) const fn new() -> Slot {
         Slot {
-            generation: Cell::new(0),
+            number: Cell::new(0),
             state: Cell::new(State::Free),
             kind: Cell::new(Kind::Operation),
             device: Cell::new(NO_DEVICE),
@@ -105,7 +113,7 @@ impl Slot {
 
     /// Whether a `T` is kept in the slot, or behind a pointer from there.
     pub(super) const fn fits<T>() -> bool {
-        size_of::<T>() <= BODY && align_of::<T>() <= 8
+        size_of::<T>() <= RESULT && align_of::<T>() <= 8
     }
 
     /// Puts an operation's result into the body.
@@ -177,7 +185,6 @@ impl Slot {
         unsafe {
             let it = slot.as_ref();
             it.state.set(State::Free);
-            it.generation.set(it.generation.get().wrapping_add(1));
             let page = Page::of(slot);
             let core = page.as_ref().core;
             core.as_ref().slot_freed(page, Page::bit(slot));

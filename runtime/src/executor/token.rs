@@ -23,14 +23,14 @@ use std::task::{Context, Poll};
 /// Polling it again after it gave its result (`FusedFuture::is_terminated` tells), as is usual for futures;
 /// and polling one whose device broke its promise, which is a fault of that device.
 #[must_use = "dropping a token cancels its operation"]
-pub struct QToken<T> {
+pub struct QToken<T: 'static> {
     slot: Option<NonNull<Slot>>,
     _result: PhantomData<(*const (), T)>,
 }
 
-impl<T> Unpin for QToken<T> {}
+impl<T: 'static> Unpin for QToken<T> {}
 
-impl<T> QToken<T> {
+impl<T: 'static> QToken<T> {
     /// # Safety
     /// The slot is new, its kind and body are set, it is this token's from here on, and its result will be
     /// a `T`.
@@ -94,10 +94,7 @@ impl<T> QToken<T> {
     /// # Panics
     /// Outside of a runtime.
     #[inline]
-    pub fn ready(value: T) -> QToken<T>
-    where
-        T: 'static,
-    {
+    pub fn ready(value: T) -> QToken<T> {
         let (token, completion) = super::completion::operation();
         completion.complete(value);
         token
@@ -109,7 +106,7 @@ impl<T> QToken<T> {
             // SAFETY: the token's own slot; it is given up here. Without a device to tell, dropping the
             // token of a pending operation leaves the operation alone.
             unsafe {
-                if slot.as_ref().state.get() == State::Pending {
+                if matches!(slot.as_ref().state.get(), State::Pending | State::Done) {
                     slot.as_ref().device.set(super::slot::NO_DEVICE);
                 }
                 token_dropped::<T>(slot);
@@ -118,7 +115,7 @@ impl<T> QToken<T> {
     }
 }
 
-impl<T> Future for QToken<T> {
+impl<T: 'static> Future for QToken<T> {
     type Output = T;
 
     #[inline]
@@ -133,14 +130,14 @@ impl<T> Future for QToken<T> {
     }
 }
 
-impl<T> FusedFuture for QToken<T> {
+impl<T: 'static> FusedFuture for QToken<T> {
     #[inline]
     fn is_terminated(&self) -> bool {
         self.slot.is_none()
     }
 }
 
-impl<T> Drop for QToken<T> {
+impl<T: 'static> Drop for QToken<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
@@ -150,7 +147,7 @@ impl<T> Drop for QToken<T> {
     }
 }
 
-impl<T> std::fmt::Debug for QToken<T> {
+impl<T: 'static> std::fmt::Debug for QToken<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // SAFETY: as in `is_done`.
         let state = self.slot.map(|slot| unsafe { slot.as_ref() }.state.get());

@@ -21,7 +21,7 @@ impl From<NoTokens> for std::io::Error {
 }
 
 /// Waits for one operation; the same as awaiting the token.
-pub async fn wait<T>(token: QToken<T>) -> T {
+pub async fn wait<T: 'static>(token: QToken<T>) -> T {
     token.await
 }
 
@@ -32,7 +32,7 @@ pub async fn wait<T>(token: QToken<T>) -> T {
 ///
 /// # Panics
 /// If the token has given its result before.
-pub async fn wait_deadline<T>(token: &mut QToken<T>, deadline: Instant) -> Result<T, Elapsed> {
+pub async fn wait_deadline<T: 'static>(token: &mut QToken<T>, deadline: Instant) -> Result<T, Elapsed> {
     until(deadline, poll_fn(|cx| Pin::new(&mut *token).poll(cx))).await
 }
 
@@ -50,7 +50,7 @@ pub async fn wait_deadline<T>(token: &mut QToken<T>, deadline: Instant) -> Resul
 /// assert_eq!(wait_any(&mut tokens).await.unwrap(), (1, "fast"));
 /// # });
 /// ```
-pub async fn wait_any<T>(tokens: &mut [QToken<T>]) -> Result<(usize, T), NoTokens> {
+pub async fn wait_any<T: 'static>(tokens: &mut [QToken<T>]) -> Result<(usize, T), NoTokens> {
     poll_fn(|cx| poll_any(tokens, cx)).await
 }
 
@@ -58,7 +58,7 @@ pub async fn wait_any<T>(tokens: &mut [QToken<T>]) -> Result<(usize, T), NoToken
 ///
 /// # Errors
 /// [`Elapsed`] at the deadline; [`NoTokens`] inside if there is nothing to wait for.
-pub async fn wait_any_deadline<T>(
+pub async fn wait_any_deadline<T: 'static>(
     tokens: &mut [QToken<T>],
     deadline: Instant,
 ) -> Result<Result<(usize, T), NoTokens>, Elapsed> {
@@ -67,7 +67,7 @@ pub async fn wait_any_deadline<T>(
 
 /// Waits until all the operations are done. Gives their results in the order of the slice, without those
 /// that were given before.
-pub async fn wait_all<T>(tokens: &mut [QToken<T>]) -> Vec<T> {
+pub async fn wait_all<T: 'static>(tokens: &mut [QToken<T>]) -> Vec<T> {
     let mut results = Vec::with_capacity(tokens.len());
     for token in tokens {
         if !futures_core::FusedFuture::is_terminated(token) {
@@ -82,7 +82,10 @@ pub async fn wait_all<T>(tokens: &mut [QToken<T>]) -> Vec<T> {
 /// # Errors
 /// [`Elapsed`] if one of them is not done by then. No result is lost: what was done can be taken from the
 /// tokens still.
-pub async fn wait_all_deadline<T>(tokens: &mut [QToken<T>], deadline: Instant) -> Result<Vec<T>, Elapsed> {
+pub async fn wait_all_deadline<T: 'static>(
+    tokens: &mut [QToken<T>],
+    deadline: Instant,
+) -> Result<Vec<T>, Elapsed> {
     // Only looks until all are done, so that a deadline finds every result still in its slot.
     until(
         deadline,
@@ -100,7 +103,10 @@ pub async fn wait_all_deadline<T>(tokens: &mut [QToken<T>], deadline: Instant) -
 ///
 /// # Errors
 /// [`NoTokens`] if there is nothing to wait for, or `n` is 0.
-pub async fn wait_next_n<T>(tokens: &mut [QToken<T>], n: usize) -> Result<Vec<(usize, T)>, NoTokens> {
+pub async fn wait_next_n<T: 'static>(
+    tokens: &mut [QToken<T>],
+    n: usize,
+) -> Result<Vec<(usize, T)>, NoTokens> {
     poll_fn(|cx| poll_next_n(tokens, n, cx)).await
 }
 
@@ -108,7 +114,7 @@ pub async fn wait_next_n<T>(tokens: &mut [QToken<T>], n: usize) -> Result<Vec<(u
 ///
 /// # Errors
 /// [`Elapsed`] at the deadline; [`NoTokens`] inside if there is nothing to wait for.
-pub async fn wait_next_n_deadline<T>(
+pub async fn wait_next_n_deadline<T: 'static>(
     tokens: &mut [QToken<T>],
     n: usize,
     deadline: Instant,
@@ -116,7 +122,10 @@ pub async fn wait_next_n_deadline<T>(
     until(deadline, poll_fn(|cx| poll_next_n(tokens, n, cx))).await
 }
 
-fn poll_any<T>(tokens: &mut [QToken<T>], cx: &mut Context<'_>) -> Poll<Result<(usize, T), NoTokens>> {
+fn poll_any<T: 'static>(
+    tokens: &mut [QToken<T>],
+    cx: &mut Context<'_>,
+) -> Poll<Result<(usize, T), NoTokens>> {
     let mut waiting = false;
     for (index, token) in tokens.iter_mut().enumerate() {
         if futures_core::FusedFuture::is_terminated(token) {
@@ -131,7 +140,7 @@ fn poll_any<T>(tokens: &mut [QToken<T>], cx: &mut Context<'_>) -> Poll<Result<(u
 }
 
 #[allow(clippy::type_complexity, reason = "the results of wait_next_n under Poll")]
-fn poll_next_n<T>(
+fn poll_next_n<T: 'static>(
     tokens: &mut [QToken<T>],
     n: usize,
     cx: &mut Context<'_>,

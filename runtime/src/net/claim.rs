@@ -42,12 +42,12 @@ impl<T: 'static> Unclaimed<T> {
 
 /// A token whose result, if it is there and not taken when the claim is dropped, goes to the next claim.
 #[derive(Debug)]
-pub(super) struct Claim<'a, T> {
+pub(super) struct Claim<'a, T: 'static> {
     token: QToken<T>,
     unclaimed: &'a Unclaimed<T>,
 }
 
-impl<T> Future for Claim<'_, T> {
+impl<T: 'static> Future for Claim<'_, T> {
     type Output = T;
 
     #[inline]
@@ -56,13 +56,13 @@ impl<T> Future for Claim<'_, T> {
     }
 }
 
-impl<T> FusedFuture for Claim<'_, T> {
+impl<T: 'static> FusedFuture for Claim<'_, T> {
     fn is_terminated(&self) -> bool {
         self.token.is_terminated()
     }
 }
 
-impl<T> Drop for Claim<'_, T> {
+impl<T: 'static> Drop for Claim<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if self.token.is_done()

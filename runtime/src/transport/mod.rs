@@ -22,6 +22,7 @@ pub use options::{OptionName, SocketOption};
 use crate::buffer::{Buffer, BufferMut, Sga};
 use crate::executor::{Completion, DeviceId};
 use crate::time::Instant;
+use std::any::Any;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::RawFd;
@@ -87,6 +88,15 @@ pub trait Device: 'static {
     /// completion [is cancelled](Completion::is_cancelled) now. The device gives it up as soon as nothing
     /// outside uses its memory any more.
     fn cancel(&self, key: u64);
+
+    /// The token of an operation that said [`Completion::on_cancel`] with this key has been dropped although
+    /// the operation was done, and this is the result that nobody took: of the type of its [`Completion`].
+    /// The device gives data and connections to the next who asks, so that giving up loses nothing even
+    /// when it comes a moment too late; everything else can be dropped.
+    ///
+    /// `number` counts operations in the order in which they were started (and wraps around): several pops
+    /// of one stream may come back in any order.
+    fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>);
 
     /// Ends: lets sends under way finish for at most `grace`, cancels everything else, and returns when no
     /// memory of the runtime is used by anything outside. Completions left are completed with an error.

@@ -56,6 +56,12 @@ impl<T> Fifo<T> {
         }
     }
 
+    pub(crate) fn push_front(&mut self, value: T) {
+        if let Some(second) = self.first.replace(value) {
+            self.rest.push_front(second);
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let front = self.first.take();
@@ -112,13 +118,21 @@ pub(crate) struct Inbound<P> {
     /// Data that arrived when nobody waited, and what was beyond a waiter's limit.
     unread: Fifo<Buffer>,
     unread_bytes: usize,
+    /// Data that waiters got and did not take, by the numbers of their operations: before all that is unread.
+    given_back: VecDeque<(u32, Buffer)>,
     /// No data will come after what is unread.
     ended: bool,
 }
 
 impl<P: Promise> Inbound<P> {
     pub(crate) const fn new() -> Inbound<P> {
-        Inbound { waiters: Fifo::new(), unread: Fifo::new(), unread_bytes: 0, ended: false }
+        Inbound {
+            waiters: Fifo::new(),
+            unread: Fifo::new(),
+            unread_bytes: 0,
+            given_back: VecDeque::new(),
+            ended: false,
+        }
     }
 
     /// Somebody asks for up to `limit` bytes; gets at once what is there already.
@@ -135,7 +149,7 @@ impl<P: Promise> Inbound<P> {
     #[must_use]
     pub(crate) fn arrived(&mut self, mut data: Buffer) -> Option<(P, Buffer)> {
         debug_assert!(!data.is_empty());
-        if self.unread.is_empty()
+        if !self.has_unread()
             && let Some(waiter) = self.next_waiter()
         {
             if data.len() > waiter.limit {
@@ -148,6 +162,13 @@ impl<P: Promise> Inbound<P> {
         None
     }
 
+    /// Data that a waiter got and did not take comes back to its place in the stream. Waiters can then be
+    /// [served](Self::serve).
+    pub(crate) fn give_back(&mut self, number: u32, data: Buffer) {
+        self.unread_bytes += data.len();
+        insert_by_number(&mut self.given_back, number, data);
+    }
+
     /// The stream has ended. Every waiter is then [served](Self::serve) with an empty buffer.
     pub(crate) fn end(&mut self) {
         self.ended = true;
@@ -157,7 +178,7 @@ impl<P: Promise> Inbound<P> {
     #[inline]
     #[must_use]
     pub(crate) fn serve(&mut self) -> Option<(P, Buffer)> {
-        if self.unread.is_empty() && !self.ended {
+        if !self.has_unread() && !self.ended {
             return None;
         }
         let waiter = self.next_waiter()?;
@@ -175,7 +196,7 @@ impl<P: Promise> Inbound<P> {
     #[inline]
     #[must_use]
     pub(crate) fn wanted(&mut self) -> Option<usize> {
-        if !self.unread.is_empty() || self.ended {
+        if self.has_unread() || self.ended {
             return None;
         }
         while let Some(waiter) = self.waiters.front() {
@@ -213,13 +234,33 @@ impl<P: Promise> Inbound<P> {
         self.unread.push_back(data);
     }
 
+    #[inline]
+    fn has_unread(&self) -> bool {
+        !self.unread.is_empty() || !self.given_back.is_empty()
+    }
+
     fn take(&mut self, limit: usize) -> Buffer {
+        if let Some((_, front)) = self.given_back.front_mut() {
+            let data = front.split_to(limit.min(front.len()));
+            if front.is_empty() {
+                self.given_back.pop_front();
+            }
+            self.unread_bytes -= data.len();
+            return data;
+        }
         let Some(front) = self.unread.front_mut() else { return Buffer::new() };
         let data = if front.len() > limit { Some(front.split_to(limit)) } else { self.unread.pop_front() };
         let data = data.unwrap_or_default();
         self.unread_bytes -= data.len();
         data
     }
+}
+
+/// Inserts what an operation got into a queue that is sorted by the numbers of operations, which wrap around.
+pub(crate) fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, value: T) {
+    let later = |other: u32| other.wrapping_sub(number) as i32 > 0;
+    let place = queue.iter().position(|(other, _)| later(*other)).unwrap_or(queue.len());
+    queue.insert(place, (number, value));
 }
 
 /// Something to be sent.

@@ -48,6 +48,57 @@ pub(crate) fn a_cancelled_pop_loses_nothing(net: Net) -> Run {
     })
 }
 
+/// Tokens that are dropped when their results are there already.
+pub(crate) fn a_result_that_nobody_took_goes_to_the_next(net: Net) -> Run {
+    Box::pin(async move {
+        for domain in [Domain::V4, Domain::Unix] {
+            let (client, server) = net.pair(domain).await;
+            for round in 0..20u8 {
+                let mut pops: Vec<_> = (0..3).map(|_| net.pop_up_to(server, 2)).collect();
+                let sent = [round, 1, 2, 3, 4, 5];
+                net.push(client, buffer(&sent)).await.unwrap();
+                while !pops.iter().all(QToken::is_done) {
+                    yield_now().await;
+                }
+                // In any order, and not all.
+                let kept = pops.remove(usize::from(round % 3));
+                if round % 2 == 0 {
+                    pops.reverse();
+                }
+                drop(pops);
+                let skip = usize::from(round % 3) * 2;
+                assert_eq!(kept.await.unwrap(), sent[skip..skip + 2]);
+                let mut rest = Vec::new();
+                while rest.len() < 4 {
+                    rest.extend_from_slice(&net.pop_up_to(server, 3).await.unwrap());
+                }
+                assert_eq!(rest, [&sent[..skip], &sent[skip + 2..]].concat());
+            }
+            net.network.close(client);
+            net.network.close(server);
+        }
+        let (listener, address) = net.listener(Domain::V4);
+        let connect = || std::net::TcpStream::connect(address.inet().unwrap()).unwrap();
+        for _ in 0..5 {
+            let peer = connect();
+            drop_when_done(net.accept(listener)).await;
+            let accepted = net.accept(listener).await.unwrap();
+            assert_eq!(accepted.peer.inet().unwrap(), peer.local_addr().unwrap());
+            net.network.close(accepted.qd);
+        }
+        // One that nobody takes is closed with its listener.
+        let _peer = connect();
+        drop_when_done(net.accept(listener)).await;
+        net.network.close(listener);
+    })
+}
+
+async fn drop_when_done<T>(token: QToken<T>) {
+    while !token.is_done() {
+        yield_now().await;
+    }
+}
+
 fn take_if_done<T>(token: &mut QToken<T>) -> Option<T> {
     token.is_done().then(|| token.try_take()).flatten()
 }

@@ -53,7 +53,7 @@ suite! {
         pushes_go_before_a_close, close_ends_what_waits, a_close_that_lingers_stops_nobody, addresses_and_options, late_data_wakes_a_blocked_runtime,
         a_connection_is_there_when_connect_is_done;
     datagrams: echo_of_datagrams, connected_datagrams, a_limit_cuts_datagrams, many_datagrams_in_a_row;
-    cancel: a_cancelled_pop_loses_nothing, a_cancelled_accept_loses_nothing, a_cancelled_push_is_not_sent,
+    cancel: a_cancelled_pop_loses_nothing, a_result_that_nobody_took_goes_to_the_next, a_cancelled_accept_loses_nothing, a_cancelled_push_is_not_sent,
         a_push_that_has_started_is_whole, a_cancelled_connect, cancelled_at_every_step,
         cancelled_operations_do_not_pile_up, a_detached_push_is_sent, the_end_of_the_runtime_cancels;
     faults: a_reset_is_an_error, a_peer_that_vanishes, a_refused_connection, a_used_address, wrong_numbers,

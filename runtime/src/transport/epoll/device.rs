@@ -5,6 +5,7 @@ use super::{Entry, Epoll, ended};
 use crate::executor::DeviceId;
 use crate::time::Instant;
 use crate::transport::{Device, Interest, Parker, Turn};
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -64,6 +65,10 @@ impl Device for Epoll {
 
     fn cancel(&self, key: u64) {
         self.cancel_operation(CancelKey::from(key));
+    }
+
+    fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
+        self.take_back(CancelKey::from(key), number, result);
     }
 
     fn shutdown(&self, grace: Duration) {

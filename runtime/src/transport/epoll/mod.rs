@@ -153,7 +153,7 @@ impl Epoll {
         self.generation.set(generation.wrapping_add(1));
         let mut entries = self.entries.borrow_mut();
         let entry = entries.vacant_entry();
-        let socket = Rc::new(Socket::new(fd, Qd(entry.key() as u32), generation, kind));
+        let socket = Rc::new(Socket::new(fd, Qd(entry.key() as u32), generation, self.sequence.get(), kind));
         entry.insert(Entry::Socket(socket.clone()));
         Ok(socket)
     }

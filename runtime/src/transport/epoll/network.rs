@@ -1,6 +1,6 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Queued, Receive, Send, Socket};
+use super::socket::{Connect, Queued, Receive, Send, Socket, Untaken};
 use super::{CancelKey, Entry, Epoll, Queue, RETRY};
 use crate::buffer::{Buffer, Sga};
 use crate::executor::Completion;
@@ -92,6 +92,11 @@ impl Network for Epoll {
     fn close(&self, qd: Qd) {
         let Ok(socket) = self.socket_of(qd) else { return };
         socket.closing.set(true);
+        for (_, untaken) in socket.untaken.take() {
+            if let Untaken::Connection(accepted) = untaken {
+                self.close(accepted.qd);
+            }
+        }
         let resets = || matches!(socket.fd.linger(), Ok(Some(Duration::ZERO)));
         let sends = !socket.sends.borrow().is_empty();
         if sends && !resets() {

@@ -50,11 +50,22 @@ pub(super) struct Socket {
     /// The program has closed it, and pushes are under way.
     pub(super) closing: Cell<bool>,
     pub(super) size: SizeGuess,
+    /// What was received for somebody who did not take it.
+    pub(super) untaken: RefCell<VecDeque<(u32, Untaken)>>,
+    /// The first number that an operation of this socket can have, as numbers of sockets are used again.
+    pub(super) since: u32,
     pub(super) receives: RefCell<VecDeque<Queued<Receive>>>,
     pub(super) sends: RefCell<VecDeque<Queued<Send>>>,
     pub(super) connect: RefCell<Option<Queued<Connect>>>,
     turn: Cell<u32>,
     calls: Cell<u8>,
+}
+
+/// A result that came a moment before its token was dropped.
+pub(super) enum Untaken {
+    Connection(Accepted),
+    Data(Buffer),
+    Datagram(Buffer, SocketAddr),
 }
 
 /// An operation that waits, by the number that its cancellation names.
@@ -108,7 +119,7 @@ pub(super) struct Connect {
 }
 
 impl Socket {
-    pub(super) fn new(fd: socket2::Socket, qd: Qd, generation: u32, kind: SocketKind) -> Socket {
+    pub(super) fn new(fd: socket2::Socket, qd: Qd, generation: u32, since: u32, kind: SocketKind) -> Socket {
         Socket {
             fd: ManuallyDrop::new(fd),
             qd,
@@ -123,6 +134,8 @@ impl Socket {
             lingers: Cell::new(false),
             closing: Cell::new(false),
             size: SizeGuess::new(kind),
+            untaken: RefCell::default(),
+            since,
             receives: RefCell::default(),
             sends: RefCell::default(),
             connect: RefCell::new(None),
@@ -268,7 +281,7 @@ mod tests {
     #[test]
     fn calls_are_bounded_within_a_turn() {
         let fd = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-        let socket = Socket::new(fd, Qd(3), 5, SocketKind::Datagram);
+        let socket = Socket::new(fd, Qd(3), 5, 0, SocketKind::Datagram);
         for turn in [1, 2, u32::MAX, 0] {
             for _ in 0..CALLS_PER_TURN {
                 assert_eq!(socket.may_call(turn), Ok(()));

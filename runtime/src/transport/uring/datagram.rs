@@ -86,6 +86,11 @@ impl Datagrams {
         self.waiters.push_back(Waiter { limit, popper });
     }
 
+    /// A datagram that nobody took comes back, before those that came after it.
+    pub(super) fn give_back(&mut self, data: Buffer, sender: Option<SocketAddr>) {
+        self.unread.push_front(Datagram { data, sender });
+    }
+
     /// How much the first who waits wants.
     fn wanted(&mut self) -> Option<usize> {
         while let Some(waiter) = self.waiters.front() {

@@ -29,6 +29,8 @@ pub(super) struct Listener {
     pub(super) waiters: Fifo<AcceptDone>,
     /// Accepted, but not claimed.
     ready: VecDeque<Socket>,
+    /// Claimed, but not taken.
+    pub(super) untaken: VecDeque<Accepted>,
     /// The kernel has an accept.
     accepting: bool,
     cancelling: bool,
@@ -39,6 +41,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// A connection that nobody took comes back.
+    pub(super) fn give_back(&mut self, accepted: Accepted) {
+        self.untaken.push_back(accepted);
+    }
+
     fn is_awaited(&mut self) -> bool {
         while let Some(done) = self.waiters.front() {
             if !done.is_cancelled() {
@@ -65,7 +72,7 @@ impl Inner {
         }
         let wanted = !entry.closing && listener.is_awaited();
         if !listener.accepting {
-            if wanted && !listener.paused && listener.ready.is_empty() {
+            if wanted && !listener.paused && listener.ready.is_empty() && listener.untaken.is_empty() {
                 self.start_accept(index, multishot);
             }
         } else if !wanted && !listener.cancelling {
@@ -166,8 +173,11 @@ impl Inner {
             let entry = self.sockets.of(key)?;
             let lingers = entry.lingers;
             let Role::Listener(listener) = &mut entry.role else { return None };
-            if listener.ready.is_empty() || !listener.is_awaited() {
+            if (listener.ready.is_empty() && listener.untaken.is_empty()) || !listener.is_awaited() {
                 return None;
+            }
+            if let Some(accepted) = listener.untaken.pop_front() {
+                return Some((listener.waiters.pop_front()?, accepted));
             }
             let socket = listener.ready.pop_front()?;
             // One that was reset before it could be claimed has no peer any more, and brings nothing.

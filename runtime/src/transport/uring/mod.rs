@@ -28,7 +28,8 @@ mod socket; // the table of sockets // files
 mod message; // arguments of system calls that stay in place
 mod provided; // the ring of buffers for receives
 mod regions; // the pool's memory, registered
-mod starving; // receives that wait for memory
+mod starving;
+mod untaken; // receives that wait for memory
 
 mod device; // the state of the device
 mod end; // shutting down
@@ -50,6 +51,7 @@ use self::starving::Starving;
 use super::{Device, Interest, Parker, Turn};
 use crate::executor::DeviceId;
 use slab::Slab;
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -239,6 +241,10 @@ impl Device for Uring {
                 inner.sockets.mark(key.index() as u32);
             }
         }
+    }
+
+    fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
+        self.take_back(Key::from_bits(key), number, result);
     }
 
     fn shutdown(&self, grace: Duration) {

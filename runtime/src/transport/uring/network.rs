@@ -295,11 +295,18 @@ impl Network for Uring {
     }
 
     fn close(&self, qd: Qd) {
-        let slow = match self.inner.borrow_mut().sockets.open(qd.0) {
-            Ok(entry) => !matches!(entry.role, Role::Stream(_)),
+        let (slow, untaken) = match self.inner.borrow_mut().sockets.open(qd.0) {
+            Ok(Entry { role: Role::Stream(_), .. }) => (false, None),
+            Ok(Entry { role: Role::Listener(listener), .. }) => {
+                (true, Some(std::mem::take(&mut listener.untaken)))
+            }
+            Ok(_) => (true, None),
             Err(_) => return,
         };
         self.give_up(qd.0, closed);
+        for accepted in untaken.into_iter().flatten() {
+            self.close(accepted.qd);
+        }
         if slow {
             // The kernel gives up a receive or an accept only when it is entered, after which the descriptor
             // is closed. The program may want to bind to the address again at once.

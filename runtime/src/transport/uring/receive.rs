@@ -183,6 +183,15 @@ impl Inner {
 }
 
 impl Uring {
+    /// Serves those who wait with what is unread.
+    pub(super) fn tell_received(&self, key: Key) {
+        loop {
+            let delivery = self.inner.borrow_mut().next_delivery(key);
+            let Some(Delivery { done, result, .. }) = delivery else { break };
+            done.complete(result);
+        }
+    }
+
     #[inline]
     pub(super) fn on_receive(&self, completed: Completed) {
         let mut delivery = self.inner.borrow_mut().received(completed);
