@@ -47,6 +47,11 @@ impl<T> Fifo<T> {
         self.first.is_none()
     }
 
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
     #[inline(always)]
     pub(crate) fn push_back(&mut self, value: T) {
         if self.first.is_none() {
@@ -266,9 +271,9 @@ pub(crate) fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, v
 /// Something to be sent.
 #[derive(Debug)]
 struct Push<P> {
-    data: Sga,
-    /// Bytes of `data`, which has only what was not sent yet.
+    /// Bytes and pieces of it that are still in the queue.
     left: usize,
+    segments: usize,
     number: u32,
     /// Its token was dropped while the device had it: it is given up if the device turns out to have sent
     /// nothing of it.
@@ -277,25 +282,38 @@ struct Push<P> {
 }
 
 /// What is to happen when a push is cancelled.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Cancelled {
-    /// It is out of the queue; its data is to be dropped when no borrow is held.
-    Removed(Sga),
+    /// It is out of the queue. What it was about is among what has [ended](Outbound::ended).
+    Removed,
     /// The device has it: it should be asked to give it back.
     WithDevice,
     /// Some of it was sent, or it is not there any more: nothing is to be done.
     Kept,
 }
 
+/// Something that has ended: a piece of memory to be dropped, a push to be completed, or both, in this
+/// order, so that whoever is woken finds the memory free.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Ended<P> {
+    pub(crate) segment: Option<Buffer>,
+    pub(crate) promise: Option<P>,
+}
+
 /// The sending half of a stream.
 ///
 /// Pushes are sent in their order. The device takes some of them at once ([`gather`](Self::gather)), then
-/// says how many bytes it has sent of those ([`sent`](Self::sent)) and completes what is
-/// [finished](Self::finished). A push whose token is dropped is taken back unless some of it has been sent:
-/// a stream is never cut in the middle of a push.
+/// says how many bytes it has sent of those ([`sent`](Self::sent)) and completes what has
+/// [ended](Self::ended). A push whose token is dropped is taken back unless some of it has been sent: a
+/// stream is never cut in the middle of a push.
 #[derive(Debug)]
 pub(crate) struct Outbound<P> {
-    queue: Fifo<Push<P>>,
+    pushes: Fifo<Push<P>>,
+    /// The memory of all pushes, in order.
+    segments: Fifo<Buffer>,
+    /// The memory of pushes that were taken back.
+    removed: Vec<Buffer>,
     /// How many pushes at the front the device has.
     with_device: usize,
     /// The front is the rest of a push of which some was sent.
@@ -310,9 +328,14 @@ pub(crate) struct Outbound<P> {
 }
 
 impl<P> Outbound<P> {
+    /// Numbers of pushes fit in these bits.
+    pub(crate) const NUMBERS: u32 = 0x00ff_ffff;
+
     pub(crate) const fn new() -> Outbound<P> {
         Outbound {
-            queue: Fifo::new(),
+            pushes: Fifo::new(),
+            segments: Fifo::new(),
+            removed: Vec::new(),
             with_device: 0,
             started: false,
             unwanted: false,
@@ -322,19 +345,19 @@ impl<P> Outbound<P> {
         }
     }
 
-    /// Queues data; the number is for [`cancel`](Self::cancel).
+    /// Queues what is in `data`; the number is for [`cancel`](Self::cancel).
     #[inline]
-    pub(crate) fn push(&mut self, data: Sga, promise: P) -> u32 {
+    pub(crate) fn push(&mut self, data: &mut Sga, promise: P) -> u32 {
         let number = self.next_number;
         self.next_number = (number + 1) & Self::NUMBERS;
-        let left = data.len();
+        let (left, segments) = (data.len(), data.segments());
         self.bytes += left;
-        self.queue.push_back(Push { data, left, number, unwanted: false, promise });
+        while let Some(segment) = data.pop_front() {
+            self.segments.push_back(segment);
+        }
+        self.pushes.push_back(Push { left, segments, number, unwanted: false, promise });
         number
     }
-
-    /// Numbers of pushes fit in these bits.
-    pub(crate) const NUMBERS: u32 = 0x00ff_ffff;
 
     /// The number that the next push gets.
     #[inline]
@@ -344,7 +367,7 @@ impl<P> Outbound<P> {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.pushes.is_empty()
     }
 
     /// Bytes that have not been sent, as far as is known.
@@ -353,26 +376,17 @@ impl<P> Outbound<P> {
         self.bytes
     }
 
-    /// If all there is to send is one piece of memory: gives it to the device.
+    /// If all there is to send is one piece of memory: gives it to the device. It stays in place until
+    /// [`sent`](Self::sent), however the queue changes.
     #[inline]
-    pub(crate) fn take_single(&mut self) -> Option<&[u8]> {
+    pub(crate) fn take_single(&mut self) -> Option<&Buffer> {
         debug_assert_eq!(self.with_device, 0);
-        let Some(push) = &self.queue.first else { return None };
-        if !self.queue.rest.is_empty() {
+        if !self.segments.rest.is_empty() {
             return None;
         }
-        if push.data.segments() != 1 {
-            return None;
-        }
-        let single = push.data.first()?;
-        self.with_device = 1;
+        let single = self.segments.front()?;
+        self.with_device = self.pushes.len();
         Some(single)
-    }
-
-    /// Another handle on what [`take_single`](Self::take_single) gave, for a device that uses the memory
-    /// for longer.
-    pub(crate) fn share_front(&self) -> Option<Sga> {
-        self.queue.front().map(|push| push.data.clone())
     }
 
     /// Gives as much to the device as `pieces` can describe, in order; returns how many it has filled. The
@@ -380,17 +394,19 @@ impl<P> Outbound<P> {
     pub(crate) fn gather(&mut self, pieces: &mut [libc::iovec]) -> usize {
         debug_assert_eq!(self.with_device, 0);
         let mut filled = 0;
-        let mut covered = 0;
-        'pushes: for (index, push) in self.queue.iter().enumerate() {
-            for segment in push.data.iter().filter(|segment| !segment.is_empty()) {
-                let Some(piece) = pieces.get_mut(filled) else { break 'pushes };
-                piece.iov_base = segment.as_ptr().cast_mut().cast();
-                piece.iov_len = segment.len();
-                filled += 1;
-                covered = index + 1;
-            }
+        for (piece, segment) in pieces.iter_mut().zip(self.segments.iter()) {
+            piece.iov_base = segment.as_ptr().cast_mut().cast();
+            piece.iov_len = segment.len();
+            filled += 1;
         }
-        self.with_device = covered;
+        let mut covered = 0;
+        for push in self.pushes.iter() {
+            if covered >= filled {
+                break;
+            }
+            covered += push.segments;
+            self.with_device += 1;
+        }
         filled
     }
 
@@ -402,74 +418,103 @@ impl<P> Outbound<P> {
         self.bytes -= bytes;
     }
 
-    /// The next push that is over: all of it was sent, or it was cancelled before any of it was.
+    /// What has ended next: it was sent, or cancelled before any of it was.
     #[inline]
-    #[must_use]
-    pub(crate) fn finished(&mut self) -> Option<(P, Sga)> {
+    pub(crate) fn ended(&mut self) -> Option<Ended<P>> {
+        if let Some(segment) = self.removed.pop() {
+            return Some(Ended { segment: Some(segment), promise: None });
+        }
         if self.with_device != 0 {
             return None;
         }
-        let front = self.queue.front_mut()?;
-        if front.left <= self.credit {
-            self.credit -= front.left;
-            self.started = false;
-            return self.queue.pop_front().map(|push| (push.promise, push.data));
+        let push = self.pushes.front_mut()?;
+        if push.left == 0 {
+            return Some(Ended { segment: None, promise: self.pop_push() });
         }
-        if self.credit > 0 {
-            front.data.advance(self.credit);
-            front.left -= self.credit;
+        if self.credit > 0
+            && let Some(front) = self.segments.front_mut()
+        {
+            let length = front.len();
+            if length <= self.credit {
+                self.credit -= length;
+                push.left -= length;
+                push.segments -= 1;
+                self.started = push.left > 0;
+                let segment = self.segments.pop_front();
+                let promise = if self.started { None } else { self.pop_push() };
+                return Some(Ended { segment, promise });
+            }
+            front.advance(self.credit);
+            push.left -= self.credit;
             self.credit = 0;
             self.started = true;
         }
-        if self.unwanted { self.next_unwanted() } else { None }
+        if self.unwanted { self.ended_unwanted() } else { None }
     }
 
-    /// A push that was cancelled while the device had it, and of which nothing was sent.
-    #[cold]
-    fn next_unwanted(&mut self) -> Option<(P, Sga)> {
-        let begun = usize::from(self.started);
-        let index = self.queue.iter().skip(begun).position(|push| push.unwanted);
-        let push = index.and_then(|index| self.queue.remove(begun + index));
-        self.unwanted = push.is_some();
-        let push = push?;
-        self.bytes -= push.left;
-        Some((push.promise, push.data))
-    }
-
-    /// The device can send no more: the next push that ends with an error.
-    #[must_use]
-    pub(crate) fn fail(&mut self) -> Option<(P, Sga)> {
+    /// The device can send no more: what has ended with an error next, until there is nothing left.
+    pub(crate) fn failed(&mut self) -> Option<Ended<P>> {
         self.with_device = 0;
         self.started = false;
         self.credit = 0;
-        let push = self.queue.pop_front()?;
-        self.bytes -= push.left;
-        Some((push.promise, push.data))
+        if let Some(segment) = self.removed.pop() {
+            return Some(Ended { segment: Some(segment), promise: None });
+        }
+        let push = self.pushes.front_mut()?;
+        self.bytes -= std::mem::take(&mut push.left);
+        let segment = match push.segments {
+            0 => None,
+            _ => self.segments.pop_front(),
+        };
+        push.segments = push.segments.saturating_sub(1);
+        let promise = if push.segments == 0 { self.pop_push() } else { None };
+        Some(Ended { segment, promise })
     }
 
     /// The token of a push was dropped.
     #[must_use]
     pub(crate) fn cancel(&mut self, number: u32) -> Cancelled {
-        let Some(index) = self.queue.iter().position(|push| push.number == number) else {
+        let Some(index) = self.pushes.iter().position(|push| push.number == number) else {
             return Cancelled::Kept;
         };
         if index == 0 && self.started {
             return Cancelled::Kept;
         }
         if index < self.with_device {
-            if let Some(push) = self.queue.get_mut(index) {
+            if let Some(push) = self.pushes.get_mut(index) {
                 push.unwanted = true;
                 self.unwanted = true;
             }
             return Cancelled::WithDevice;
         }
-        match self.queue.remove(index) {
-            Some(push) => {
-                self.bytes -= push.left;
-                Cancelled::Removed(push.data)
-            }
-            None => Cancelled::Kept,
+        drop(self.remove(index));
+        Cancelled::Removed
+    }
+
+    #[inline]
+    fn pop_push(&mut self) -> Option<P> {
+        self.pushes.pop_front().map(|push| push.promise)
+    }
+
+    /// A push that was cancelled while the device had it, and of which nothing was sent.
+    #[cold]
+    fn ended_unwanted(&mut self) -> Option<Ended<P>> {
+        let begun = usize::from(self.started);
+        let index = self.pushes.iter().skip(begun).position(|push| push.unwanted);
+        let promise = index.and_then(|index| self.remove(begun + index));
+        self.unwanted = promise.is_some();
+        promise.map(|promise| Ended { segment: self.removed.pop(), promise: Some(promise) })
+    }
+
+    /// Takes a push out of the queue, and its memory aside.
+    fn remove(&mut self, index: usize) -> Option<P> {
+        let before: usize = self.pushes.iter().take(index).map(|push| push.segments).sum();
+        let push = self.pushes.remove(index)?;
+        self.bytes -= push.left;
+        for _ in 0..push.segments {
+            self.removed.extend(self.segments.remove(before));
         }
+        Some(push.promise)
     }
 }
 
@@ -567,6 +612,10 @@ mod tests {
         assert_eq!(inbound.wanted(), Some(9));
     }
 
+    fn push(outbound: &mut Outbound<&'static str>, bytes: &'static [u8], name: &'static str) -> u32 {
+        outbound.push(&mut data(bytes).into(), name)
+    }
+
     /// What the device gets, as one text.
     fn gathered(outbound: &mut Outbound<&'static str>, pieces: usize) -> Vec<u8> {
         let mut list = vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; pieces];
@@ -581,66 +630,88 @@ mod tests {
         text
     }
 
-    fn finished(outbound: &mut Outbound<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| outbound.finished()).map(|(promise, _)| promise).collect()
+    fn ended(outbound: &mut Outbound<&'static str>) -> Vec<&'static str> {
+        std::iter::from_fn(|| outbound.ended()).filter_map(|ended| ended.promise).collect()
     }
 
     #[test]
-    fn pushes_are_gathered_and_finish_in_order() {
+    fn pushes_are_gathered_and_end_in_order() {
         let mut outbound = Outbound::new();
-        outbound.push(data(b"abc").into(), "a");
-        assert_eq!(outbound.take_single().map(<[u8]>::to_vec), Some(b"abc".to_vec()));
-        outbound.push(data(b"de").into(), "b");
-        outbound.push(Sga::new(), "nothing");
-        outbound.push(data(b"f").into(), "c");
-        assert_eq!(finished(&mut outbound), [""; 0], "the device has not said anything");
+        push(&mut outbound, b"abc", "a");
+        assert_eq!(outbound.take_single().map(|single| single.to_vec()), Some(b"abc".to_vec()));
+        push(&mut outbound, b"de", "b");
+        push(&mut outbound, b"", "nothing");
+        push(&mut outbound, b"f", "c");
+        assert_eq!(ended(&mut outbound), [""; 0], "the device has not said anything");
         outbound.sent(3);
-        assert_eq!(finished(&mut outbound), ["a"]);
+        assert_eq!(ended(&mut outbound), ["a"]);
         assert!(outbound.take_single().is_none(), "there is more than one piece");
         assert_eq!(gathered(&mut outbound, 1), b"de");
         outbound.sent(1);
-        assert_eq!(finished(&mut outbound), [""; 0]);
+        assert_eq!(ended(&mut outbound), [""; 0]);
         assert_eq!(outbound.bytes(), 2);
         assert_eq!(gathered(&mut outbound, 8), b"ef");
         outbound.sent(2);
-        assert_eq!(finished(&mut outbound), ["b", "nothing", "c"]);
+        assert_eq!(ended(&mut outbound), ["b", "nothing", "c"]);
         assert!(outbound.is_empty());
         assert_eq!(outbound.bytes(), 0);
+    }
+
+    #[test]
+    fn a_push_of_many_pieces_gives_each_back_when_it_was_sent() {
+        let mut outbound = Outbound::new();
+        let mut list: Sga = [&b"ab"[..], b"cd", b"ef"].into_iter().map(data).collect();
+        outbound.push(&mut list, "list");
+        assert!(list.is_empty());
+        assert_eq!(gathered(&mut outbound, 2), b"abcd");
+        outbound.sent(3);
+        let first = outbound.ended().unwrap();
+        assert_eq!((first.segment.unwrap().to_vec(), first.promise), (b"ab".to_vec(), None));
+        assert!(outbound.ended().is_none());
+        assert_eq!(gathered(&mut outbound, 2), b"def");
+        outbound.sent(3);
+        assert_eq!(ended(&mut outbound), ["list"]);
     }
 
     #[test]
     fn a_push_is_taken_back_unless_some_of_it_was_sent() {
         let mut outbound = Outbound::new();
-        let a = outbound.push(data(b"aaaa").into(), "a");
-        let b = outbound.push(data(b"bbbb").into(), "b");
-        let c = outbound.push(data(b"cccc").into(), "c");
-        assert!(matches!(outbound.cancel(b), Cancelled::Removed(data) if data.len() == 4));
+        let a = push(&mut outbound, b"aaaa", "a");
+        let b = push(&mut outbound, b"bbbb", "b");
+        let c = push(&mut outbound, b"cccc", "c");
+        assert_eq!(outbound.cancel(b), Cancelled::Removed);
+        assert_eq!(
+            outbound.ended().and_then(|ended| ended.segment).map(|memory| memory.to_vec()),
+            Some(b"bbbb".to_vec())
+        );
         assert_eq!(gathered(&mut outbound, 8), b"aaaacccc");
-        let d = outbound.push(data(b"dddd").into(), "d");
-        assert!(matches!(outbound.cancel(a), Cancelled::WithDevice));
-        assert!(matches!(outbound.cancel(c), Cancelled::WithDevice));
-        assert!(matches!(outbound.cancel(d), Cancelled::Removed(_)));
+        let d = push(&mut outbound, b"dddd", "d");
+        assert_eq!(outbound.cancel(a), Cancelled::WithDevice);
+        assert_eq!(outbound.cancel(c), Cancelled::WithDevice);
+        assert_eq!(outbound.cancel(d), Cancelled::Removed);
         outbound.sent(1);
-        assert_eq!(finished(&mut outbound), ["c"], "a stream is not cut in the middle of a push");
-        assert!(matches!(outbound.cancel(a), Cancelled::Kept));
+        assert_eq!(ended(&mut outbound), ["c"], "a stream is not cut in the middle of a push");
+        assert_eq!(outbound.cancel(a), Cancelled::Kept);
         assert_eq!(gathered(&mut outbound, 8), b"aaa");
         outbound.sent(3);
-        assert_eq!(finished(&mut outbound), ["a"]);
+        assert_eq!(ended(&mut outbound), ["a"]);
         assert!(outbound.is_empty());
         assert_eq!(outbound.bytes(), 0);
-        assert!(matches!(outbound.cancel(c), Cancelled::Kept));
+        assert_eq!(outbound.cancel(c), Cancelled::Kept);
     }
 
     #[test]
     fn an_error_ends_every_push() {
         let mut outbound = Outbound::new();
-        outbound.push(data(b"ab").into(), "a");
-        outbound.push(data(b"c").into(), "b");
-        assert_eq!(gathered(&mut outbound, 8), b"abc");
+        outbound.push(&mut [&b"ab"[..], b"c"].into_iter().map(data).collect(), "a");
+        push(&mut outbound, b"", "nothing");
+        push(&mut outbound, b"d", "b");
+        assert_eq!(gathered(&mut outbound, 8), b"abcd");
         outbound.sent(1);
-        assert_eq!(finished(&mut outbound), [""; 0]);
-        let failed: Vec<_> = std::iter::from_fn(|| outbound.fail()).map(|(promise, _)| promise).collect();
-        assert_eq!(failed, ["a", "b"]);
+        assert_eq!(ended(&mut outbound), [""; 0]);
+        let failed: Vec<_> =
+            std::iter::from_fn(|| outbound.failed()).filter_map(|ended| ended.promise).collect();
+        assert_eq!(failed, ["a", "nothing", "b"]);
         assert_eq!((outbound.is_empty(), outbound.bytes()), (true, 0));
     }
 }

@@ -1,20 +1,36 @@
 //! Connecting.
 
 use super::Uring;
-use super::connection::{Connect, ConnectDone};
-use super::device::Inner;
+use super::connection::Connection;
+use super::device::{Inner, Io};
 use super::key::{Key, Kind};
+use super::message::Message;
 use super::ring::Completed;
-use super::socket::{Role, key};
+use super::socket::Head;
+use crate::executor::Completion;
 use crate::transport::{Endpoint, kernel};
 use io_uring::opcode;
 use std::io;
 
-impl Inner {
-    /// Starts to connect a stream; gives the promise back if that cannot be.
+pub(super) type ConnectDone = Completion<io::Result<()>>;
+
+/// A connect under way.
+pub(super) struct Connect {
+    done: ConnectDone,
+    peer: Endpoint,
+    /// The address, which the kernel may read.
+    message: Box<Message>,
+    cancelling: bool,
+    /// The token was dropped.
+    unwanted: bool,
+}
+
+impl Connection {
+    /// Starts to connect; gives the promise back if that cannot be.
     pub(super) fn start_connect(
         &mut self,
-        index: u32,
+        head: &mut Head,
+        io: &mut Io,
         peer: &Endpoint,
         done: ConnectDone,
     ) -> Result<(), (ConnectDone, io::Error)> {
@@ -22,56 +38,48 @@ impl Inner {
             Ok(name) => name,
             Err(error) => return Err((done, error)),
         };
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let key = key(Kind::Connect, entry, index);
-        let Role::Stream(connection) = &mut entry.role else {
-            return Err((done, io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
-        };
-        if connection.connect.is_some() {
+        if self.connect.is_some() {
             return Err((done, io::Error::from_raw_os_error(libc::EALREADY)));
         }
-        let mut message = self.messages.take();
+        let mut message = io.messages.take();
         message.set_name(&name);
         let (address, length) = message.name();
-        done.on_cancel(self.id, key.bits());
+        done.on_cancel(io.id, head.key(Kind::Connect).bits());
         let connect = Connect { done, peer: peer.clone(), message, cancelling: false, unwanted: false };
-        connection.connect = Some(Box::new(connect));
-        entry.in_kernel += 1;
-        let operation = opcode::Connect::new(target.fd(), address, length).build();
+        self.connect = Some(Box::new(connect));
+        let operation = opcode::Connect::new(head.target.fd(), address, length).build();
         // SAFETY: the address stays in the entry until the completion.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(key.bits())) };
+        unsafe { head.submit(io, Kind::Connect, operation) };
         Ok(())
     }
 
     /// Ends a connect that nobody waits for.
-    pub(super) fn update_connect(&mut self, index: u32) {
-        let entry = self.sockets.at(index);
-        let Role::Stream(connection) = &mut entry.role else { return };
-        let Some(connect) = &mut connection.connect else { return };
-        if (connect.unwanted || entry.closing) && !connect.cancelling {
+    #[cold]
+    pub(super) fn update_connect(&mut self, head: &mut Head, io: &mut Io) {
+        let Some(connect) = &mut self.connect else { return };
+        if (connect.unwanted || head.closing) && !connect.cancelling {
             connect.cancelling = true;
-            let key = key(Kind::Connect, entry, index);
-            self.cancel(key);
+            head.cancel(io, Kind::Connect);
         }
     }
+}
 
+impl Inner {
     fn connected(&mut self, completed: Completed) -> Option<(ConnectDone, io::Result<()>)> {
-        let entry = self.sockets.of(completed.key)?;
-        entry.in_kernel -= 1;
-        let Role::Stream(connection) = &mut entry.role else { return None };
+        let (head, connection) = self.sockets.connection(completed.key)?;
+        head.in_kernel -= 1;
         let connect = *connection.connect.take()?;
-        self.messages.put(connect.message);
+        self.io.messages.put(connect.message);
         let result = match completed.result {
             0.. => {
                 connection.connected = true;
-                self.counters.connected += 1;
+                self.io.counters.connected += 1;
                 Ok(())
             }
             error => Err(kernel::connect_error(io::Error::from_raw_os_error(-error), &connect.peer)),
         };
         // What was pushed or asked for meanwhile can start.
-        self.sockets.mark(completed.key.index() as u32);
+        head.mark(&mut self.io);
         Some((connect.done, result))
     }
 }
@@ -86,12 +94,12 @@ impl Uring {
 
     /// The token of a connect was dropped.
     pub(super) fn cancel_connect(&self, key: Key) {
-        let mut inner = self.inner.borrow_mut();
-        let Some(entry) = inner.sockets.of(key) else { return };
-        let Role::Stream(connection) = &mut entry.role else { return };
-        if let Some(connect) = &mut connection.connect {
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some((head, connection)) = inner.sockets.connection(key)
+            && let Some(connect) = &mut connection.connect
+        {
             connect.unwanted = true;
-            inner.sockets.mark(key.index() as u32);
+            head.mark(&mut inner.io);
         }
     }
 }

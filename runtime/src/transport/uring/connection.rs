@@ -1,18 +1,18 @@
-//! One connection: what it receives, what it sends, and its establishment.
+//! One connection: its state. How it receives is in `receive.rs`, how it sends in `send.rs`.
 
+use super::connect::Connect;
+use super::device::{Io, Updated};
 use super::key::{Key, Kind};
 use super::message::Message;
+use super::socket::Head;
 use crate::buffer::{Buffer, BufferMut, Sga};
-use crate::executor::{Completion, DeviceId};
-use crate::transport::Endpoint;
+use crate::executor::Completion;
 use crate::transport::stream::{Cancelled, Inbound, Outbound};
 use std::io;
 
 pub(super) type PopDone = Completion<io::Result<Buffer>>;
 /// Without a completion, the push was done as soon as it was queued.
 pub(super) type PushDone = Option<Completion<io::Result<()>>>;
-
-pub(super) type ConnectDone = Completion<io::Result<()>>;
 
 /// The receive that the kernel has.
 pub(super) enum Receive {
@@ -36,17 +36,6 @@ pub(super) enum Send {
     Message(Box<Message>),
     /// From memory that the kernel keeps using after it has said that it has sent.
     InPlace,
-}
-
-/// A connect under way.
-pub(super) struct Connect {
-    pub(super) done: ConnectDone,
-    pub(super) peer: Endpoint,
-    /// The address, which the kernel may read.
-    pub(super) message: Box<Message>,
-    pub(super) cancelling: bool,
-    /// The token was dropped.
-    pub(super) unwanted: bool,
 }
 
 /// A stream socket.
@@ -74,6 +63,15 @@ pub(super) struct Connection {
     pub(super) failed: Option<i32>,
 }
 
+/// What became of a push.
+pub(super) enum Pushed {
+    Queued,
+    /// It is queued, and counts as done.
+    Early(Completion<io::Result<()>>),
+    /// There was nothing to queue.
+    Done(Completion<io::Result<()>>, io::Result<()>),
+}
+
 impl Connection {
     pub(super) fn new(connected: bool) -> Connection {
         Connection {
@@ -98,27 +96,30 @@ impl Connection {
     pub(super) fn is_fresh(&self) -> bool {
         !self.connected && self.connect.is_none() && self.outbound.is_empty() && !self.inbound.is_awaited()
     }
-}
 
-/// What became of a push.
-pub(super) enum Pushed {
-    Queued,
-    /// It is queued, and counts as done.
-    Early(Completion<io::Result<()>>),
-    /// There was nothing to queue.
-    Done(Completion<io::Result<()>>, io::Result<()>),
-}
+    /// Brings the kernel up to date.
+    #[inline]
+    pub(super) fn update(&mut self, head: &mut Head, io: &mut Io) -> Updated {
+        if self.connect.is_some() {
+            self.update_connect(head, io);
+        } else {
+            self.update_send(head, io);
+        }
+        self.update_receive(head, io);
+        match head.closing && head.in_kernel == 0 && self.outbound.is_empty() {
+            true => Updated::Over,
+            false => Updated::InUse,
+        }
+    }
 
-impl Connection {
-    /// Queues data. It counts as done when the connection has no more than `early` bytes queued then.
+    /// Queues data. It counts as done when the connection has little enough queued then.
     #[inline]
     pub(super) fn push(
         &mut self,
-        data: Sga,
+        data: &mut Sga,
         done: Completion<io::Result<()>>,
-        early: usize,
-        device: DeviceId,
-        index: u32,
+        head: &mut Head,
+        io: &mut Io,
     ) -> Pushed {
         if let Some(error) = self.failed.take() {
             return Pushed::Done(done, Err(io::Error::from_raw_os_error(error)));
@@ -129,24 +130,22 @@ impl Connection {
         if data.is_empty() && self.outbound.is_empty() {
             return Pushed::Done(done, Ok(()));
         }
-        if self.connected && self.outbound.bytes() + data.len() <= early {
+        head.mark(io);
+        if self.connected && self.outbound.bytes() + data.len() <= io.config.early_push {
             self.outbound.push(data, None);
             return Pushed::Early(done);
         }
-        done.on_cancel(device, Key::new(Kind::Send, self.outbound.next_number(), index).bits());
+        let number = self.outbound.next_number();
+        done.on_cancel(io.id, Key::new(Kind::Send, number, head.index()).bits());
         self.outbound.push(data, Some(done));
         Pushed::Queued
     }
 
-    /// The token of a push was dropped. What is returned is to be dropped when no borrow is held.
-    pub(super) fn cancel_push(&mut self, number: u32) -> Option<Sga> {
-        match self.outbound.cancel(number) {
-            Cancelled::Removed(data) => Some(data),
-            Cancelled::WithDevice => {
-                self.unwanted_send = true;
-                None
-            }
-            Cancelled::Kept => None,
+    /// The token of a push was dropped. There may be something that has [ended](Outbound::ended).
+    pub(super) fn cancel_push(&mut self, number: u32, head: &mut Head, io: &mut Io) {
+        if self.outbound.cancel(number) == Cancelled::WithDevice {
+            self.unwanted_send = true;
         }
+        head.mark(io);
     }
 }

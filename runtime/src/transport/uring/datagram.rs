@@ -3,13 +3,14 @@
 
 use super::Uring;
 use super::connection::PopDone;
-use super::device::Inner;
+use super::device::{Inner, Io, Updated};
 use super::key::{Key, Kind};
 use super::message::{Message, PIECES};
+use super::receive::POLL_FIRST;
 use super::ring::Completed;
-use super::socket::{Role, key};
+use super::socket::{Entry, Head, Role};
 use crate::buffer::{Buffer, BufferMut, Sga};
-use crate::executor::Completion;
+use crate::executor::{Completion, DeviceId};
 use crate::transport::stream::Fifo;
 use io_uring::{cqueue, opcode};
 use std::io;
@@ -28,6 +29,13 @@ impl Popper {
         match self {
             Popper::Plain(done) => done.is_cancelled(),
             Popper::WithSender(done) => done.is_cancelled(),
+        }
+    }
+
+    pub(super) fn on_cancel(&self, device: DeviceId, key: Key) {
+        match self {
+            Popper::Plain(done) => done.on_cancel(device, key.bits()),
+            Popper::WithSender(done) => done.on_cancel(device, key.bits()),
         }
     }
 
@@ -123,82 +131,93 @@ pub(super) struct Outgoing {
     key: Key,
     message: Box<Message>,
     /// Keeps the memory in place.
-    _data: Sga,
+    data: Sga,
     done: Completion<io::Result<()>>,
 }
 
-impl Inner {
-    /// Starts or ends the receive of a datagram socket, as those who wait require.
-    pub(super) fn update_datagrams(&mut self, index: u32) {
-        let entry = self.sockets.at(index);
-        if entry.closing && entry.in_kernel == 0 {
-            return self.finish_close(index);
+impl Datagrams {
+    /// Starts or ends the receive, as those who wait require.
+    pub(super) fn update(&mut self, head: &mut Head, io: &mut Io) -> Updated {
+        if head.closing && head.in_kernel == 0 {
+            return Updated::Over;
         }
-        let Role::Datagram(datagrams) = &mut entry.role else { return };
-        let wanted = if entry.closing { None } else { datagrams.wanted() };
-        let unwanted = std::mem::replace(&mut datagrams.unwanted, false) || entry.closing;
-        match (&datagrams.receive, wanted) {
-            (None, Some(limit)) => self.start_receive_datagram(index, limit),
-            (Some(_), None) if unwanted && !datagrams.cancelling => {
-                datagrams.cancelling = true;
-                let key = key(Kind::ReceiveDatagram, entry, index);
-                self.cancel(key);
+        let wanted = if head.closing { None } else { self.wanted() };
+        let unwanted = std::mem::replace(&mut self.unwanted, false) || head.closing;
+        match (&self.receive, wanted) {
+            (None, Some(limit)) => self.start_receive(head, io, limit),
+            (Some(_), None) if unwanted && !self.cancelling => {
+                self.cancelling = true;
+                head.cancel(io, Kind::ReceiveDatagram);
             }
             _ => {}
         }
+        Updated::InUse
     }
 
-    fn start_receive_datagram(&mut self, index: u32, limit: usize) {
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let key = key(Kind::ReceiveDatagram, entry, index);
-        let Role::Datagram(datagrams) = &mut entry.role else { return };
+    fn start_receive(&mut self, head: &mut Head, io: &mut Io, limit: usize) {
         let Ok(mut buffer) = BufferMut::with_capacity(limit.max(1)) else {
-            self.counters.starved += 1;
-            return self.starving.add_exhausted(key, limit);
+            io.counters.starved += 1;
+            return io.starving.add_exhausted(head.key(Kind::ReceiveDatagram), limit);
         };
-        let mut message = self.messages.take();
+        let mut message = io.messages.take();
         let spare = buffer.spare_capacity_mut();
-        message.pieces[0] =
-            libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len().min(limit) };
-        let priority = if datagrams.drained { super::receive::POLL_FIRST } else { 0 };
-        let operation = opcode::RecvMsg::new(target.fd(), message.incoming()).ioprio(priority).build();
-        datagrams.receive = Some(Receive { message, buffer });
-        entry.in_kernel += 1;
+        let length = spare.len().min(limit);
+        message.pieces[0] = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: length };
+        let priority = if self.drained { POLL_FIRST } else { 0 };
+        let operation = opcode::RecvMsg::new(head.target.fd(), message.incoming()).ioprio(priority).build();
+        self.receive = Some(Receive { message, buffer });
         // SAFETY: buffer and message stay in the entry until the completion.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(key.bits())) };
+        unsafe { head.submit(io, Kind::ReceiveDatagram, operation) };
     }
 
     /// A datagram has come, or an error; who is to be told of it.
-    fn received_datagram(&mut self, completed: Completed) -> Option<(Popper, io::Error)> {
-        let features = self.ring.features;
-        let entry = self.sockets.of(completed.key)?;
-        entry.in_kernel -= 1;
-        let Role::Datagram(datagrams) = &mut entry.role else { return None };
-        datagrams.cancelling = false;
-        let Receive { message, mut buffer } = datagrams.receive.take()?;
+    fn received(
+        &mut self,
+        head: &mut Head,
+        io: &mut Io,
+        completed: Completed,
+    ) -> Option<(Popper, io::Error)> {
+        head.in_kernel -= 1;
+        head.mark(io);
+        self.cancelling = false;
+        let Receive { message, mut buffer } = self.receive.take()?;
         let mut failed = None;
         match completed.result {
             length @ 0.. => {
-                self.counters.received += 1;
-                datagrams.drained = features.release_5_19 && !cqueue::sock_nonempty(completed.flags);
+                io.counters.received += 1;
+                self.drained = io.ring.features.release_5_19 && !cqueue::sock_nonempty(completed.flags);
                 // SAFETY: the kernel has written so many bytes from the start of the spare capacity, and is
                 // done with the buffer.
                 unsafe { buffer.set_len(length as usize) };
                 let sender = message.sender().as_socket();
-                datagrams.unread.push_back(Datagram { data: buffer.freeze(), sender });
+                self.unread.push_back(Datagram { data: buffer.freeze(), sender });
             }
             error => match -error {
                 libc::ECANCELED | libc::EAGAIN | libc::EINTR => {}
                 error => {
                     let error = io::Error::from_raw_os_error(error);
-                    failed = datagrams.next_waiter().map(|popper| (popper, error));
+                    failed = self.next_waiter().map(|popper| (popper, error));
                 }
             },
         }
-        self.messages.put(message);
-        self.sockets.mark(completed.key.index() as u32);
+        io.messages.put(message);
         failed
+    }
+}
+
+impl Inner {
+    fn received_datagram(&mut self, completed: Completed) -> Option<(Popper, io::Error)> {
+        match self.sockets.of(completed.key)? {
+            Entry { head, role: Role::Datagram(datagrams) } => {
+                datagrams.received(head, &mut self.io, completed)
+            }
+            _ => None,
+        }
+    }
+
+    fn next_datagram(&mut self, key: Key) -> Option<(Popper, Datagram)> {
+        let Role::Datagram(datagrams) = &mut self.sockets.of(key)?.role else { return None };
+        datagrams.serve()
     }
 
     /// Sends a datagram, to the given address or to the socket's peer.
@@ -209,7 +228,8 @@ impl Inner {
         peer: Option<SocketAddr>,
         done: Completion<io::Result<()>>,
     ) {
-        let mut message = self.messages.take();
+        let io = &mut self.io;
+        let mut message = io.messages.take();
         if let Some(peer) = peer {
             message.set_name(&peer.into());
         }
@@ -219,43 +239,33 @@ impl Inner {
             pieces += 1;
         }
         debug_assert!(data.segments() <= PIECES, "checked by the caller");
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        entry.in_kernel += 1;
+        let head = &mut self.sockets.at(index).head;
+        head.in_kernel += 1;
         let header = message.outgoing(pieces, peer.is_some());
-        let socket = key(Kind::SendDatagram, entry, index);
+        let operation =
+            opcode::SendMsg::new(head.target.fd(), header).flags(libc::MSG_NOSIGNAL as u32).build();
         let outgoing = self.outgoing.vacant_entry();
         let key = Key::new(Kind::SendDatagram, 0, outgoing.key() as u32);
-        done.on_cancel(self.id, key.bits());
-        outgoing.insert(Outgoing { key: socket, message, _data: data, done });
-        let operation = opcode::SendMsg::new(target.fd(), header).flags(libc::MSG_NOSIGNAL as u32).build();
+        done.on_cancel(io.id, key.bits());
+        outgoing.insert(Outgoing { key: head.key(Kind::SendDatagram), message, data, done });
         // SAFETY: data and message stay in the table until the completion.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(key.bits())) };
+        unsafe { io.ring.submit(&head.target.apply(operation).user_data(key.bits())) };
     }
 
-    fn sent_datagram(
-        &mut self,
-        completed: Completed,
-    ) -> Option<(Completion<io::Result<()>>, io::Result<()>)> {
+    fn sent_datagram(&mut self, completed: Completed) -> Option<(Outgoing, io::Result<()>)> {
         let outgoing = self.outgoing.try_remove(completed.key.index())?;
-        self.messages.put(outgoing.message);
-        self.counters.sent += 1;
-        if let Some(entry) = self.sockets.of(outgoing.key) {
-            entry.in_kernel -= 1;
-            if entry.closing {
-                self.sockets.mark(outgoing.key.index() as u32);
+        self.io.counters.sent += 1;
+        if let Some(Entry { head, .. }) = self.sockets.of(outgoing.key) {
+            head.in_kernel -= 1;
+            if head.closing {
+                head.mark(&mut self.io);
             }
         }
         let result = match completed.result {
             0.. => Ok(()),
             error => Err(io::Error::from_raw_os_error(-error)),
         };
-        Some((outgoing.done, result))
-    }
-
-    fn next_datagram(&mut self, key: Key) -> Option<(Popper, Datagram)> {
-        let Role::Datagram(datagrams) = &mut self.sockets.of(key)?.role else { return None };
-        datagrams.serve()
+        Some((outgoing, result))
     }
 }
 
@@ -279,7 +289,9 @@ impl Uring {
 
     pub(super) fn on_send_datagram(&self, completed: Completed) {
         let sent = self.inner.borrow_mut().sent_datagram(completed);
-        if let Some((done, result)) = sent {
+        if let Some((Outgoing { message, data, done, .. }, result)) = sent {
+            self.inner.borrow_mut().io.messages.put(message);
+            drop(data);
             done.complete(result);
         }
     }

@@ -1,7 +1,7 @@
-//! The state behind the device, and the turn of its crank: completions are dispatched by kind and index, and
-//! before the kernel is entered, each socket of which anything changed is brought up to date with it.
+//! The state behind the device. Before the kernel is entered, each socket of which anything changed is
+//! brought up to date with it.
 
-use super::connection::Receive;
+use super::config::{Config, ReceiveMode};
 use super::datagram::Outgoing;
 use super::file::Files;
 use super::key::{Key, Kind};
@@ -10,33 +10,40 @@ use super::provided::Provided;
 use super::regions::Regions;
 use super::ring::Ring;
 use super::send::InPlace;
-use super::socket::{Role, Sockets};
+use super::socket::{Entry, Head, Role, Sockets, Target};
 use super::starving::Starving;
-use super::{Config, ReceiveMode};
 use crate::executor::DeviceId;
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
 use socket2::Socket;
+use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 /// Everything of the device that changes. It is borrowed for moments only: never while a completion is
 /// delivered, which may run foreign code.
 pub(super) struct Inner {
     // The ring is dropped before the memory that the kernel was told of.
+    pub(super) io: Io,
+    pub(super) sockets: Sockets,
+    pub(super) outgoing: Slab<Outgoing>,
+    pub(super) files: Files,
+    pub(super) regions: Regions,
+    pub(super) watches: Vec<Watch>,
+}
+
+/// What the operations of all sockets and files share.
+pub(super) struct Io {
     pub(super) ring: Ring,
     pub(super) config: Config,
     pub(super) id: DeviceId,
-    pub(super) sockets: Sockets,
     pub(super) provided: Option<Provided>,
     pub(super) starving: Starving,
-    pub(super) regions: Regions,
     pub(super) messages: Messages,
-    pub(super) outgoing: Slab<Outgoing>,
     pub(super) in_place: Slab<InPlace>,
-    pub(super) files: Files,
-    pub(super) watches: Vec<Watch>,
     pub(super) fixed: FixedTable,
     pub(super) counters: Counters,
+    /// Sockets to look at before the kernel is entered.
+    pub(super) dirty: Vec<u32>,
     /// Operations of the device itself under way: watches, cancellations, closes.
     pub(super) own_operations: usize,
 }
@@ -59,114 +66,170 @@ pub(super) struct Watch {
     pub(super) armed: bool,
 }
 
-/// The ring's own table of descriptors.
-#[derive(Debug, Default)]
-pub(super) struct FixedTable {
-    free: Vec<u32>,
-}
-
-impl FixedTable {
-    pub(super) fn new(ring: &Ring, entries: u32) -> FixedTable {
-        if entries == 0 {
-            return FixedTable::default();
-        }
-        match ring.submitter().register_files_sparse(entries) {
-            Ok(()) => FixedTable { free: (0..entries).rev().collect() },
-            Err(error) => {
-                tracing::debug!(%error, entries, "no table of registered files");
-                FixedTable::default()
-            }
-        }
-    }
-
-    /// Puts a descriptor in the table, if there is room.
-    pub(super) fn add(&mut self, ring: &Ring, fd: RawFd) -> Option<u32> {
-        let number = self.free.pop()?;
-        match ring.submitter().register_files_update(number, &[fd]) {
-            Ok(_) => Some(number),
-            Err(error) => {
-                tracing::debug!(%error, "a descriptor could not be registered");
-                self.free.push(number);
-                None
-            }
-        }
-    }
-
-    pub(super) fn remove(&mut self, ring: &Ring, number: u32) {
-        match ring.submitter().register_files_update(number, &[-1]) {
-            Ok(_) => self.free.push(number),
-            Err(error) => tracing::debug!(%error, "a registered descriptor could not be taken back"),
-        }
-    }
+/// What is left to do with a socket that was brought up to date.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Updated {
+    InUse,
+    /// The program has given it up, and the kernel has nothing of it any more.
+    Over,
 }
 
 impl Inner {
+    /// A ring with everything that the settings want and the kernel has.
+    ///
+    /// # Errors
+    /// As [`Uring::new`](super::Uring::new).
+    pub(super) fn new(config: Config) -> io::Result<Inner> {
+        let ring = Ring::new(&config)?;
+        let mut provided = None;
+        if config.receive != ReceiveMode::Own {
+            match Provided::new(&ring, config.posted_buffers, config.receive_buffer) {
+                Ok(new) => provided = Some(new),
+                Err(error) => tracing::debug!(%error, "no ring of buffers: each receive has its own"),
+            }
+        }
+        let fixed = FixedTable::new(&ring, config.fixed_files);
+        let regions = Regions::new(&ring, config.fixed_buffers);
+        let io = Io {
+            ring,
+            config,
+            id: DeviceId(u8::MAX),
+            provided,
+            starving: Starving::new(),
+            messages: Messages::default(),
+            in_place: Slab::new(),
+            fixed,
+            counters: Counters::default(),
+            dirty: Vec::new(),
+            own_operations: 0,
+        };
+        Ok(Inner {
+            io,
+            sockets: Sockets::default(),
+            outgoing: Slab::new(),
+            files: Files::default(),
+            regions,
+            watches: Vec::new(),
+        })
+    }
+
     /// Makes a socket known.
     pub(super) fn add_socket(&mut self, socket: Socket, role: Role) -> u32 {
-        let index = self.sockets.insert(socket, role);
-        let entry = self.sockets.at(index);
-        entry.fixed = self.fixed.add(&self.ring, entry.socket.as_raw_fd());
-        index
+        let entry = self.sockets.insert(socket, role);
+        entry.head.target = self.io.target(entry.head.socket.as_raw_fd());
+        entry.head.index()
     }
 
     /// Brings the kernel up to date with everything that was asked for, except for entering it.
     #[inline]
     pub(super) fn flush(&mut self) {
-        if !self.sockets.dirty.is_empty() {
+        if !self.io.dirty.is_empty() {
             self.flush_sockets();
         }
         if self.regions.have_changed() {
-            self.regions.follow(&self.ring);
+            self.regions.follow(&self.io.ring);
         }
-        if !self.starving.is_empty() {
+        if !self.io.starving.is_empty() {
             self.feed();
         }
-        if let Some(provided) = &mut self.provided {
+        if let Some(provided) = &mut self.io.provided {
             provided.refill(0);
         }
     }
 
     fn flush_sockets(&mut self) {
-        let mut dirty = std::mem::take(&mut self.sockets.dirty);
+        let mut dirty = std::mem::take(&mut self.io.dirty);
         for &index in &dirty {
-            let entry = self.sockets.at(index);
-            entry.dirty = false;
-            match entry.role {
-                Role::Stream(_) => self.update_connection(index),
-                Role::Listener(_) => self.update_listener(index),
-                Role::Datagram(_) => self.update_datagrams(index),
+            let Entry { head, role } = self.sockets.at(index);
+            head.dirty = false;
+            let updated = match role {
+                Role::Stream(connection) => connection.update(head, &mut self.io),
+                Role::Listener(listener) => listener.update(head, &mut self.io),
+                Role::Datagram(datagrams) => datagrams.update(head, &mut self.io),
+            };
+            if updated == Updated::Over {
+                self.finish_close(index);
             }
         }
         dirty.clear();
-        // Nothing above marks a socket.
-        debug_assert!(self.sockets.dirty.is_empty());
-        self.sockets.dirty = dirty;
-    }
-
-    fn update_connection(&mut self, index: u32) {
-        self.update_connect(index);
-        self.update_send(index);
-        self.update_receive(index);
-        let entry = self.sockets.at(index);
-        let Role::Stream(connection) = &entry.role else { return };
-        if entry.closing && entry.in_kernel == 0 && connection.outbound.is_empty() {
-            self.finish_close(index);
-        }
+        debug_assert!(self.io.dirty.is_empty(), "updating marks no socket");
+        self.io.dirty = dirty;
     }
 
     /// Gives the descriptor back and forgets the socket, of which the kernel has nothing any more.
-    pub(super) fn finish_close(&mut self, index: u32) {
-        let entry = self.sockets.remove(index);
-        if let Some(number) = entry.fixed {
-            self.fixed.remove(&self.ring, number);
+    fn finish_close(&mut self, index: u32) {
+        let Entry { head: Head { socket, target, lingers, .. }, role } = self.sockets.remove(index);
+        self.io.release(target);
+        match role {
+            Role::Stream(_) => self.io.close(socket.into_raw_fd(), lingers),
+            // At once, as the program may want to bind to the address again.
+            Role::Listener(_) | Role::Datagram(_) => drop(socket),
         }
-        let in_ring = matches!(entry.role, Role::Stream(_));
-        let (lingers, socket) = (entry.lingers, entry.socket);
-        if in_ring {
-            self.close(socket.into_raw_fd(), lingers);
-        } else {
-            drop(socket);
+    }
+
+    /// Arms the watches that have fired, or are new.
+    pub(super) fn arm_watches(&mut self) {
+        for (index, watch) in self.watches.iter_mut().enumerate().filter(|(_, watch)| !watch.armed) {
+            watch.armed = true;
+            self.io.own_operations += 1;
+            let poll = opcode::PollAdd::new(types::Fd(watch.fd), libc::POLLIN as u32).build();
+            // SAFETY: the operation names no memory.
+            unsafe { self.io.ring.submit(&poll.user_data(Key::new(Kind::Watch, 0, index as u32).bits())) };
         }
+    }
+
+    /// Starts the receives again for which there was no memory, as many as there is memory for.
+    #[cold]
+    fn feed(&mut self) {
+        let io = &mut self.io;
+        if !io.starving.take_hope() {
+            return;
+        }
+        let mut tries = io.starving.len();
+        if let Some(provided) = &mut io.provided {
+            provided.exhausted = false;
+            provided.refill(tries);
+            if provided.exhausted {
+                io.starving.wait_for(provided.size());
+                tries = tries.min(provided.posted());
+            }
+        }
+        for _ in 0..tries {
+            let Some(key) = io.starving.next() else { break };
+            match self.sockets.of(key) {
+                Some(Entry { head, role: Role::Stream(connection) }) => connection.feed(head, io),
+                Some(Entry { head, role: Role::Datagram(datagrams) }) => {
+                    datagrams.update(head, io);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether anything of the program is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        let io = &self.io;
+        io.ring.outstanding() > io.own_operations || !io.dirty.is_empty() || !io.starving.is_empty()
+    }
+
+    /// Gives up, without freeing it, everything that the kernel may still use.
+    pub(super) fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.sockets));
+        std::mem::forget(std::mem::take(&mut self.outgoing));
+        std::mem::forget(std::mem::take(&mut self.io.in_place));
+        self.files.leak();
+        if let Some(provided) = &mut self.io.provided {
+            provided.leak();
+        }
+    }
+}
+
+impl Io {
+    /// Asks the kernel to end an operation early.
+    pub(super) fn cancel(&mut self, key: Key) {
+        self.own_operations += 1;
+        self.counters.cancelled += 1;
+        self.ring.cancel(key);
     }
 
     /// Closes a descriptor along with the next submission; by a thread of the kernel if that may take long.
@@ -180,83 +243,65 @@ impl Inner {
         unsafe { self.ring.submit(&close.user_data(Key::new(Kind::Close, 0, 0).bits())) };
     }
 
-    /// Asks the kernel to end an operation early.
-    pub(super) fn cancel(&mut self, key: Key) {
-        self.own_operations += 1;
-        self.counters.cancelled += 1;
-        self.ring.cancel(key);
-    }
-
-    /// Arms the watches that have fired, or are new.
-    pub(super) fn arm_watches(&mut self) {
-        for index in 0..self.watches.len() {
-            let watch = &mut self.watches[index];
-            if watch.armed {
-                continue;
-            }
-            watch.armed = true;
-            self.own_operations += 1;
-            let poll = opcode::PollAdd::new(types::Fd(watch.fd), libc::POLLIN as u32).build();
-            // SAFETY: the operation names no memory.
-            unsafe { self.ring.submit(&poll.user_data(Key::new(Kind::Watch, 0, index as u32).bits())) };
+    /// How operations are to name a descriptor: by a place in the ring's own table, if there is room.
+    pub(super) fn target(&mut self, fd: RawFd) -> Target {
+        match self.fixed.add(&self.ring, fd) {
+            Some(number) => Target { number: number as RawFd, fixed: true },
+            None => Target::descriptor(fd),
         }
     }
 
-    /// Starts the receives again for which there was no memory, as many as there is memory for.
-    #[cold]
-    fn feed(&mut self) {
-        if !self.starving.take_hope() {
-            return;
-        }
-        let mut tries = self.starving.len();
-        if let Some(provided) = &mut self.provided {
-            provided.exhausted = false;
-            provided.refill(tries);
-            if provided.exhausted {
-                self.starving.wait_for(provided.size());
-                tries = tries.min(provided.posted());
-            }
-        }
-        for _ in 0..tries {
-            let Some(key) = self.starving.next() else { break };
-            let Some(entry) = self.sockets.of(key) else { continue };
-            let index = key.index() as u32;
-            match &mut entry.role {
-                Role::Stream(connection) => {
-                    if matches!(connection.receive, Receive::Starved) {
-                        connection.receive = Receive::None;
-                        self.update_receive(index);
-                    }
-                }
-                Role::Datagram(_) => self.update_datagrams(index),
-                Role::Listener(_) => {}
-            }
+    /// Gives a place in the ring's own table back.
+    pub(super) fn release(&mut self, target: Target) {
+        if target.fixed {
+            self.fixed.remove(&self.ring, target.number as u32);
         }
     }
 
     /// How receives are done.
+    #[inline]
     pub(super) fn receive_mode(&self) -> ReceiveMode {
-        match self.provided {
-            None => ReceiveMode::Own,
-            Some(_) => self.config.receive,
+        if self.provided.is_none() { ReceiveMode::Own } else { self.config.receive }
+    }
+}
+
+/// The ring's own table of descriptors.
+#[derive(Debug, Default)]
+pub(super) struct FixedTable {
+    free: Vec<u32>,
+}
+
+impl FixedTable {
+    fn new(ring: &Ring, entries: u32) -> FixedTable {
+        if entries == 0 {
+            return FixedTable::default();
+        }
+        match ring.submitter().register_files_sparse(entries) {
+            Ok(()) => FixedTable { free: (0..entries).rev().collect() },
+            Err(error) => {
+                tracing::debug!(%error, entries, "no table of registered files");
+                FixedTable::default()
+            }
         }
     }
 
-    /// What of the program is under way.
-    pub(super) fn is_busy(&self) -> bool {
-        self.ring.outstanding() > self.own_operations
-            || !self.sockets.dirty.is_empty()
-            || !self.starving.is_empty()
+    /// Puts a descriptor in the table, if there is room.
+    fn add(&mut self, ring: &Ring, fd: RawFd) -> Option<u32> {
+        let number = self.free.pop()?;
+        match ring.submitter().register_files_update(number, &[fd]) {
+            Ok(_) => Some(number),
+            Err(error) => {
+                tracing::debug!(%error, "a descriptor could not be registered");
+                self.free.push(number);
+                None
+            }
+        }
     }
 
-    /// Gives up, without freeing it, everything that the kernel may still use.
-    pub(super) fn leak(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.sockets));
-        std::mem::forget(std::mem::take(&mut self.outgoing));
-        std::mem::forget(std::mem::take(&mut self.in_place));
-        self.files.leak();
-        if let Some(provided) = &mut self.provided {
-            provided.leak();
+    fn remove(&mut self, ring: &Ring, number: u32) {
+        match ring.submitter().register_files_update(number, &[-1]) {
+            Ok(_) => self.free.push(number),
+            Err(error) => tracing::debug!(%error, "a registered descriptor could not be taken back"),
         }
     }
 }

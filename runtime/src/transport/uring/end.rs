@@ -4,7 +4,7 @@ use super::Uring;
 use super::connection::Send;
 use super::key::{Key, Kind};
 use super::ring::Wait;
-use super::socket::{Role, key};
+use super::socket::{Entry, Role};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -31,14 +31,14 @@ impl Uring {
         self.cancel_all();
         self.advance_until(Instant::now() + PATIENCE, |uring| {
             let inner = uring.inner.borrow();
-            inner.ring.outstanding() == 0 && inner.sockets.len() == 0
+            inner.io.ring.outstanding() == 0 && inner.sockets.len() == 0
         });
         let mut inner = self.inner.borrow_mut();
-        let outstanding = inner.ring.outstanding();
+        let outstanding = inner.io.ring.outstanding();
         if outstanding == 0 {
-            let inner = &mut *inner;
-            if let Some(mut provided) = inner.provided.take() {
-                provided.unregister(&inner.ring);
+            let io = &mut inner.io;
+            if let Some(mut provided) = io.provided.take() {
+                provided.unregister(&io.ring);
             }
             return;
         }
@@ -59,7 +59,7 @@ impl Uring {
                 return;
             }
             let wait = Wait { timeout: Some(left.min(STEP)) };
-            let result = self.inner.borrow_mut().ring.enter(Some(wait));
+            let result = self.inner.borrow_mut().io.ring.enter(Some(wait));
             if let Err(error) = result {
                 tracing::error!(%error, "io_uring_enter failed");
                 return;
@@ -82,42 +82,33 @@ impl Uring {
     fn cancel_all(&self) {
         let mut unsent = Vec::new();
         {
-            let mut inner = self.inner.borrow_mut();
+            let inner = &mut *self.inner.borrow_mut();
             for index in inner.sockets.indices() {
-                let entry = inner.sockets.at(index);
-                let (send, connect) = (key(Kind::Send, entry, index), key(Kind::Connect, entry, index));
-                if let Role::Stream(connection) = &mut entry.role {
-                    let sending = !matches!(connection.send, Send::None);
-                    let connecting = connection.connect.is_some();
+                let Entry { head, role } = inner.sockets.at(index);
+                if let Role::Stream(connection) = role {
                     if !connection.outbound.is_empty() {
-                        unsent.push(send);
+                        unsent.push(head.key(Kind::Send));
                     }
-                    if sending {
-                        inner.cancel(send);
-                    }
-                    if connecting {
-                        inner.cancel(connect);
+                    if !matches!(connection.send, Send::None) {
+                        head.cancel(&mut inner.io, Kind::Send);
                     }
                 }
-                inner.sockets.mark(index);
+                head.mark(&mut inner.io);
             }
-            let files = inner.files.keys();
-            let datagrams: Vec<usize> = inner.outgoing.iter().map(|(number, _)| number).collect();
             let datagrams =
-                datagrams.into_iter().map(|number| Key::new(Kind::SendDatagram, 0, number as u32));
-            let watches = (0..inner.watches.len()).filter(|&number| inner.watches[number].armed);
-            let watches = watches.map(|number| Key::new(Kind::Watch, 0, number as u32));
-            let keys: Vec<Key> = files.into_iter().chain(datagrams).chain(watches).collect();
-            for key in keys {
-                inner.cancel(key);
+                inner.outgoing.iter().map(|(number, _)| Key::new(Kind::SendDatagram, 0, number as u32));
+            let watches = inner.watches.iter().enumerate().filter(|(_, watch)| watch.armed);
+            let watches = watches.map(|(number, _)| Key::new(Kind::Watch, 0, number as u32));
+            for key in inner.files.keys().into_iter().chain(datagrams).chain(watches) {
+                inner.io.cancel(key);
             }
         }
         // The data of sends that the kernel has stays until their completions are in.
         self.advance_until(Instant::now() + PATIENCE, |uring| {
             let mut inner = uring.inner.borrow_mut();
-            let idle = |&key| match inner.sockets.of(key).map(|entry| &entry.role) {
-                Some(Role::Stream(connection)) => matches!(connection.send, Send::None),
-                _ => true,
+            let idle = |&key| match inner.sockets.connection(key) {
+                Some((_, connection)) => matches!(connection.send, Send::None),
+                None => true,
             };
             unsent.iter().all(idle)
         });

@@ -14,7 +14,7 @@ use slab::Slab;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 
 /// The most that one operation moves. The kernel cuts longer ones.
@@ -23,20 +23,12 @@ const MOST: usize = 0x7fff_f000;
 /// An open file.
 struct FileEntry {
     file: fs::File,
-    fixed: Option<u32>,
+    /// How operations name it.
+    target: Target,
     /// Its operations.
     in_kernel: u32,
     closing: bool,
     direct: bool,
-}
-
-impl FileEntry {
-    fn target(&self) -> Target {
-        match self.fixed {
-            Some(number) => Target { number: number as RawFd, fixed: true },
-            None => Target { number: self.file.as_raw_fd(), fixed: false },
-        }
-    }
 }
 
 /// An operation in the kernel, with the memory that it uses.
@@ -101,9 +93,9 @@ impl Inner {
         let index = self.files.operations.insert(Operation { work, file, stamp, unwanted: false });
         let key = Key::new(Kind::File, stamp, index as u32);
         match &self.files.operations[index].work {
-            Work::Open { done, .. } => done.on_cancel(self.id, key.bits()),
-            Work::Read { done, .. } => done.on_cancel(self.id, key.bits()),
-            Work::Write { done, .. } | Work::Plain { done } => done.on_cancel(self.id, key.bits()),
+            Work::Open { done, .. } => done.on_cancel(self.io.id, key.bits()),
+            Work::Read { done, .. } => done.on_cancel(self.io.id, key.bits()),
+            Work::Write { done, .. } | Work::Plain { done } => done.on_cancel(self.io.id, key.bits()),
         }
         key
     }
@@ -112,7 +104,7 @@ impl Inner {
     /// As [`Ring::submit`](super::ring::Ring::submit).
     unsafe fn submit_file(&mut self, target: Target, entry: squeue::Entry, key: Key) {
         // SAFETY: the caller's.
-        unsafe { self.ring.submit(&target.apply(entry).user_data(key.bits())) };
+        unsafe { self.io.ring.submit(&target.apply(entry).user_data(key.bits())) };
     }
 
     fn start_read(
@@ -122,10 +114,10 @@ impl Inner {
         mut buffer: BufferMut,
         done: Completion<io::Result<BufferMut>>,
     ) {
-        let target = self.files.entries[qd.0 as usize].target();
+        let target = self.files.entries[qd.0 as usize].target;
         let spare = buffer.spare_capacity_mut();
         let (address, length) = (spare.as_mut_ptr().cast(), spare.len().min(MOST) as u32);
-        let operation = match self.regions.number(&self.ring, buffer.region()) {
+        let operation = match self.regions.number(&self.io.ring, buffer.region()) {
             Some(number) => {
                 opcode::ReadFixed::new(target.fd(), address, length, number).offset(offset).build()
             }
@@ -140,20 +132,20 @@ impl Inner {
     fn start_write(&mut self, key: Key) {
         let operation = &mut self.files.operations[key.index()];
         let Some(file) = operation.file else { return };
-        let target = self.files.entries[file as usize].target();
+        let target = self.files.entries[file as usize].target;
         let Work::Write { data, offset, message, .. } = &mut operation.work else { return };
         let entry = if data.segments() == 1
             && let Some(piece) = data.first()
         {
             let (address, length) = (piece.as_ptr(), piece.len().min(MOST) as u32);
-            match self.regions.number(&self.ring, piece.region()) {
+            match self.regions.number(&self.io.ring, piece.region()) {
                 Some(number) => {
                     opcode::WriteFixed::new(target.fd(), address, length, number).offset(*offset).build()
                 }
                 None => opcode::Write::new(target.fd(), address, length).offset(*offset).build(),
             }
         } else {
-            let message = message.get_or_insert_with(|| self.messages.take());
+            let message = message.get_or_insert_with(|| self.io.messages.take());
             let mut pieces = 0;
             for (piece, segment) in message.pieces[..PIECES].iter_mut().zip(data.iter()) {
                 *piece = libc::iovec { iov_base: segment.as_ptr().cast_mut().cast(), iov_len: segment.len() };
@@ -209,8 +201,8 @@ impl Inner {
                     let error = io::Error::other(format!("{} is not wanted any more", shown.display()));
                     return Finished::Opened(done, Err(error));
                 }
-                let fixed = self.fixed.add(&self.ring, result);
-                let entry = FileEntry { file, fixed, in_kernel: 0, closing: false, direct };
+                let target = self.io.target(result);
+                let entry = FileEntry { file, target, in_kernel: 0, closing: false, direct };
                 Finished::Opened(done, Ok(Qd(self.files.entries.insert(entry) as u32)))
             }
             Work::Open { shown, direct, done, path } => {
@@ -229,7 +221,7 @@ impl Inner {
             }
             Work::Write { data, message, done, .. } => {
                 if let Some(message) = message {
-                    self.messages.put(message);
+                    self.io.messages.put(message);
                 }
                 let result = match result {
                     ..0 => Err(error()),
@@ -244,10 +236,8 @@ impl Inner {
 
     fn finish_close_file(&mut self, index: u32) {
         let entry = self.files.entries.remove(index as usize);
-        if let Some(number) = entry.fixed {
-            self.fixed.remove(&self.ring, number);
-        }
-        self.close(entry.file.into_raw_fd(), false);
+        self.io.release(entry.target);
+        self.io.close(entry.file.into_raw_fd(), false);
     }
 
     /// Closes every file, at once or with its last operation.
@@ -287,7 +277,7 @@ impl Uring {
             && operation.stamp == key.stamp()
         {
             operation.unwanted = true;
-            inner.cancel(key);
+            inner.io.cancel(key);
         }
     }
 
@@ -300,7 +290,7 @@ impl Uring {
     ) {
         let mut inner = self.inner.borrow_mut();
         let target = match inner.files.open(qd) {
-            Ok(entry) => entry.target(),
+            Ok(entry) => entry.target,
             Err(error) => {
                 drop(inner);
                 return done.complete(Err(error));
@@ -327,7 +317,7 @@ impl Storage for Uring {
         let work = Work::Open { path: name, shown: path.to_owned(), direct: mode.direct, done };
         let key = inner.add_operation(None, work);
         // SAFETY: the path stays in the table until the completion.
-        unsafe { inner.ring.submit(&operation.user_data(key.bits())) };
+        unsafe { inner.io.ring.submit(&operation.user_data(key.bits())) };
     }
 
     fn read_at(&self, qd: Qd, offset: u64, buffer: BufferMut, done: Completion<io::Result<BufferMut>>) {
@@ -359,7 +349,7 @@ impl Storage for Uring {
         if let Err(error) = kernel::file_offset(length) {
             return done.complete(Err(error));
         }
-        if self.inner.borrow().ring.features.truncate {
+        if self.inner.borrow().io.ring.features.truncate {
             return self.plain(qd, done, |fd| opcode::Ftruncate::new(fd, length).build());
         }
         let result = self.inner.borrow_mut().files.open(qd).and_then(|entry| entry.file.set_len(length));

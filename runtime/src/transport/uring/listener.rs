@@ -2,13 +2,13 @@
 
 use super::Uring;
 use super::connection::Connection;
-use super::device::Inner;
+use super::device::{Inner, Io, Updated};
 use super::key::{Key, Kind};
 use super::ring::Completed;
-use super::socket::{Role, key};
+use super::socket::{Entry, Head, Role};
 use crate::executor::Completion;
 use crate::transport::stream::Fifo;
-use crate::transport::{Accepted, Qd, kernel};
+use crate::transport::{Accepted, Endpoint, Qd, kernel};
 use io_uring::{opcode, types};
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(super) struct Listener {
     /// Accepted, but not claimed.
     ready: VecDeque<Socket>,
     /// Claimed, but not taken.
-    pub(super) untaken: VecDeque<Accepted>,
+    untaken: VecDeque<Accepted>,
     /// The kernel has an accept.
     accepting: bool,
     cancelling: bool,
@@ -46,6 +46,11 @@ impl Listener {
         self.untaken.push_back(accepted);
     }
 
+    /// Connections that nobody took, and nobody will.
+    pub(super) fn take_untaken(&mut self) -> VecDeque<Accepted> {
+        std::mem::take(&mut self.untaken)
+    }
+
     fn is_awaited(&mut self) -> bool {
         while let Some(done) = self.waiters.front() {
             if !done.is_cancelled() {
@@ -57,139 +62,138 @@ impl Listener {
     }
 }
 
-impl Inner {
-    /// Starts or ends the accept of a listening socket, as those who wait require.
-    pub(super) fn update_listener(&mut self, index: u32) {
-        let multishot = self.config.multishot_accept && self.ring.features.release_5_19;
-        let entry = self.sockets.at(index);
-        let Role::Listener(listener) = &mut entry.role else { return };
-        if entry.closing {
-            // Those who come now find nobody.
-            listener.ready.clear();
-            if entry.in_kernel == 0 {
-                return self.finish_close(index);
+impl Listener {
+    /// Starts or ends the accept, as those who wait require.
+    pub(super) fn update(&mut self, head: &mut Head, io: &mut Io) -> Updated {
+        if head.closing {
+            // Those who came find nobody.
+            self.ready.clear();
+            if head.in_kernel == 0 {
+                return Updated::Over;
+            }
+            if self.paused {
+                head.cancel(io, Kind::AcceptPause);
             }
         }
-        let wanted = !entry.closing && listener.is_awaited();
-        if !listener.accepting {
-            if wanted && !listener.paused && listener.ready.is_empty() && listener.untaken.is_empty() {
-                self.start_accept(index, multishot);
+        let wanted = !head.closing && self.is_awaited();
+        if !self.accepting {
+            if wanted && !self.paused && self.ready.is_empty() && self.untaken.is_empty() {
+                self.start_accept(head, io);
             }
-        } else if !wanted && !listener.cancelling {
-            let full = listener.ready.len() >= UNCLAIMED;
-            if listener.unwanted || entry.closing || full {
-                listener.cancelling = true;
-                let key = key(Kind::Accept, entry, index);
-                self.cancel(key);
+        } else if !wanted && !self.cancelling {
+            let full = self.ready.len() >= UNCLAIMED;
+            if self.unwanted || head.closing || full {
+                self.cancelling = true;
+                head.cancel(io, Kind::Accept);
             }
         }
-        let Role::Listener(listener) = &mut self.sockets.at(index).role else { return };
-        listener.unwanted = false;
-        if listener.paused && self.sockets.at(index).closing {
-            let key = key(Kind::AcceptPause, self.sockets.at(index), index);
-            self.cancel(key);
-        }
+        self.unwanted = false;
+        Updated::InUse
     }
 
-    fn start_accept(&mut self, index: u32, multishot: bool) {
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let bits = key(Kind::Accept, entry, index).bits();
-        let Role::Listener(listener) = &mut entry.role else { return };
-        listener.accepting = true;
-        entry.in_kernel += 1;
+    fn start_accept(&mut self, head: &mut Head, io: &mut Io) {
+        self.accepting = true;
+        let fd = head.target.fd();
         // The kernel does not say who it is in one mode, so the socket is asked in both.
-        let operation = match multishot {
-            true => opcode::AcceptMulti::new(target.fd()).flags(libc::SOCK_CLOEXEC).build(),
-            false => opcode::Accept::new(target.fd(), std::ptr::null_mut(), std::ptr::null_mut())
+        let operation = match io.config.multishot_accept && io.ring.features.release_5_19 {
+            true => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
+            false => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
                 .flags(libc::SOCK_CLOEXEC)
                 .build(),
         };
         // SAFETY: the operation names no memory.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(bits)) };
+        unsafe { head.submit(io, Kind::Accept, operation) };
     }
 
     /// A connection has come, or an error. Returns who is to be told of an error.
-    fn accepted(&mut self, completed: Completed) -> Option<(AcceptDone, io::Error)> {
-        let index = completed.key.index() as u32;
-        let Some(entry) = self.sockets.of(completed.key) else {
-            debug_assert!(false, "entries outlive their operations");
-            return None;
-        };
-        let Role::Listener(listener) = &mut entry.role else { return None };
+    fn accepted(
+        &mut self,
+        head: &mut Head,
+        io: &mut Io,
+        completed: Completed,
+    ) -> Option<(AcceptDone, io::Error)> {
         if !completed.more() {
-            entry.in_kernel -= 1;
-            listener.accepting = false;
-            listener.cancelling = false;
+            head.in_kernel -= 1;
+            self.accepting = false;
+            self.cancelling = false;
         }
-        let mut failed = None;
-        match completed.result {
-            fd @ 0.. => {
-                self.counters.accepted += 1;
-                // SAFETY: the kernel has just given us this descriptor.
-                let socket = unsafe { Socket::from_raw_fd(fd) };
-                if !entry.closing {
-                    listener.ready.push_back(socket);
-                }
-            }
-            error => match -error {
-                // Nobody's, or of a connection that is gone already: the next one is waited for.
-                libc::ECANCELED | libc::EAGAIN | libc::EINTR | libc::ECONNABORTED | libc::EPROTO => {}
-                error => {
-                    let shortage =
-                        matches!(error, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
-                    if listener.is_awaited() {
-                        failed = listener
-                            .waiters
-                            .pop_front()
-                            .map(|done| (done, kernel::accept_error(io::Error::from_raw_os_error(error))));
-                    }
-                    if shortage && !entry.closing {
-                        self.pause(completed.key);
-                    }
-                }
-            },
+        head.mark(io);
+        if completed.result < 0 {
+            return self.accept_failed(head, io, -completed.result);
         }
-        self.sockets.mark(index);
-        failed
+        io.counters.accepted += 1;
+        // SAFETY: the kernel has just given us this descriptor.
+        let socket = unsafe { Socket::from_raw_fd(completed.result) };
+        if !head.closing {
+            self.ready.push_back(socket);
+        }
+        None
     }
 
-    /// Lets a socket rest whose connections cannot be accepted.
-    fn pause(&mut self, key: Key) {
-        let Some(entry) = self.sockets.of(key) else { return };
-        let Role::Listener(listener) = &mut entry.role else { return };
-        if std::mem::replace(&mut listener.paused, true) {
+    fn accept_failed(&mut self, head: &mut Head, io: &mut Io, error: i32) -> Option<(AcceptDone, io::Error)> {
+        match error {
+            // Nobody's, or of a connection that is gone already: the next one is waited for.
+            libc::ECANCELED | libc::EAGAIN | libc::EINTR | libc::ECONNABORTED | libc::EPROTO => None,
+            error => {
+                let shortage = matches!(error, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
+                if shortage && !head.closing {
+                    self.pause(head, io);
+                }
+                if !self.is_awaited() {
+                    return None;
+                }
+                let error = kernel::accept_error(io::Error::from_raw_os_error(error));
+                self.waiters.pop_front().map(|done| (done, error))
+            }
+        }
+    }
+
+    /// Rests, as the connections cannot be accepted at the time.
+    fn pause(&mut self, head: &mut Head, io: &mut Io) {
+        if std::mem::replace(&mut self.paused, true) {
             return;
         }
-        entry.in_kernel += 1;
-        let bits = Key::new(Kind::AcceptPause, key.stamp(), key.index() as u32).bits();
+        let key = head.key(Kind::AcceptPause);
+        head.in_kernel += 1;
+        let pause = opcode::Timeout::new(&raw const PAUSE).build().user_data(key.bits());
         // SAFETY: the time is a constant.
-        unsafe { self.ring.submit(&opcode::Timeout::new(&raw const PAUSE).build().user_data(bits)) };
+        unsafe { io.ring.submit(&pause) };
     }
 
-    /// The next connection for somebody who waits.
-    pub(super) fn next_accepted(&mut self, key: Key) -> Option<(AcceptDone, Accepted)> {
-        loop {
-            let entry = self.sockets.of(key)?;
-            let lingers = entry.lingers;
-            let Role::Listener(listener) = &mut entry.role else { return None };
-            if (listener.ready.is_empty() && listener.untaken.is_empty()) || !listener.is_awaited() {
-                return None;
-            }
-            if let Some(accepted) = listener.untaken.pop_front() {
-                return Some((listener.waiters.pop_front()?, accepted));
-            }
-            let socket = listener.ready.pop_front()?;
+    /// A connection that somebody waits for, and who.
+    fn next_claimed(&mut self) -> Option<(AcceptDone, Socket, Endpoint)> {
+        while !self.ready.is_empty() && self.is_awaited() {
+            let socket = self.ready.pop_front()?;
             // One that was reset before it could be claimed has no peer any more, and brings nothing.
-            let Ok(peer) = kernel::peer(&socket) else { continue };
-            let done = listener.waiters.pop_front()?;
-            let index = self.add_socket(socket, Role::Stream(Connection::new(true)));
-            if let Ok(entry) = self.sockets.open(index) {
-                // Options are inherited.
-                entry.lingers = lingers;
+            if let Ok(peer) = kernel::peer(&socket) {
+                return Some((self.waiters.pop_front()?, socket, peer));
             }
-            return Some((done, Accepted { qd: Qd(index), peer }));
         }
+        None
+    }
+}
+
+impl Inner {
+    fn accepted(&mut self, completed: Completed) -> Option<(AcceptDone, io::Error)> {
+        match self.sockets.of(completed.key)? {
+            Entry { head, role: Role::Listener(listener) } => {
+                listener.accepted(head, &mut self.io, completed)
+            }
+            _ => None,
+        }
+    }
+
+    fn next_accepted(&mut self, key: Key) -> Option<(AcceptDone, Accepted)> {
+        let Entry { head, role: Role::Listener(listener) } = self.sockets.of(key)? else { return None };
+        if !listener.untaken.is_empty() && listener.is_awaited() {
+            return Some((listener.waiters.pop_front()?, listener.untaken.pop_front()?));
+        }
+        let lingers = head.lingers;
+        let (done, socket, peer) = listener.next_claimed()?;
+        let index = self.add_socket(socket, Role::Stream(Connection::new(true)));
+        // Options are inherited.
+        self.sockets.at(index).head.lingers = lingers;
+        Some((done, Accepted { qd: Qd(index), peer }))
     }
 }
 
@@ -212,12 +216,11 @@ impl Uring {
     }
 
     pub(super) fn on_accept_pause(&self, completed: Completed) {
-        let mut inner = self.inner.borrow_mut();
-        let Some(entry) = inner.sockets.of(completed.key) else { return };
-        entry.in_kernel -= 1;
-        if let Role::Listener(listener) = &mut entry.role {
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some(Entry { head, role: Role::Listener(listener) }) = inner.sockets.of(completed.key) {
+            head.in_kernel -= 1;
             listener.paused = false;
+            head.mark(&mut inner.io);
         }
-        inner.sockets.mark(completed.key.index() as u32);
     }
 }

@@ -8,49 +8,51 @@
 //!
 //! Memory that the kernel uses is owned by an entry in one of the device's tables until the completion is
 //! in, whatever happens to tokens, sockets and runtime meanwhile.
+//!
+//! In the order in which an operation passes through them:
+//!
+//! - `config`, `setup`: settings, and making a ring with what the kernel has.
+//! - `network`, `file`: the calls of sockets and of files.
+//! - `socket`: the table of sockets. `connection`: the state of one connection, with `connect`, `receive` and
+//!   `send`. `listener` and `datagram`: the other kinds of sockets.
+//! - `device`: what all of them share, and bringing the kernel up to date.
+//! - `message`, `provided`, `regions`, `starving`: memory that the kernel uses, and those who wait for some.
+//! - `ring`, `key`: the queues, the system call, and how completions find their way back.
+//! - `untaken`: results that came a moment too late.
+//! - `end`: shutting down.
 
-// In the order in which an operation passes through them.
-mod config; // settings
-mod key;
-mod ring; // the queues, and the system call
-mod setup; // making a ring with what the kernel has // how completions find their way back
-
-mod connect; // its beginning
-mod connection; // one connection: its state
-mod datagram; // datagram sockets
+mod config;
+mod connect;
+mod connection;
+mod datagram;
+mod device;
+mod end;
 mod file;
-mod listener; // accepting
-mod network; // the calls of sockets
-mod receive; // its receives
-mod send; // its sends
-mod socket; // the table of sockets // files
-
-mod message; // arguments of system calls that stay in place
-mod provided; // the ring of buffers for receives
-mod regions; // the pool's memory, registered
+mod key;
+mod listener;
+mod message;
+mod network;
+mod provided;
+mod receive;
+mod regions;
+mod ring;
+mod send;
+mod setup;
+mod socket;
 mod starving;
-mod untaken; // receives that wait for memory
-
-mod device; // the state of the device
-mod end; // shutting down
+mod untaken;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, ReceiveMode};
 
-use self::device::{Counters, FixedTable, Inner, Watch};
-use self::file::Files;
+use self::device::{Inner, Watch};
 use self::key::{Key, Kind};
-use self::message::Messages;
-use self::provided::Provided;
-use self::regions::Regions;
-use self::ring::{BATCH, Completed, Ring, Wait};
-use self::socket::{Role, Sockets};
-use self::starving::Starving;
+use self::ring::{BATCH, Completed, Wait};
+use self::socket::{Entry, Role};
 use super::{Device, Interest, Parker, Turn};
 use crate::executor::DeviceId;
-use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -82,33 +84,7 @@ impl Uring {
     /// # Errors
     /// Says why the kernel or the sandbox does not let this process have one, and what would help.
     pub fn new(config: Config) -> io::Result<Rc<Uring>> {
-        let ring = Ring::new(&config)?;
-        let mut provided = None;
-        if config.receive != ReceiveMode::Own {
-            match Provided::new(&ring, config.posted_buffers, config.receive_buffer) {
-                Ok(new) => provided = Some(new),
-                Err(error) => tracing::debug!(%error, "no ring of buffers: each receive has its own"),
-            }
-        }
-        let fixed = FixedTable::new(&ring, config.fixed_files);
-        let regions = Regions::new(&ring, config.fixed_buffers);
-        let inner = Inner {
-            ring,
-            id: DeviceId(u8::MAX),
-            sockets: Sockets::default(),
-            provided,
-            starving: Starving::new(),
-            regions,
-            messages: Messages::default(),
-            outgoing: Slab::new(),
-            in_place: Slab::new(),
-            files: Files::default(),
-            watches: Vec::new(),
-            fixed,
-            counters: Counters::default(),
-            own_operations: 0,
-            config,
-        };
+        let inner = Inner::new(config)?;
         Ok(Rc::new(Uring { inner: RefCell::new(inner), parks: Cell::new(false) }))
     }
 
@@ -118,7 +94,7 @@ impl Uring {
         let mut any = false;
         loop {
             let mut batch = [const { MaybeUninit::uninit() }; BATCH];
-            let count = self.inner.borrow_mut().ring.reap(&mut batch);
+            let count = self.inner.borrow_mut().io.ring.reap(&mut batch);
             for completed in &batch[..count] {
                 // SAFETY: so many have been written.
                 self.dispatch(unsafe { completed.assume_init() });
@@ -128,7 +104,7 @@ impl Uring {
                 break;
             }
         }
-        if any && let Some(provided) = &mut self.inner.borrow_mut().provided {
+        if any && let Some(provided) = &mut self.inner.borrow_mut().io.provided {
             provided.looked();
         }
         any
@@ -148,14 +124,14 @@ impl Uring {
             Some(Kind::SendInPlace) => self.on_send_in_place(completed),
             Some(Kind::File) => self.on_file(completed),
             Some(Kind::Watch) => self.on_watch(completed),
-            Some(Kind::Close | Kind::Cancel) => self.inner.borrow_mut().own_operations -= 1,
+            Some(Kind::Close | Kind::Cancel) => self.inner.borrow_mut().io.own_operations -= 1,
             None => tracing::error!(?key, "a completion of nothing that was submitted"),
         }
     }
 
     fn on_watch(&self, completed: Completed) {
         let mut inner = self.inner.borrow_mut();
-        inner.own_operations -= 1;
+        inner.io.own_operations -= 1;
         let Some(watch) = inner.watches.get_mut(completed.key.index()) else { return };
         watch.armed = false;
         if completed.result < 0 && -completed.result != libc::ECANCELED {
@@ -168,10 +144,10 @@ impl Uring {
     #[inline]
     fn submit(&self) -> bool {
         let mut inner = self.inner.borrow_mut();
-        if !inner.ring.wants_enter() {
+        if !inner.io.ring.wants_enter() {
             return false;
         }
-        if let Err(error) = inner.ring.enter(None) {
+        if let Err(error) = inner.io.ring.enter(None) {
             tracing::error!(%error, "io_uring_enter failed");
         }
         true
@@ -184,7 +160,7 @@ impl Device for Uring {
     }
 
     fn attached(&self, id: DeviceId) {
-        self.inner.borrow_mut().id = id;
+        self.inner.borrow_mut().io.id = id;
     }
 
     #[inline]
@@ -212,8 +188,8 @@ impl Device for Uring {
         self.inner.borrow_mut().flush();
         self.submit();
         let inner = self.inner.borrow();
-        match inner.starving.is_empty() {
-            true => Interest::Descriptor(inner.ring.as_raw_fd()),
+        match inner.io.starving.is_empty() {
+            true => Interest::Descriptor(inner.io.ring.as_raw_fd()),
             false => Interest::Polling,
         }
     }
@@ -229,16 +205,16 @@ impl Device for Uring {
             Some(Kind::Send) => self.cancel_push(key),
             Some(Kind::Connect) => self.cancel_connect(key),
             Some(Kind::File) => self.cancel_file(key),
-            Some(Kind::SendDatagram) => self.inner.borrow_mut().cancel(key),
+            Some(Kind::SendDatagram) => self.inner.borrow_mut().io.cancel(key),
             _ => {
-                let mut inner = self.inner.borrow_mut();
-                let Some(entry) = inner.sockets.of(key) else { return };
-                match &mut entry.role {
+                let inner = &mut *self.inner.borrow_mut();
+                let Some(Entry { head, role }) = inner.sockets.of(key) else { return };
+                match role {
                     Role::Stream(connection) => connection.unwanted_receive = true,
                     Role::Listener(listener) => listener.unwanted = true,
                     Role::Datagram(datagrams) => datagrams.unwanted = true,
                 }
-                inner.sockets.mark(key.index() as u32);
+                head.mark(&mut inner.io);
             }
         }
     }
@@ -253,7 +229,7 @@ impl Device for Uring {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let inner = self.inner.borrow();
-        let (ring, device) = (inner.ring.counters, inner.counters);
+        let (ring, device) = (inner.io.ring.counters, inner.io.counters);
         vec![
             ("enters", ring.enters),
             ("waits", ring.waits),
@@ -267,8 +243,8 @@ impl Device for Uring {
             ("cancelled", device.cancelled),
             ("starved", device.starved),
             ("sockets", inner.sockets.len() as u64),
-            ("sqpoll", u64::from(inner.ring.features.sqpoll)),
-            ("in_kernel", (inner.ring.outstanding() - inner.own_operations) as u64),
+            ("sqpoll", u64::from(inner.io.ring.features.sqpoll)),
+            ("in_kernel", (inner.io.ring.outstanding() - inner.io.own_operations) as u64),
         ]
     }
 }
@@ -284,11 +260,11 @@ impl Parker for Uring {
         let mut inner = self.inner.borrow_mut();
         inner.flush();
         inner.arm_watches();
-        let timeout = match inner.starving.is_empty() {
+        let timeout = match inner.io.starving.is_empty() {
             true => timeout,
             false => Some(timeout.map_or(HUNGRY, |timeout| timeout.min(HUNGRY))),
         };
-        inner.ring.enter(Some(Wait { timeout }))
+        inner.io.ring.enter(Some(Wait { timeout }))
     }
 }
 

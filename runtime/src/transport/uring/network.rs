@@ -1,12 +1,13 @@
 //! The calls of sockets.
 
 use super::Uring;
-use super::connection::{Connection, Pushed};
+use super::connection::{Connection, PopDone, Pushed};
 use super::datagram::{Datagrams, Popper};
+use super::device::Inner;
 use super::key::{Key, Kind};
 use super::listener::Listener;
 use super::message::PIECES;
-use super::socket::{Entry, Role, closed, key, unsuited};
+use super::socket::{Entry, Head, Role, closed, unsuited};
 use crate::buffer::{Buffer, Sga};
 use crate::executor::Completion;
 use crate::transport::kernel::{self, Mode};
@@ -23,116 +24,6 @@ const _: () = assert!(Outbound::<()>::NUMBERS == Key::STAMPS);
 /// The length of a datagram is at most this.
 const DATAGRAM: usize = 65_535;
 
-impl Uring {
-    fn with<R>(&self, qd: Qd, call: impl FnOnce(&mut Entry) -> io::Result<R>) -> io::Result<R> {
-        call(self.inner.borrow_mut().sockets.open(qd.0)?)
-    }
-
-    fn pop_datagram(&self, qd: Qd, limit: usize, popper: Popper) {
-        let mut inner = self.inner.borrow_mut();
-        let id = inner.id;
-        let entry = match inner.sockets.open(qd.0) {
-            Ok(entry) => entry,
-            Err(error) => {
-                drop(inner);
-                return popper.fail(error);
-            }
-        };
-        let key = key(Kind::ReceiveDatagram, entry, qd.0);
-        let Role::Datagram(datagrams) = &mut entry.role else {
-            drop(inner);
-            return popper.fail(unsuited());
-        };
-        match &popper {
-            Popper::Plain(done) => done.on_cancel(id, key.bits()),
-            Popper::WithSender(done) => done.on_cancel(id, key.bits()),
-        }
-        datagrams.pop(limit.min(DATAGRAM), popper);
-        inner.sockets.mark(qd.0);
-        drop(inner);
-        self.tell_datagrams(key);
-    }
-
-    fn push_datagram(&self, qd: Qd, data: Sga, peer: Option<SocketAddr>, done: Completion<io::Result<()>>) {
-        let mut inner = self.inner.borrow_mut();
-        let result = match inner.sockets.open(qd.0) {
-            Ok(Entry { role: Role::Datagram(_), .. }) if data.segments() > PIECES => {
-                Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
-            }
-            Ok(Entry { role: Role::Datagram(_), .. }) => Ok(()),
-            Ok(_) => Err(unsuited()),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => inner.send_datagram(qd.0, data, peer, done),
-            Err(error) => {
-                drop(inner);
-                done.complete(Err(error));
-            }
-        }
-    }
-
-    /// The token of a push was dropped.
-    pub(super) fn cancel_push(&self, cancelled: Key) {
-        let mut inner = self.inner.borrow_mut();
-        let index = cancelled.index() as u32;
-        let entry = inner.sockets.at(index);
-        let key = key(Kind::Send, entry, index);
-        let Role::Stream(connection) = &mut entry.role else { return };
-        let removed = connection.cancel_push(cancelled.stamp());
-        inner.sockets.mark(index);
-        drop(inner);
-        drop(removed);
-        // What is left may be nothing but pushes of nothing.
-        self.finish_pushes(key);
-    }
-
-    /// Everybody who waits for something of a socket.
-    fn waiters_of(&self, index: u32, error: fn() -> io::Error) {
-        loop {
-            let mut inner = self.inner.borrow_mut();
-            let failed = match &mut inner.sockets.at(index).role {
-                Role::Stream(connection) => connection.inbound.fail().map(Waiting::Pop),
-                Role::Listener(listener) => listener.waiters.pop_front().map(Waiting::Accept),
-                Role::Datagram(datagrams) => datagrams.next_waiter().map(Waiting::Datagram),
-            };
-            drop(inner);
-            match failed {
-                Some(Waiting::Pop(done)) => done.complete(Err(error())),
-                Some(Waiting::Accept(done)) => done.complete(Err(error())),
-                Some(Waiting::Datagram(popper)) => popper.fail(error()),
-                None => return,
-            }
-        }
-    }
-
-    /// Gives a socket up; what waits is told `error`.
-    pub(super) fn give_up(&self, index: u32, error: fn() -> io::Error) {
-        {
-            let mut inner = self.inner.borrow_mut();
-            let Ok(entry) = inner.sockets.open(index) else { return };
-            entry.closing = true;
-            if let Role::Stream(connection) = &entry.role
-                && !connection.outbound.is_empty()
-            {
-                kernel::finish_in_background(&entry.socket);
-            }
-            if let Role::Listener(_) = entry.role {
-                // No connection is taken any more, and the address is free at once.
-                let _ = entry.socket.shutdown(Shutdown::Both);
-            }
-            inner.sockets.mark(index);
-        }
-        self.waiters_of(index, error);
-    }
-}
-
-enum Waiting {
-    Pop(Completion<io::Result<Buffer>>),
-    Accept(Completion<io::Result<Accepted>>),
-    Datagram(Popper),
-}
-
 impl Network for Uring {
     fn socket(&self, domain: Domain, kind: SocketKind) -> io::Result<Qd> {
         // The kernel waits for us with such sockets, and gives EAGAIN with non-blocking ones.
@@ -145,128 +36,61 @@ impl Network for Uring {
     }
 
     fn bind(&self, qd: Qd, local: &Endpoint) -> io::Result<()> {
-        self.with(qd, |entry| kernel::bind(&entry.socket, local))
+        self.with(qd, |head| kernel::bind(&head.socket, local))
     }
 
     fn listen(&self, qd: Qd, backlog: u32) -> io::Result<()> {
-        self.with(qd, |entry| {
-            match &entry.role {
-                Role::Stream(connection) if connection.is_fresh() => {}
-                Role::Listener(_) => {}
-                _ => return Err(unsuited()),
-            }
-            kernel::listen(&entry.socket, backlog)?;
-            if !matches!(entry.role, Role::Listener(_)) {
-                entry.role = Role::Listener(Listener::default());
-            }
-            Ok(())
-        })
+        let mut inner = self.inner.borrow_mut();
+        let Entry { head, role } = inner.sockets.open(qd.0)?;
+        match role {
+            Role::Stream(connection) if connection.is_fresh() => {}
+            Role::Listener(_) => {}
+            _ => return Err(unsuited()),
+        }
+        kernel::listen(&head.socket, backlog)?;
+        if !matches!(role, Role::Listener(_)) {
+            *role = Role::Listener(Listener::default());
+        }
+        Ok(())
     }
 
     fn accept(&self, qd: Qd, done: Completion<io::Result<Accepted>>) {
-        let mut inner = self.inner.borrow_mut();
-        let id = inner.id;
-        let error = match inner.sockets.open(qd.0) {
-            Ok(entry) => {
-                let key = key(Kind::Accept, entry, qd.0);
-                if let Role::Listener(listener) = &mut entry.role {
-                    done.on_cancel(id, key.bits());
-                    listener.waiters.push_back(done);
-                    inner.sockets.mark(qd.0);
-                    drop(inner);
-                    return self.tell_accepted(key);
-                }
-                io::Error::from_raw_os_error(libc::EINVAL)
-            }
-            Err(error) => error,
-        };
-        drop(inner);
-        done.complete(Err(error));
+        let waiting = self.inner.borrow_mut().accept(qd, done);
+        match waiting {
+            Ok(key) => self.tell_accepted(key),
+            Err((done, error)) => done.complete(Err(error)),
+        }
     }
 
     fn connect(&self, qd: Qd, peer: &Endpoint, done: Completion<io::Result<()>>) {
-        let mut inner = self.inner.borrow_mut();
-        let result = match inner.sockets.open(qd.0) {
-            Ok(Entry { role: Role::Datagram(_), socket, .. }) => {
-                // No packet is sent, so there is nothing to wait for.
-                kernel::to_sockaddr(peer)
-                    .and_then(|name| socket.connect(&name))
-                    .map_err(|error| kernel::connect_error(error, peer))
-            }
-            Ok(_) => match inner.start_connect(qd.0, peer, done) {
-                Ok(()) => return,
-                Err((done, error)) => {
-                    drop(inner);
-                    return done.complete(Err(error));
-                }
-            },
-            Err(error) => Err(error),
-        };
-        drop(inner);
-        done.complete(result);
+        let over = self.inner.borrow_mut().connect(qd, peer, done);
+        if let Some((done, result)) = over {
+            done.complete(result);
+        }
     }
 
     #[inline]
-    fn push(&self, qd: Qd, data: Sga, done: Completion<io::Result<()>>) {
-        let mut inner = self.inner.borrow_mut();
-        let (id, early) = (inner.id, inner.config.early_push);
-        let (data, result) = match inner.sockets.open(qd.0) {
-            Ok(entry) => match &mut entry.role {
-                Role::Stream(connection) => match connection.push(data, done, early, id, qd.0) {
-                    Pushed::Queued => return inner.sockets.mark(qd.0),
-                    Pushed::Early(done) => {
-                        inner.sockets.mark(qd.0);
-                        drop(inner);
-                        return done.complete(Ok(()));
-                    }
-                    Pushed::Done(done, result) => {
-                        drop(inner);
-                        return done.complete(result);
-                    }
-                },
-                Role::Datagram(_) => {
-                    drop(inner);
-                    return self.push_datagram(qd, data, None, done);
-                }
-                Role::Listener(_) => (data, unsuited()),
-            },
-            Err(error) => (data, error),
-        };
-        drop(inner);
-        drop(data);
-        done.complete(Err(result));
+    fn push(&self, qd: Qd, mut data: Sga, done: Completion<io::Result<()>>) {
+        let pushed = self.inner.borrow_mut().push(qd, &mut data, done);
+        match pushed {
+            Ok(Pushed::Queued) => {}
+            Ok(Pushed::Early(done)) => done.complete(Ok(())),
+            Ok(Pushed::Done(done, result)) => {
+                drop(data);
+                done.complete(result);
+            }
+            Err(done) => self.push_datagram(qd, data, None, done),
+        }
     }
 
     #[inline]
     fn pop(&self, qd: Qd, limit: usize, done: Completion<io::Result<Buffer>>) {
-        let mut inner = self.inner.borrow_mut();
-        let id = inner.id;
-        let error = match inner.sockets.open(qd.0) {
-            Ok(entry) => {
-                let key = key(Kind::Receive, entry, qd.0);
-                match &mut entry.role {
-                    Role::Stream(connection) => {
-                        done.on_cancel(id, key.bits());
-                        let served = connection.inbound.pop(limit, done);
-                        // Either there is a receive to start, or one that was full may go on.
-                        inner.sockets.mark(qd.0);
-                        drop(inner);
-                        if let Some((done, data)) = served {
-                            done.complete(Ok(data));
-                        }
-                        return;
-                    }
-                    Role::Datagram(_) => {
-                        drop(inner);
-                        return self.pop_datagram(qd, limit, Popper::Plain(done));
-                    }
-                    Role::Listener(_) => unsuited(),
-                }
-            }
-            Err(error) => error,
-        };
-        drop(inner);
-        done.complete(Err(error));
+        let popped = self.inner.borrow_mut().pop(qd, limit, done);
+        match popped {
+            Popped::Waiting => {}
+            Popped::Served(done, result) => done.complete(result),
+            Popped::Datagram(done) => self.pop_datagram(qd, limit, Popper::Plain(done)),
+        }
     }
 
     fn push_to(&self, qd: Qd, data: Sga, peer: SocketAddr, done: Completion<io::Result<()>>) {
@@ -278,28 +102,26 @@ impl Network for Uring {
     }
 
     fn shutdown_socket(&self, qd: Qd, how: Shutdown) -> io::Result<()> {
-        let mut inner = self.inner.borrow_mut();
-        let entry = inner.sockets.open(qd.0)?;
-        if let Role::Stream(connection) = &mut entry.role
+        let inner = &mut *self.inner.borrow_mut();
+        let Entry { head, role } = inner.sockets.open(qd.0)?;
+        if let Role::Stream(connection) = role
             && how != Shutdown::Read
             && !connection.outbound.is_empty()
         {
             connection.finishing = true;
-            if how == Shutdown::Both {
-                entry.socket.shutdown(Shutdown::Read)?;
-            }
-            inner.sockets.mark(qd.0);
-            return Ok(());
+            head.mark(&mut inner.io);
+            return match how {
+                Shutdown::Both => head.socket.shutdown(Shutdown::Read),
+                _ => Ok(()),
+            };
         }
-        entry.socket.shutdown(how)
+        head.socket.shutdown(how)
     }
 
     fn close(&self, qd: Qd) {
-        let (slow, untaken) = match self.inner.borrow_mut().sockets.open(qd.0) {
+        let (named, untaken) = match self.inner.borrow_mut().sockets.open(qd.0) {
             Ok(Entry { role: Role::Stream(_), .. }) => (false, None),
-            Ok(Entry { role: Role::Listener(listener), .. }) => {
-                (true, Some(std::mem::take(&mut listener.untaken)))
-            }
+            Ok(Entry { role: Role::Listener(listener), .. }) => (true, Some(listener.take_untaken())),
             Ok(_) => (true, None),
             Err(_) => return,
         };
@@ -307,33 +129,214 @@ impl Network for Uring {
         for accepted in untaken.into_iter().flatten() {
             self.close(accepted.qd);
         }
-        if slow {
+        if named {
             // The kernel gives up a receive or an accept only when it is entered, after which the descriptor
             // is closed. The program may want to bind to the address again at once.
-            Device::poll(self, Turn::Idle);
+            self.poll(Turn::Idle);
             self.inner.borrow_mut().flush();
         }
     }
 
     fn local(&self, qd: Qd) -> io::Result<Endpoint> {
-        self.with(qd, |entry| kernel::local(&entry.socket))
+        self.with(qd, |head| kernel::local(&head.socket))
     }
 
     fn peer(&self, qd: Qd) -> io::Result<Endpoint> {
-        self.with(qd, |entry| kernel::peer(&entry.socket))
+        self.with(qd, |head| kernel::peer(&head.socket))
     }
 
     fn set_option(&self, qd: Qd, option: SocketOption) -> io::Result<()> {
-        self.with(qd, |entry| {
-            kernel::set_option(&entry.socket, option)?;
+        self.with(qd, |head| {
+            kernel::set_option(&head.socket, option)?;
             if let SocketOption::Linger(time) = option {
-                entry.lingers = time.is_some_and(|time| time > Duration::ZERO);
+                head.lingers = time.is_some_and(|time| time > Duration::ZERO);
             }
             Ok(())
         })
     }
 
     fn option(&self, qd: Qd, name: OptionName) -> io::Result<SocketOption> {
-        self.with(qd, |entry| kernel::option(&entry.socket, name))
+        self.with(qd, |head| kernel::option(&head.socket, name))
+    }
+}
+
+/// What became of a pop.
+enum Popped {
+    Waiting,
+    Served(PopDone, io::Result<Buffer>),
+    /// The socket is one of datagrams.
+    Datagram(PopDone),
+}
+
+/// The promise of a call without a value.
+type Done = Completion<io::Result<()>>;
+
+impl Inner {
+    #[inline]
+    fn pop(&mut self, qd: Qd, limit: usize, done: PopDone) -> Popped {
+        let Entry { head, role } = match self.sockets.open(qd.0) {
+            Ok(entry) => entry,
+            Err(error) => return Popped::Served(done, Err(error)),
+        };
+        match role {
+            Role::Stream(connection) => {
+                done.on_cancel(self.io.id, head.key(Kind::Receive).bits());
+                // Either there is a receive to start, or one that was full may go on.
+                head.mark(&mut self.io);
+                match connection.inbound.pop(limit, done) {
+                    Some((done, data)) => Popped::Served(done, Ok(data)),
+                    None => Popped::Waiting,
+                }
+            }
+            Role::Datagram(_) => Popped::Datagram(done),
+            Role::Listener(_) => Popped::Served(done, Err(unsuited())),
+        }
+    }
+
+    /// Queues data of a stream; gives the promise back if the socket is one of datagrams.
+    #[inline]
+    fn push(&mut self, qd: Qd, data: &mut Sga, done: Done) -> Result<Pushed, Done> {
+        match self.sockets.open(qd.0) {
+            Ok(Entry { head, role: Role::Stream(connection) }) => {
+                Ok(connection.push(data, done, head, &mut self.io))
+            }
+            Ok(Entry { role: Role::Datagram(_), .. }) => Err(done),
+            Ok(Entry { role: Role::Listener(_), .. }) => Ok(Pushed::Done(done, Err(unsuited()))),
+            Err(error) => Ok(Pushed::Done(done, Err(error))),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        qd: Qd,
+        done: Completion<io::Result<Accepted>>,
+    ) -> Result<Key, (Completion<io::Result<Accepted>>, io::Error)> {
+        match self.sockets.open(qd.0) {
+            Ok(Entry { head, role: Role::Listener(listener) }) => {
+                let key = head.key(Kind::Accept);
+                done.on_cancel(self.io.id, key.bits());
+                listener.waiters.push_back(done);
+                head.mark(&mut self.io);
+                Ok(key)
+            }
+            Ok(_) => Err((done, io::Error::from_raw_os_error(libc::EINVAL))),
+            Err(error) => Err((done, error)),
+        }
+    }
+
+    /// Starts to connect, or gives the result at once.
+    fn connect(&mut self, qd: Qd, peer: &Endpoint, done: Done) -> Option<(Done, io::Result<()>)> {
+        match self.sockets.open(qd.0) {
+            Ok(Entry { head, role: Role::Stream(connection) }) => {
+                let started = connection.start_connect(head, &mut self.io, peer, done);
+                started.err().map(|(done, error)| (done, Err(error)))
+            }
+            // No packet is sent, so there is nothing to wait for.
+            Ok(Entry { head, role: Role::Datagram(_) }) => {
+                let result = kernel::to_sockaddr(peer).and_then(|name| head.socket.connect(&name));
+                Some((done, result.map_err(|error| kernel::connect_error(error, peer))))
+            }
+            Ok(_) => Some((done, Err(unsuited()))),
+            Err(error) => Some((done, Err(error))),
+        }
+    }
+
+    /// Queues somebody who waits for a datagram.
+    fn pop_datagram(&mut self, qd: Qd, limit: usize, popper: Popper) -> Result<Key, (Popper, io::Error)> {
+        match self.sockets.open(qd.0) {
+            Ok(Entry { head, role: Role::Datagram(datagrams) }) => {
+                let key = head.key(Kind::ReceiveDatagram);
+                popper.on_cancel(self.io.id, key);
+                datagrams.pop(limit.min(DATAGRAM), popper);
+                head.mark(&mut self.io);
+                Ok(key)
+            }
+            Ok(_) => Err((popper, unsuited())),
+            Err(error) => Err((popper, error)),
+        }
+    }
+
+    /// Whether a datagram can be sent.
+    fn check_datagram(&mut self, qd: Qd, data: &Sga) -> io::Result<()> {
+        match self.sockets.open(qd.0)? {
+            Entry { role: Role::Datagram(_), .. } if data.segments() > PIECES => {
+                Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
+            }
+            Entry { role: Role::Datagram(_), .. } => Ok(()),
+            _ => Err(unsuited()),
+        }
+    }
+
+    /// The program gives a socket up.
+    fn start_close(&mut self, index: u32) -> io::Result<Key> {
+        let Entry { head, role } = self.sockets.open(index)?;
+        head.closing = true;
+        match role {
+            Role::Stream(connection) if !connection.outbound.is_empty() => {
+                kernel::finish_in_background(&head.socket);
+            }
+            // No connection is taken any more, and the address is free at once.
+            Role::Listener(_) => drop(head.socket.shutdown(Shutdown::Both)),
+            _ => {}
+        }
+        head.mark(&mut self.io);
+        // Of this kind or another: it is for finding the socket.
+        Ok(head.key(Kind::Receive))
+    }
+
+    /// Somebody who waits for something of a socket.
+    fn next_waiter(&mut self, key: Key) -> Option<Waiting> {
+        match &mut self.sockets.of(key)?.role {
+            Role::Stream(connection) => connection.inbound.fail().map(Waiting::Pop),
+            Role::Listener(listener) => listener.waiters.pop_front().map(Waiting::Accept),
+            Role::Datagram(datagrams) => datagrams.next_waiter().map(Waiting::Datagram),
+        }
+    }
+}
+
+enum Waiting {
+    Pop(PopDone),
+    Accept(Completion<io::Result<Accepted>>),
+    Datagram(Popper),
+}
+
+impl Uring {
+    /// Something that is done at once.
+    fn with<R>(&self, qd: Qd, call: impl FnOnce(&mut Head) -> io::Result<R>) -> io::Result<R> {
+        call(&mut self.inner.borrow_mut().sockets.open(qd.0)?.head)
+    }
+
+    fn pop_datagram(&self, qd: Qd, limit: usize, popper: Popper) {
+        let waiting = self.inner.borrow_mut().pop_datagram(qd, limit, popper);
+        match waiting {
+            Ok(key) => self.tell_datagrams(key),
+            Err((popper, error)) => popper.fail(error),
+        }
+    }
+
+    fn push_datagram(&self, qd: Qd, data: Sga, peer: Option<SocketAddr>, done: Done) {
+        let checked = self.inner.borrow_mut().check_datagram(qd, &data);
+        match checked {
+            Ok(()) => self.inner.borrow_mut().send_datagram(qd.0, data, peer, done),
+            Err(error) => {
+                drop(data);
+                done.complete(Err(error));
+            }
+        }
+    }
+
+    /// Gives a socket up; those who wait are told `error`.
+    pub(super) fn give_up(&self, index: u32, error: fn() -> io::Error) {
+        let started = self.inner.borrow_mut().start_close(index);
+        let Ok(key) = started else { return };
+        loop {
+            let waiting = self.inner.borrow_mut().next_waiter(key);
+            match waiting {
+                Some(Waiting::Pop(done)) => done.complete(Err(error())),
+                Some(Waiting::Accept(done)) => done.complete(Err(error())),
+                Some(Waiting::Datagram(popper)) => popper.fail(error()),
+                None => return,
+            }
+        }
     }
 }

@@ -1,182 +1,207 @@
 //! Receiving on connections.
 
 use super::connection::{Connection, PopDone, Receive};
-use super::device::Inner;
+use super::device::{Inner, Io};
 use super::key::{Key, Kind};
+use super::provided::{COPIED, GROUP};
 use super::ring::Completed;
-use super::socket::{Role, key};
+use super::socket::Head;
 use super::{ReceiveMode, Uring};
 use crate::buffer::{Buffer, BufferMut};
 use io_uring::{cqueue, opcode, squeue};
 use std::io;
 
-use super::provided::{COPIED, GROUP};
-
 /// IORING_RECVSEND_POLL_FIRST: wait for data before looking for it.
 pub(super) const POLL_FIRST: u16 = 1;
 
 /// Somebody who gets something, and whether there may be more to tell.
-pub(super) struct Delivery {
+struct Delivery {
     done: PopDone,
     result: io::Result<Buffer>,
     more: bool,
 }
 
-impl Inner {
-    /// Starts or ends the receive of a connection, as those who wait require.
-    pub(super) fn update_receive(&mut self, index: u32) {
-        let entry = self.sockets.at(index);
-        let Role::Stream(connection) = &mut entry.role else { return };
-        let wanted = if entry.closing { None } else { connection.inbound.wanted() };
-        match connection.receive {
+impl Connection {
+    /// Starts or ends the receive, as those who wait require.
+    #[inline]
+    pub(super) fn update_receive(&mut self, head: &mut Head, io: &mut Io) {
+        match self.receive {
             Receive::None => {
-                if let Some(limit) = wanted
-                    && connection.connect.is_none()
+                if !head.closing
+                    && self.connect.is_none()
+                    && let Some(limit) = self.inbound.wanted()
                 {
-                    self.start_receive(index, limit);
+                    self.start_receive(head, io, limit);
+                }
+            }
+            Receive::Own(_) | Receive::Provided | Receive::Multishot => {
+                let full = self.inbound.unread_bytes() >= io.config.unread;
+                let reason = self.unwanted_receive || head.closing || full;
+                let wanted = !head.closing && self.inbound.wanted().is_some();
+                if reason && !wanted && !self.cancelling_receive {
+                    self.cancelling_receive = true;
+                    head.cancel(io, Kind::Receive);
                 }
             }
             Receive::Starved => {}
-            Receive::Own(_) | Receive::Provided | Receive::Multishot => {
-                let full = connection.inbound.unread_bytes() >= self.config.unread;
-                let unwanted = connection.unwanted_receive || entry.closing || full;
-                if wanted.is_none() && unwanted && !connection.cancelling_receive {
-                    connection.cancelling_receive = true;
-                    let key = key(Kind::Receive, entry, index);
-                    self.cancel(key);
-                }
-            }
         }
-        let Role::Stream(connection) = &mut self.sockets.at(index).role else { return };
-        connection.unwanted_receive = false;
+        self.unwanted_receive = false;
     }
 
-    fn start_receive(&mut self, index: u32, limit: usize) {
-        let mode = self.receive_mode();
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let bits = key(Kind::Receive, entry, index).bits();
-        let Role::Stream(connection) = &mut entry.role else { return };
-        let priority = if connection.drained { POLL_FIRST } else { 0 };
-        let (receive, operation) = match (mode, &mut self.provided) {
+    /// Tries again what there was no memory for.
+    pub(super) fn feed(&mut self, head: &mut Head, io: &mut Io) {
+        if matches!(self.receive, Receive::Starved) {
+            self.receive = Receive::None;
+            self.update_receive(head, io);
+        }
+    }
+
+    #[inline]
+    fn start_receive(&mut self, head: &mut Head, io: &mut Io, limit: usize) {
+        let fd = head.target.fd();
+        let priority = if self.drained { POLL_FIRST } else { 0 };
+        let mode = io.receive_mode();
+        let operation = match (mode, &mut io.provided) {
             (ReceiveMode::Multishot, Some(provided)) => {
                 provided.armed += 1;
-                (Receive::Multishot, opcode::RecvMulti::new(target.fd(), GROUP).build())
+                self.receive = Receive::Multishot;
+                opcode::RecvMulti::new(fd, GROUP).build()
             }
             (ReceiveMode::Provided, Some(provided)) => {
                 provided.armed += 1;
+                self.receive = Receive::Provided;
                 let length = limit.min(provided.size()) as u32;
-                let receive = opcode::Recv::new(target.fd(), std::ptr::null_mut(), length);
+                let receive = opcode::Recv::new(fd, std::ptr::null_mut(), length);
                 let receive = receive.buf_group(GROUP).ioprio(priority).build();
-                (Receive::Provided, receive.flags(squeue::Flags::BUFFER_SELECT))
+                receive.flags(squeue::Flags::BUFFER_SELECT)
             }
             _ => {
-                let length = limit.min(self.config.receive_buffer);
+                let length = limit.min(io.config.receive_buffer);
                 let Ok(mut buffer) = BufferMut::with_capacity(length) else {
-                    connection.receive = Receive::Starved;
-                    self.counters.starved += 1;
-                    self.starving.add_exhausted(Key::from_bits(bits), length);
-                    return;
+                    return self.starve(head, io, length);
                 };
                 let spare = buffer.spare_capacity_mut();
                 let (address, length) = (spare.as_mut_ptr().cast(), spare.len().min(limit) as u32);
-                let receive = opcode::Recv::new(target.fd(), address, length).ioprio(priority).build();
-                (Receive::Own(buffer), receive)
+                self.receive = Receive::Own(buffer);
+                opcode::Recv::new(fd, address, length).ioprio(priority).build()
             }
         };
-        connection.receive = receive;
-        entry.in_kernel += 1;
-        // SAFETY: an own buffer stays in the connection's entry until the completion, and entries stay
-        // until all of their completions are in; what is in the ring of buffers stays there likewise.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(bits)) };
+        // SAFETY: an own buffer stays in the connection's entry until the completion; what is in the ring
+        // of buffers stays there likewise.
+        unsafe { head.submit(io, Kind::Receive, operation) };
     }
 
-    /// What a receive brought.
+    #[cold]
+    fn starve(&mut self, head: &Head, io: &mut Io, length: usize) {
+        self.receive = Receive::Starved;
+        io.counters.starved += 1;
+        io.starving.add_exhausted(head.key(Kind::Receive), length);
+    }
+
+    /// A receive has brought something.
     #[inline]
-    fn received(&mut self, completed: Completed) -> Option<Delivery> {
-        let data = self.data_of(completed);
-        let features = self.ring.features;
-        let Inner { sockets, starving, counters, .. } = self;
-        let entry = sockets.of(completed.key)?;
-        let Role::Stream(connection) = &mut entry.role else { return None };
-        let Connection { inbound, .. } = connection;
-        let delivery = match (completed.result, data) {
-            (1.., Some(data)) => {
-                counters.received += 1;
-                connection.drained = features.release_5_19 && !cqueue::sock_nonempty(completed.flags);
-                inbound.arrived(data).map(|(done, data)| (done, Ok(data)))
+    fn received(&mut self, head: &mut Head, io: &mut Io, completed: Completed) -> Option<Delivery> {
+        let data = self.take_data(head, io, completed);
+        let served = match data {
+            Some(data) => {
+                io.counters.received += 1;
+                self.drained = io.ring.features.release_5_19 && !cqueue::sock_nonempty(completed.flags);
+                self.inbound.arrived(data)
             }
-            (0, _) => {
-                inbound.end();
-                inbound.serve().map(|(done, data)| (done, Ok(data)))
+            None if completed.result == 0 => {
+                self.inbound.end();
+                self.inbound.serve()
             }
-            (error, _) => match -error {
-                libc::ENOBUFS if self.provided.is_some() => {
-                    if let Some(provided) = &mut self.provided {
-                        provided.shortage();
-                    }
-                    counters.starved += 1;
-                    connection.receive = Receive::Starved;
-                    starving.add(completed.key);
-                    None
-                }
-                // Who still waits gets a new receive.
-                libc::ECANCELED | libc::EAGAIN | libc::EINTR => None,
-                error => inbound.fail().map(|done| (done, Err(io::Error::from_raw_os_error(error)))),
-            },
+            None => return self.receive_failed(head, io, completed),
         };
-        let waiting = inbound.is_awaited();
-        if waiting || entry.closing || completed.more() {
-            sockets.mark(completed.key.index() as u32);
+        let more = self.inbound.is_awaited();
+        if more || head.closing || completed.more() {
+            head.mark(io);
         }
-        delivery.map(|(done, result)| Delivery { done, result, more: waiting })
+        served.map(|(done, data)| Delivery { done, result: Ok(data), more })
+    }
+
+    #[cold]
+    fn receive_failed(&mut self, head: &mut Head, io: &mut Io, completed: Completed) -> Option<Delivery> {
+        // Who still waits gets a new receive.
+        head.mark(io);
+        match -completed.result {
+            libc::ECANCELED | libc::EAGAIN | libc::EINTR => None,
+            libc::ENOBUFS if io.provided.is_some() => {
+                if let Some(provided) = &mut io.provided {
+                    provided.shortage();
+                }
+                self.receive = Receive::Starved;
+                io.counters.starved += 1;
+                io.starving.add(completed.key);
+                None
+            }
+            error => {
+                let result = Err(io::Error::from_raw_os_error(error));
+                self.inbound.fail().map(|done| Delivery { done, result, more: false })
+            }
+        }
     }
 
     /// Takes note of the end of a receive, and its data out of the kernel's hands.
     #[inline]
-    fn data_of(&mut self, completed: Completed) -> Option<Buffer> {
+    fn take_data(&mut self, head: &mut Head, io: &mut Io, completed: Completed) -> Option<Buffer> {
         let length = completed.result.max(0) as usize;
-        let mut data = None;
-        let entry = self.sockets.of(completed.key);
         let mut receive = Receive::None;
-        if let Some(entry) = entry
-            && !completed.more()
-        {
-            entry.in_kernel -= 1;
-            if let Role::Stream(connection) = &mut entry.role {
-                receive = std::mem::replace(&mut connection.receive, Receive::None);
-                connection.cancelling_receive = false;
-            }
+        if !completed.more() {
+            head.in_kernel -= 1;
+            receive = std::mem::replace(&mut self.receive, Receive::None);
+            self.cancelling_receive = false;
         }
-        if let Some(provided) = &mut self.provided {
-            if matches!(receive, Receive::Provided | Receive::Multishot) {
-                provided.armed -= 1;
-            }
-            match cqueue::buffer_select(completed.flags) {
-                Some(number) if length > 0 => data = provided.take(number, length),
-                Some(number) => provided.put_back(number),
-                None => {}
-            }
-        }
-        if let Receive::Own(mut buffer) = receive
-            && length > 0
-        {
+        if let Receive::Own(buffer) = receive {
             // SAFETY: the kernel has written so many bytes from the start of the spare capacity, and is
             // done with the buffer.
-            unsafe { buffer.set_len(length) };
-            // What is small should not keep a large buffer.
-            data = match length <= COPIED {
-                true => Buffer::copy_from_slice(&buffer).ok(),
-                false => None,
-            };
-            data = data.or_else(|| Some(buffer.freeze()));
+            return unsafe { filled(buffer, length) };
         }
-        data
+        let provided = io.provided.as_mut()?;
+        if !completed.more() {
+            provided.armed -= 1;
+        }
+        match cqueue::buffer_select(completed.flags) {
+            Some(number) if length > 0 => provided.take(number, length),
+            Some(number) => {
+                provided.put_back(number);
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+/// The data of a receive into a buffer of its own.
+///
+/// # Safety
+/// The first `length` bytes of the buffer's spare capacity have been written.
+unsafe fn filled(mut buffer: BufferMut, length: usize) -> Option<Buffer> {
+    if length == 0 {
+        return None;
+    }
+    // SAFETY: the caller's.
+    unsafe { buffer.set_len(length) };
+    // What is small should not keep a large buffer.
+    if length <= COPIED
+        && let Ok(small) = Buffer::copy_from_slice(&buffer)
+    {
+        return Some(small);
+    }
+    Some(buffer.freeze())
+}
+
+impl Inner {
+    #[inline]
+    fn received(&mut self, completed: Completed) -> Option<Delivery> {
+        let (head, connection) = self.sockets.connection(completed.key)?;
+        connection.received(head, &mut self.io, completed)
     }
 
+    #[cold]
     fn next_delivery(&mut self, key: Key) -> Option<Delivery> {
-        let entry = self.sockets.of(key)?;
-        let Role::Stream(connection) = &mut entry.role else { return None };
+        let (_, connection) = self.sockets.connection(key)?;
         let (done, data) = connection.inbound.serve()?;
         Some(Delivery { done, result: Ok(data), more: true })
     }

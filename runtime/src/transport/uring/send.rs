@@ -4,12 +4,13 @@
 //! what it pushes while that is under way as the next one.
 
 use super::Uring;
-use super::connection::{PushDone, Send};
-use super::device::Inner;
+use super::connection::{Connection, PushDone, Send};
+use super::device::{Inner, Io};
 use super::key::{Key, Kind};
 use super::ring::Completed;
-use super::socket::{Role, key};
-use crate::buffer::Sga;
+use super::socket::Head;
+use crate::buffer::Buffer;
+use crate::transport::stream::Ended;
 use io_uring::{cqueue, opcode};
 use std::io;
 use std::net::Shutdown;
@@ -22,195 +23,202 @@ pub(super) struct InPlace {
     /// The connection's.
     key: Key,
     /// Shares the memory that is being sent.
-    _data: Option<Sga>,
+    _data: Buffer,
 }
 
-/// A push that is over.
-pub(super) struct Pushed {
-    done: PushDone,
-    data: Sga,
-    result: io::Result<()>,
-}
-
-impl Inner {
-    /// Starts or ends the send of a connection.
-    pub(super) fn update_send(&mut self, index: u32) {
-        let entry = self.sockets.at(index);
-        let Role::Stream(connection) = &mut entry.role else { return };
-        if !matches!(connection.send, Send::None) {
-            let unwanted = std::mem::replace(&mut connection.unwanted_send, false);
-            if unwanted && !connection.cancelling_send && !matches!(connection.send, Send::InPlace) {
-                connection.cancelling_send = true;
-                let key = key(Kind::Send, entry, index);
-                self.cancel(key);
+impl Connection {
+    /// Starts or ends the send.
+    #[inline]
+    pub(super) fn update_send(&mut self, head: &mut Head, io: &mut Io) {
+        if matches!(self.send, Send::None) {
+            self.unwanted_send = false;
+            if !self.outbound.is_empty() {
+                self.start_send(head, io);
+            } else if self.finishing {
+                self.finish(head);
             }
-            return;
-        }
-        connection.unwanted_send = false;
-        if connection.connect.is_some() {
-            return;
-        }
-        if !connection.outbound.is_empty() {
-            self.start_send(index);
-        } else if connection.finishing {
-            connection.finishing = false;
-            if let Err(error) = entry.socket.shutdown(Shutdown::Write) {
-                tracing::debug!(%error, "the connection was gone before its sending half was shut down");
-            }
+        } else if std::mem::replace(&mut self.unwanted_send, false)
+            && !self.cancelling_send
+            && !matches!(self.send, Send::InPlace)
+        {
+            self.cancelling_send = true;
+            head.cancel(io, Kind::Send);
         }
     }
 
-    fn start_send(&mut self, index: u32) {
-        let features = self.ring.features;
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let bits = key(Kind::Send, entry, index).bits();
-        let Role::Stream(connection) = &mut entry.role else { return };
+    /// Everything is sent.
+    #[cold]
+    fn finish(&mut self, head: &Head) {
+        self.finishing = false;
+        if let Err(error) = head.socket.shutdown(Shutdown::Write) {
+            tracing::debug!(%error, "the connection was gone before its sending half was shut down");
+        }
+    }
+
+    #[inline]
+    fn start_send(&mut self, head: &mut Head, io: &mut Io) {
+        let features = io.ring.features;
         // The kernel goes on until everything is sent, so a long push takes one operation.
         let whole = if features.whole_send { libc::MSG_WAITALL } else { 0 };
         let flags = libc::MSG_NOSIGNAL | whole;
-        let operation = if let Some(single) = connection.outbound.take_single() {
+        let operation = if let Some(single) = self.outbound.take_single() {
             let (address, length) = (single.as_ptr(), single.len().min(MOST));
-            let in_place = features.zero_copy_send && !connection.copies;
-            if in_place && self.config.zero_copy_send.is_some_and(|least| length >= least) {
-                return self.start_send_in_place(index, address, length, flags);
+            let in_place = features.zero_copy_send && !self.copies;
+            if in_place && io.config.zero_copy_send.is_some_and(|least| length >= least) {
+                let data = single.clone();
+                return self.start_send_in_place(head, io, data, flags);
             }
-            connection.send = Send::Plain;
-            opcode::Send::new(target.fd(), address, length as u32).flags(flags).build()
+            self.send = Send::Plain;
+            opcode::Send::new(head.target.fd(), address, length as u32).flags(flags).build()
         } else {
-            let mut message = self.messages.take();
-            let pieces = connection.outbound.gather(&mut message.pieces);
-            if pieces == 0 {
-                return self.messages.put(message);
-            }
-            let operation = opcode::SendMsg::new(target.fd(), message.outgoing(pieces, false));
-            connection.send = Send::Message(message);
+            let mut message = io.messages.take();
+            let pieces = self.outbound.gather(&mut message.pieces);
+            let operation = opcode::SendMsg::new(head.target.fd(), message.outgoing(pieces, false));
+            self.send = Send::Message(message);
             operation.flags(flags as u32).build()
         };
-        entry.in_kernel += 1;
         // SAFETY: the data is shared by the queue of pushes until it was sent, or given back with the
-        // completion, and the message stays in the entry as long; entries stay until then.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(bits)) };
+        // completion, and the message stays in the entry as long.
+        unsafe { head.submit(io, Kind::Send, operation) };
     }
 
     /// Sends one piece of memory without a copy. The kernel tells twice: when it has sent, and when it
     /// needs the memory no more; in between the connection may send other things.
-    fn start_send_in_place(&mut self, index: u32, address: *const u8, length: usize, flags: i32) {
-        let entry = self.sockets.at(index);
-        let target = entry.target();
-        let connection_key = key(Kind::Send, entry, index);
-        let Role::Stream(connection) = &mut entry.role else { return };
-        connection.send = Send::InPlace;
-        entry.in_kernel += 1;
-        let _data = connection.outbound.share_front();
-        let number = self.in_place.insert(InPlace { key: connection_key, _data });
-        let operation = opcode::SendZc::new(target.fd(), address, length as u32).flags(flags).build();
+    fn start_send_in_place(&mut self, head: &mut Head, io: &mut Io, data: Buffer, flags: i32) {
+        self.send = Send::InPlace;
+        head.in_kernel += 1;
+        let operation = opcode::SendZc::new(head.target.fd(), data.as_ptr(), data.len().min(MOST) as u32);
+        let operation = head.target.apply(operation.flags(flags).build());
+        let number = io.in_place.insert(InPlace { key: head.key(Kind::Send), _data: data });
         let bits = Key::new(Kind::SendInPlace, 0, number as u32).bits();
         // SAFETY: the entry in the table shares the memory until the second completion.
-        unsafe { self.ring.submit(&target.apply(operation).user_data(bits)) };
+        unsafe { io.ring.submit(&operation.user_data(bits)) };
     }
 
-    /// How far a send came.
+    /// A send has come to its end. Returns the error after which nothing more can be sent.
     #[inline]
-    fn sent(&mut self, key: Key, mut result: i32) -> (Option<Pushed>, Option<i32>) {
-        let Some(entry) = self.sockets.of(key) else { return (None, None) };
-        entry.in_kernel -= 1;
-        let Role::Stream(connection) = &mut entry.role else { return (None, None) };
-        match std::mem::replace(&mut connection.send, Send::None) {
-            Send::Message(message) => self.messages.put(message),
-            // Not every kind of socket can.
-            Send::InPlace if result == -libc::EOPNOTSUPP => {
-                connection.copies = true;
-                result = 0;
+    fn sent(&mut self, head: &mut Head, io: &mut Io, result: i32) -> Option<i32> {
+        head.in_kernel -= 1;
+        io.counters.sent += 1;
+        self.cancelling_send = false;
+        let send = std::mem::replace(&mut self.send, Send::None);
+        let in_place = matches!(send, Send::InPlace);
+        if let Send::Message(message) = send {
+            io.messages.put(message);
+        }
+        if result >= 0 {
+            self.outbound.sent(result as usize);
+            return None;
+        }
+        self.outbound.sent(0);
+        match -result {
+            libc::ECANCELED | libc::EAGAIN | libc::EINTR => None,
+            libc::EOPNOTSUPP if in_place => {
+                // Not every kind of socket can.
+                self.copies = true;
+                None
             }
-            _ => {}
+            error => {
+                self.connected = false;
+                Some(error)
+            }
         }
-        connection.cancelling_send = false;
-        match result {
-            0.. => connection.outbound.sent(result as usize),
-            _ => connection.outbound.sent(0),
-        }
-        self.counters.sent += 1;
-        let error = fatal(result);
-        (self.next_pushed(key, error), error)
     }
 
-    /// The next push that is over; marks the socket if there is more to do when none is.
+    /// What has ended next; sees to the rest when nothing has.
     #[inline]
-    fn next_pushed(&mut self, key: Key, error: Option<i32>) -> Option<Pushed> {
-        let entry = self.sockets.of(key)?;
-        let Role::Stream(connection) = &mut entry.role else { return None };
-        if let Some((done, data)) = connection.outbound.finished() {
-            return Some(Pushed { done, data, result: Ok(()) });
-        }
-        if let Some(error) = error
-            && let Some((done, data)) = connection.outbound.fail()
-        {
-            connection.connected = false;
-            if done.is_none() {
-                connection.failed = Some(error);
+    fn next_ended(&mut self, head: &mut Head, io: &mut Io, error: Option<i32>) -> Option<Ended<PushDone>> {
+        let ended = match error {
+            None => self.outbound.ended(),
+            Some(error) => {
+                let ended = self.outbound.failed();
+                if let Some(Ended { promise: Some(None), .. }) = ended {
+                    self.failed = Some(error);
+                }
+                ended
             }
-            return Some(Pushed { done, data, result: Err(io::Error::from_raw_os_error(error)) });
+        };
+        if ended.is_none() && (!self.outbound.is_empty() || self.finishing || head.closing) {
+            head.mark(io);
         }
-        if !connection.outbound.is_empty() || connection.finishing || entry.closing {
-            self.sockets.mark(key.index() as u32);
-        }
-        None
+        ended
     }
 }
 
-/// The error of a send after which nothing more can be sent.
-fn fatal(result: i32) -> Option<i32> {
-    match -result {
-        ..=0 | libc::ECANCELED | libc::EAGAIN | libc::EINTR => None,
-        error => Some(error),
+impl Inner {
+    #[inline]
+    fn sent(&mut self, key: Key, result: i32) -> (Option<Ended<PushDone>>, Option<i32>) {
+        let Some((head, connection)) = self.sockets.connection(key) else { return (None, None) };
+        let error = connection.sent(head, &mut self.io, result);
+        (connection.next_ended(head, &mut self.io, error), error)
+    }
+
+    #[inline]
+    fn next_ended(&mut self, key: Key, error: Option<i32>) -> Option<Ended<PushDone>> {
+        let (head, connection) = self.sockets.connection(key)?;
+        connection.next_ended(head, &mut self.io, error)
     }
 }
 
 impl Uring {
     #[inline]
     pub(super) fn on_send(&self, key: Key, result: i32) {
-        let (pushed, error) = self.inner.borrow_mut().sent(key, result);
-        self.tell_pushed(key, pushed, error);
+        let (ended, error) = self.inner.borrow_mut().sent(key, result);
+        self.tell_ended(key, ended, error);
     }
 
-    /// Tells those whose pushes are over.
-    pub(super) fn tell_pushed(&self, key: Key, mut pushed: Option<Pushed>, error: Option<i32>) {
-        while let Some(Pushed { done, data, result }) = pushed {
-            // First, so that whoever is woken finds the memory free.
-            drop(data);
-            if let Some(done) = done {
-                done.complete(result);
-            }
-            pushed = self.inner.borrow_mut().next_pushed(key, error);
+    #[cold]
+    pub(super) fn on_send_in_place(&self, completed: Completed) {
+        let number = completed.key.index();
+        let (key, over) = {
+            let mut inner = self.inner.borrow_mut();
+            let in_place = &mut inner.io.in_place;
+            let Some(key) = in_place.get(number).map(|in_place| in_place.key) else { return };
+            let over = if completed.more() { None } else { in_place.try_remove(number) };
+            (key, over)
+        };
+        drop(over);
+        if !cqueue::notif(completed.flags) {
+            self.on_send(key, completed.result);
         }
     }
 
-    /// Tells what has finished without the kernel's doing.
-    pub(super) fn finish_pushes(&self, key: Key) {
-        let pushed = self.inner.borrow_mut().next_pushed(key, None);
-        self.tell_pushed(key, pushed, None);
+    /// The token of a push was dropped.
+    pub(super) fn cancel_push(&self, cancelled: Key) {
+        let key = {
+            let inner = &mut *self.inner.borrow_mut();
+            let entry = inner.sockets.at(cancelled.index() as u32);
+            let key = entry.head.key(Kind::Send);
+            if let Some((head, connection)) = inner.sockets.connection(key) {
+                connection.cancel_push(cancelled.stamp(), head, &mut inner.io);
+            }
+            key
+        };
+        self.tell_what_ended(key);
+    }
+
+    /// Tells those whose pushes have ended without the kernel's doing.
+    fn tell_what_ended(&self, key: Key) {
+        let ended = self.inner.borrow_mut().next_ended(key, None);
+        self.tell_ended(key, ended, None);
     }
 
     /// Ends what was not sent, as the device ends.
     pub(super) fn abandon_pushes(&self, key: Key) {
         let error = Some(libc::ECONNABORTED);
-        let pushed = self.inner.borrow_mut().next_pushed(key, error);
-        self.tell_pushed(key, pushed, error);
+        let ended = self.inner.borrow_mut().next_ended(key, error);
+        self.tell_ended(key, ended, error);
     }
 
-    pub(super) fn on_send_in_place(&self, completed: Completed) {
-        let number = completed.key.index();
-        let key = {
-            let mut inner = self.inner.borrow_mut();
-            let Some(key) = inner.in_place.get(number).map(|in_place| in_place.key) else { return };
-            if !completed.more() {
-                inner.in_place.remove(number);
+    /// Tells those whose pushes have ended, with the error if there is one.
+    #[inline]
+    fn tell_ended(&self, key: Key, mut next: Option<Ended<PushDone>>, error: Option<i32>) {
+        while let Some(Ended { segment, promise }) = next {
+            drop(segment);
+            if let Some(Some(done)) = promise {
+                done.complete(error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error))));
             }
-            key
-        };
-        if !cqueue::notif(completed.flags) {
-            self.on_send(key, completed.result);
+            next = self.inner.borrow_mut().next_ended(key, error);
         }
     }
 }

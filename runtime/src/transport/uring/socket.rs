@@ -2,12 +2,20 @@
 
 use super::connection::Connection;
 use super::datagram::Datagrams;
+use super::device::Io;
 use super::key::{Key, Kind};
 use super::listener::Listener;
+use io_uring::{squeue, types};
 use slab::Slab;
 use socket2::Socket;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+
+/// A socket.
+pub(super) struct Entry {
+    pub(super) head: Head,
+    pub(super) role: Role,
+}
 
 /// What a socket is for; it may change until something is under way.
 #[expect(
@@ -20,14 +28,14 @@ pub(super) enum Role {
     Datagram(Datagrams),
 }
 
-/// A socket.
-pub(super) struct Entry {
+/// What all kinds of sockets have.
+pub(super) struct Head {
     pub(super) socket: Socket,
-    pub(super) role: Role,
-    /// Its number in the ring's own table, if it is there.
-    pub(super) fixed: Option<u32>,
+    /// How operations name it.
+    pub(super) target: Target,
+    index: u32,
     /// Tells the users of one number apart.
-    pub(super) generation: u32,
+    generation: u32,
     /// Operations in the kernel that will give another completion.
     pub(super) in_kernel: u32,
     /// It is in the list of those to look at before the kernel is entered.
@@ -38,14 +46,43 @@ pub(super) struct Entry {
     pub(super) lingers: bool,
 }
 
-impl Entry {
-    /// How operations name it.
+impl Head {
+    /// The number by which the program names it.
     #[inline(always)]
-    pub(super) fn target(&self) -> Target {
-        match self.fixed {
-            Some(number) => Target { number: number as RawFd, fixed: true },
-            None => Target { number: self.socket.as_raw_fd(), fixed: false },
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    #[inline(always)]
+    pub(super) fn key(&self, kind: Kind) -> Key {
+        Key::new(kind, self.generation, self.index)
+    }
+
+    /// Has the socket looked at before the kernel is entered.
+    #[inline(always)]
+    pub(super) fn mark(&mut self, io: &mut Io) {
+        if !self.dirty {
+            self.dirty = true;
+            io.dirty.push(self.index);
         }
+    }
+
+    /// Hands in an operation that was built on the socket's [`Target::fd`].
+    ///
+    /// # Safety
+    /// The memory that the operation names stays valid, and untouched as far as the kernel writes it, until
+    /// its last completion, which is also the time until when the socket's entry stays.
+    #[inline(always)]
+    pub(super) unsafe fn submit(&mut self, io: &mut Io, kind: Kind, operation: squeue::Entry) {
+        self.in_kernel += 1;
+        let operation = self.target.apply(operation).user_data(self.key(kind).bits());
+        // SAFETY: the caller's.
+        unsafe { io.ring.submit(&operation) };
+    }
+
+    /// Asks the kernel to end an operation early.
+    pub(super) fn cancel(&self, io: &mut Io, kind: Kind) {
+        io.cancel(self.key(kind));
     }
 }
 
@@ -57,18 +94,19 @@ pub(super) struct Target {
 }
 
 impl Target {
+    pub(super) fn descriptor(fd: RawFd) -> Target {
+        Target { number: fd, fixed: false }
+    }
+
     #[inline(always)]
-    pub(super) fn fd(self) -> io_uring::types::Fd {
-        io_uring::types::Fd(self.number)
+    pub(super) fn fd(self) -> types::Fd {
+        types::Fd(self.number)
     }
 
     /// Completes an operation that was built on [`fd`](Self::fd).
     #[inline(always)]
-    pub(super) fn apply(self, entry: io_uring::squeue::Entry) -> io_uring::squeue::Entry {
-        match self.fixed {
-            true => entry.flags(io_uring::squeue::Flags::FIXED_FILE),
-            false => entry,
-        }
+    pub(super) fn apply(self, entry: squeue::Entry) -> squeue::Entry {
+        if self.fixed { entry.flags(squeue::Flags::FIXED_FILE) } else { entry }
     }
 }
 
@@ -77,28 +115,28 @@ impl Target {
 pub(super) struct Sockets {
     entries: Slab<Entry>,
     generation: u32,
-    /// Those to look at before the kernel is entered.
-    pub(super) dirty: Vec<u32>,
 }
 
 impl Sockets {
-    pub(super) fn insert(&mut self, socket: Socket, role: Role) -> u32 {
+    pub(super) fn insert(&mut self, socket: Socket, role: Role) -> &mut Entry {
         self.generation = (self.generation + 1) & Key::STAMPS;
-        self.entries.insert(Entry {
+        let place = self.entries.vacant_entry();
+        let head = Head {
+            target: Target::descriptor(socket.as_raw_fd()),
             socket,
-            role,
-            fixed: None,
+            index: place.key() as u32,
             generation: self.generation,
             in_kernel: 0,
             dirty: false,
             closing: false,
             lingers: false,
-        }) as u32
+        };
+        place.insert(Entry { head, role })
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Entry {
         let entry = self.entries.remove(index as usize);
-        debug_assert!(entry.in_kernel == 0 && !entry.dirty);
+        debug_assert!(entry.head.in_kernel == 0 && !entry.head.dirty);
         entry
     }
 
@@ -119,7 +157,16 @@ impl Sockets {
     /// The entry of an operation in the kernel, or of a promise.
     #[inline(always)]
     pub(super) fn of(&mut self, key: Key) -> Option<&mut Entry> {
-        self.entries.get_mut(key.index()).filter(|entry| entry.generation == key.stamp())
+        self.entries.get_mut(key.index()).filter(|entry| entry.head.generation == key.stamp())
+    }
+
+    /// The entry of a connection's operation.
+    #[inline(always)]
+    pub(super) fn connection(&mut self, key: Key) -> Option<(&mut Head, &mut Connection)> {
+        match self.of(key)? {
+            Entry { head, role: Role::Stream(connection) } => Some((head, connection)),
+            _ => None,
+        }
     }
 
     /// A socket that the program names.
@@ -129,26 +176,10 @@ impl Sockets {
     #[inline]
     pub(super) fn open(&mut self, index: u32) -> io::Result<&mut Entry> {
         match self.entries.get_mut(index as usize) {
-            Some(entry) if !entry.closing => Ok(entry),
+            Some(entry) if !entry.head.closing => Ok(entry),
             _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
     }
-
-    /// Has the socket looked at before the kernel is entered.
-    #[inline]
-    pub(super) fn mark(&mut self, index: u32) {
-        let entry = &mut self.entries[index as usize];
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(index);
-        }
-    }
-}
-
-/// The key of a socket's operation.
-#[inline(always)]
-pub(super) fn key(kind: Kind, entry: &Entry, index: u32) -> Key {
-    Key::new(kind, entry.generation, index)
 }
 
 /// The error of operations on a socket that the program gives up.

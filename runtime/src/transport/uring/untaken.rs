@@ -1,8 +1,9 @@
 //! Results that came a moment before their tokens were dropped.
 
 use super::Uring;
+use super::device::Inner;
 use super::key::Key;
-use super::socket::Role;
+use super::socket::{Entry, Role};
 use crate::buffer::Buffer;
 use crate::transport::{Accepted, Network, Qd, Storage};
 use std::any::Any;
@@ -35,43 +36,55 @@ impl Uring {
 
     fn data_untaken(&self, key: Key, number: u32, data: io::Result<Buffer>) {
         let Ok(data) = data else { return };
-        let mut inner = self.inner.borrow_mut();
-        let Some(entry) = inner.sockets.of(key) else { return };
-        match &mut entry.role {
-            Role::Stream(connection) if !data.is_empty() => connection.inbound.give_back(number, data),
-            Role::Datagram(datagrams) => datagrams.give_back(data, None),
-            _ => return,
-        }
-        let stream = matches!(entry.role, Role::Stream(_));
-        drop(inner);
-        if stream {
-            self.tell_received(key);
-        } else {
-            self.tell_datagrams(key);
+        let found = self.inner.borrow_mut().data_untaken(key, number, data);
+        match found {
+            Some(Data::OfStream) => self.tell_received(key),
+            Some(Data::OfDatagram) => self.tell_datagrams(key),
+            None => {}
         }
     }
 
     fn datagram_untaken(&self, key: Key, datagram: io::Result<(Buffer, SocketAddr)>) {
         let Ok((data, sender)) = datagram else { return };
-        let mut inner = self.inner.borrow_mut();
-        let Some(entry) = inner.sockets.of(key) else { return };
-        let Role::Datagram(datagrams) = &mut entry.role else { return };
-        datagrams.give_back(data, Some(sender));
-        drop(inner);
+        if let Some(Entry { role: Role::Datagram(datagrams), .. }) = self.inner.borrow_mut().sockets.of(key) {
+            datagrams.give_back(data, Some(sender));
+        }
         self.tell_datagrams(key);
     }
 
     fn connection_untaken(&self, key: Key, accepted: io::Result<Accepted>) {
         let Ok(accepted) = accepted else { return };
-        let mut inner = self.inner.borrow_mut();
-        match inner.sockets.of(key).filter(|entry| !entry.closing).map(|entry| &mut entry.role) {
-            Some(Role::Listener(listener)) => listener.give_back(accepted),
-            _ => {
-                drop(inner);
-                return self.close(accepted.qd);
+        let unwanted = match self.inner.borrow_mut().sockets.of(key) {
+            Some(Entry { head, role: Role::Listener(listener) }) if !head.closing => {
+                listener.give_back(accepted);
+                None
             }
+            _ => Some(accepted),
+        };
+        match unwanted {
+            Some(accepted) => self.close(accepted.qd),
+            None => self.tell_accepted(key),
         }
-        drop(inner);
-        self.tell_accepted(key);
+    }
+}
+
+enum Data {
+    OfStream,
+    OfDatagram,
+}
+
+impl Inner {
+    fn data_untaken(&mut self, key: Key, number: u32, data: Buffer) -> Option<Data> {
+        match &mut self.sockets.of(key)?.role {
+            Role::Stream(connection) if !data.is_empty() => {
+                connection.inbound.give_back(number, data);
+                Some(Data::OfStream)
+            }
+            Role::Datagram(datagrams) => {
+                datagrams.give_back(data, None);
+                Some(Data::OfDatagram)
+            }
+            _ => None,
+        }
     }
 }
