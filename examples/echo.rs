@@ -111,7 +111,7 @@ fn main() -> ExitCode {
 
 async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    eprintln!("echoing on {}", listener.local_addr()?);
+    println!("echo: listening on {}", listener.local_addr()?);
     accept_all(listener).await
 }
 
