@@ -32,3 +32,8 @@ pub use demikernel_runtime::{
     wait_next_n_deadline, yield_now,
 };
 pub use demikernel_runtime::{buffer, channel, fs, net, time, transport};
+
+/// The README's program is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
