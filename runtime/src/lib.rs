@@ -5,7 +5,8 @@
 //! - [`transport`]: what a runtime asks of its devices; io_uring, epoll and a simulated network.
 //! - [`buffer`]: memory that every device can reach.
 //! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
-//! - [`channel`]: channels within a core and between cores.
+//! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
+//!   made of others.
 //! - [`time`]: clocks, timers, intervals.
 //! - [`net`]: sockets on any of the transports; [`fs`]: files.
 //!
@@ -16,6 +17,7 @@ pub mod channel;
 mod executor;
 pub mod fs;
 pub mod net;
+pub mod queue;
 mod sync;
 pub mod time;
 pub mod transport;

@@ -1,8 +1,9 @@
 //! The side of an operation that delivers its result.
 
 use super::context;
+use super::owner;
 use super::page::Page;
-use super::slot::{Kind, NO_DEVICE, Pending, Slot, State};
+use super::slot::{Kind, NO_DEVICE, OWNED, Pending, Slot, State};
 use super::token::QToken;
 use super::waker::{discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
@@ -66,6 +67,11 @@ pub(crate) const fn fits_in_slot<T>() -> bool {
 }
 
 impl<T> Completion<T> {
+    #[inline(always)]
+    pub(super) fn slot(&self) -> NonNull<Slot> {
+        self.slot
+    }
+
     /// The operation's name.
     #[inline]
     pub fn id(&self) -> OperationId {
@@ -179,7 +185,7 @@ pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
 /// What a token's drop has to do when the result has not been taken.
 ///
 /// # Safety
-/// The caller is the token of this slot, and goes away.
+/// The caller is the token of this slot, for results of type `T`, and goes away.
 pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
     // SAFETY: the token keeps the slot in use, and it is on the thread of its core since it is not `Send`.
     unsafe {
@@ -194,10 +200,20 @@ pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
                 let body = it.body::<Pending>();
                 discard_stored(&raw mut (*body).waker);
                 it.state.set(State::Cancelled);
-                let device = it.device.get();
-                if device != NO_DEVICE {
-                    let key = (&raw const (*body).cancel_key).read();
-                    Page::of(slot).as_ref().core.as_ref().cancel(DeviceId(device), key);
+                match it.device.get() {
+                    NO_DEVICE => {}
+                    OWNED => owner::cancel::<T>(slot),
+                    device => {
+                        let key = (&raw const (*body).cancel_key).read();
+                        Page::of(slot).as_ref().core.as_ref().cancel(DeviceId(device), key);
+                    }
+                }
+            }
+            State::Done | State::Broken if it.device.get() == OWNED => {
+                if it.state.get() == State::Done {
+                    owner::give_back::<T>(slot);
+                } else {
+                    owner::release::<T>(slot);
                 }
             }
             State::Done => {

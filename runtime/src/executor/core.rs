@@ -16,7 +16,7 @@ use super::memory::{allocate_chunk, next_layout};
 use super::page::{PAGE_SIZE, Page};
 use super::remote::Remote;
 use super::runtime::Metrics;
-use super::slot::{Kind, NO_DEVICE, Slot, State};
+use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
 use super::store::TaskStore;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
@@ -399,7 +399,7 @@ impl Core {
     pub(super) fn attach_transport(&self, transport: Transport) {
         let Transport { device, network, storage } = transport;
         let id = self.devices.borrow().len();
-        assert!(id < NO_DEVICE as usize, "a runtime has at most 255 devices");
+        assert!(id < OWNED as usize, "a runtime has at most 254 devices");
         device.attached(DeviceId(id as u8));
         self.devices.borrow_mut().push(device);
         if let Some(network) = network {

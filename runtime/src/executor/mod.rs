@@ -2,6 +2,7 @@
 //!
 //! - `slot`, `page`: the operation slab. One slot is one operation: an I/O, a timer, a task, a join.
 //! - `completion`, `token`: the two ends of an operation.
+//! - `owner`: operations of something in memory, which takes back what nobody took.
 //! - `wait`: waiting for many tokens.
 //! - `task`, `store`: operations that run a future, and the memory for it. `memory`: where that is from.
 //! - `waker`, `remote`: making a slot ready, from its own thread and from others.
@@ -17,6 +18,7 @@ mod handle;
 mod idle;
 mod local;
 mod memory;
+mod owner;
 mod page;
 mod remote;
 mod runtime;
@@ -42,4 +44,5 @@ pub use wait::{
 
 pub(crate) use completion::{fits_in_slot, timer};
 pub(crate) use cores::cores;
+pub(crate) use owner::Owner;
 pub(crate) use remote::EventFd;

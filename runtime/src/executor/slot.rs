@@ -49,6 +49,9 @@ pub(crate) enum State {
 /// No device is to be told of a cancellation.
 pub(crate) const NO_DEVICE: u8 = u8::MAX;
 
+/// Not a device's: the slot has an owner (see `owner.rs`).
+pub(crate) const OWNED: u8 = u8::MAX - 1;
+
 /// The bytes of a slot's body.
 pub(crate) const BODY: usize = 56;
 
@@ -68,7 +71,8 @@ pub(crate) struct Slot {
     pub(super) number: Cell<u32>,
     pub(super) state: Cell<State>,
     pub(super) kind: Cell<Kind>,
-    /// Who is told when the token of a pending operation is dropped.
+    /// Who is told when the token of a pending operation is dropped; what is `OWNED` has an owner in its
+    /// inline memory, until the token lets go of the slot.
     pub(super) device: Cell<u8>,
     /// Task flags (see `task.rs`).
     pub(super) flags: Cell<u8>,

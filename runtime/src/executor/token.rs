@@ -1,7 +1,8 @@
 //! Queue tokens: the one leaf future.
 
 use super::completion::token_dropped;
-use super::slot::{Slot, State};
+use super::owner;
+use super::slot::{NO_DEVICE, OWNED, Slot, State};
 use super::waker::store_waker;
 use futures_core::FusedFuture;
 use std::future::Future;
@@ -60,7 +61,11 @@ impl<T: 'static> QToken<T> {
                 State::Done => {
                     self.slot = None;
                     let value = slot.as_ref().take_result::<T>();
-                    Slot::release(slot);
+                    if slot.as_ref().device.get() == OWNED {
+                        owner::release::<T>(slot);
+                    } else {
+                        Slot::release(slot);
+                    }
                     Some(value)
                 }
                 State::Broken => broken(),
@@ -103,11 +108,14 @@ impl<T: 'static> QToken<T> {
     /// Lets the operation run to its end without anybody awaiting it; its result is dropped.
     pub fn detach(mut self) {
         if let Some(slot) = self.slot.take() {
-            // SAFETY: the token's own slot; it is given up here. Without a device to tell, dropping the
-            // token of a pending operation leaves the operation alone.
+            // SAFETY: the token's own slot; it is given up here. Without a device or an owner to tell,
+            // dropping the token of a pending operation leaves the operation alone.
             unsafe {
-                if matches!(slot.as_ref().state.get(), State::Pending | State::Done) {
-                    slot.as_ref().device.set(super::slot::NO_DEVICE);
+                let it = slot.as_ref();
+                if it.device.get() == OWNED {
+                    owner::detach::<T>(slot);
+                } else if matches!(it.state.get(), State::Pending | State::Done) {
+                    it.device.set(NO_DEVICE);
                 }
                 token_dropped::<T>(slot);
             }

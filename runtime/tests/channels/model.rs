@@ -146,7 +146,7 @@ fn check<T: Value>(capacity: usize, actions: Vec<Action>) {
         capacity,
         ring: VecDeque::new(),
         waiting: VecDeque::new(),
-        in_token: size_of::<Option<T>>() <= 56,
+        in_token: size_of::<Option<T>>() <= 48,
         receiver_waits: false,
         handed: None,
         closed: false,
@@ -272,7 +272,7 @@ fn check<T: Value>(capacity: usize, actions: Vec<Action>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn like_the_model(capacity in 1..4usize, actions in prop::collection::vec(action(), 0..80)) {
