@@ -107,8 +107,6 @@ fn main() -> ExitCode {
     }
 }
 
-// ---- the server
-
 async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     println!("echo: listening on {}", listener.local_addr()?);
@@ -144,8 +142,6 @@ async fn echo(stream: TcpStream) -> io::Result<()> {
         stream.push(data).await?;
     }
 }
-
-// ---- the load generator
 
 struct Measured {
     latencies: Histogram<u64>,
@@ -200,8 +196,6 @@ fn bench(runtime: &RuntimeArgs, server: SocketAddr, load: Load) -> io::Result<()
     print_row(runtime.transport.as_deref().unwrap_or("auto"), load, &measured);
     Ok(())
 }
-
-// ---- both at once
 
 fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
     let names: Vec<&str> = match &runtime.transport {

@@ -1,7 +1,7 @@
 //! The mpsc channel against a model of it: any sequence of sends, receives, cancellations and closings.
 
 use crate::run;
-use demikernel_runtime::channel::mpsc::{SendError, Sender, TryRecvError, TrySendError, channel};
+use demikernel_runtime::channel::mpsc::{Receiver, SendError, Sender, TryRecvError, TrySendError, channel};
 use futures::Sink;
 use futures::task::noop_waker;
 use proptest::prelude::*;
@@ -136,139 +136,185 @@ impl From<u32> for Large {
 impl Value for Small {}
 impl Value for Large {}
 
+/// The channel and its model, side by side.
+struct Both<T: 'static> {
+    sender: Sender<T>,
+    receiver: Receiver<T>,
+    sinks: [Sender<T>; SINKS],
+    sends: BTreeMap<u32, SendFuture<T>>,
+    model: Model,
+    next: u32,
+}
+
+impl<T: Value> Both<T> {
+    fn new(capacity: usize) -> Both<T> {
+        let (sender, receiver) = channel(capacity);
+        let model = Model {
+            capacity,
+            ring: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_token: size_of::<Option<T>>() <= 48,
+            receiver_waits: false,
+            handed: None,
+            closed: false,
+            sinks: [Room::Unknown; SINKS],
+            sent: Vec::new(),
+        };
+        let sinks = std::array::from_fn(|_| sender.clone());
+        Both { sender, receiver, sinks, sends: BTreeMap::new(), model, next: 0 }
+    }
+
+    fn act(&mut self, action: Action, cx: &mut Context<'_>) {
+        match action {
+            Action::TrySend => self.try_send(),
+            Action::Send => self.send(cx),
+            Action::Cancel(index) => self.cancel(index),
+            Action::Receive => self.receive(cx),
+            Action::TryReceive => {
+                let ended = if self.model.closed { TryRecvError::Closed } else { TryRecvError::Empty };
+                assert_eq!(self.receiver.try_recv(), self.model.take().map(T::from).ok_or(ended));
+            }
+            Action::Ready(sink) => self.ready(sink, cx),
+            Action::SinkSend(sink) => self.sink_send(sink),
+            Action::DropSink(sink) => {
+                self.sinks[sink] = self.sender.clone();
+                self.model.sinks[sink] = Room::Unknown;
+                self.model.waiting.retain(|waiting| *waiting != Waiting::Sink(sink));
+            }
+            Action::Close => self.close(cx),
+        }
+    }
+
+    fn try_send(&mut self) {
+        self.next += 1;
+        let expected = match (self.model.closed, self.model.full()) {
+            (true, _) => Err(TrySendError::Closed(self.next.into())),
+            (_, true) => Err(TrySendError::Full(self.next.into())),
+            _ => {
+                self.model.put(self.next);
+                Ok(())
+            }
+        };
+        assert_eq!(self.sender.try_send(self.next.into()), expected);
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) {
+        self.next += 1;
+        let mut future: SendFuture<T> = Box::pin(send(self.sender.clone(), self.next.into()));
+        let polled = future.as_mut().poll(cx);
+        if self.model.closed {
+            assert_eq!(polled, Poll::Ready(Err(SendError(self.next.into()))));
+        } else if self.model.full() {
+            assert_eq!(polled, Poll::Pending);
+            self.model.waiting.push_back(Waiting::Value(self.next));
+            self.sends.insert(self.next, future);
+        } else {
+            assert_eq!(polled, Poll::Ready(Ok(())));
+            self.model.put(self.next);
+        }
+    }
+
+    fn cancel(&mut self, index: usize) {
+        if let Some(&value) = self.sends.keys().nth(index) {
+            drop(self.sends.remove(&value));
+            self.model.waiting.retain(|waiting| *waiting != Waiting::Value(value));
+        }
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) {
+        let expected = match self.model.take() {
+            Some(value) => Poll::Ready(Some(value.into())),
+            None if self.model.closed => Poll::Ready(None),
+            None => {
+                self.model.receiver_waits = true;
+                Poll::Pending
+            }
+        };
+        assert_eq!(self.receiver.poll_recv(cx), expected);
+    }
+
+    fn ready(&mut self, sink: usize, cx: &mut Context<'_>) {
+        let polled = Pin::new(&mut self.sinks[sink]).poll_ready(cx);
+        let (state, expected) = match self.model.sinks[sink] {
+            Room::Told => (Room::Ready, Poll::Ready(Ok(()))),
+            _ if self.model.closed => (Room::Unknown, Poll::Ready(Err(SendError(())))),
+            Room::Waiting => (Room::Waiting, Poll::Pending),
+            _ if self.model.ring.len() < self.model.capacity => (Room::Ready, Poll::Ready(Ok(()))),
+            _ => {
+                self.model.waiting.push_back(Waiting::Sink(sink));
+                (Room::Waiting, Poll::Pending)
+            }
+        };
+        self.model.sinks[sink] = state;
+        assert_eq!(polled, expected);
+    }
+
+    fn sink_send(&mut self, sink: usize) {
+        if self.model.sinks[sink] != Room::Ready {
+            return;
+        }
+        self.next += 1;
+        self.model.sinks[sink] = Room::Unknown;
+        let sent = Pin::new(&mut self.sinks[sink]).start_send(self.next.into());
+        if self.model.closed {
+            assert_eq!(sent, Err(SendError(())));
+        } else {
+            assert_eq!(sent, Ok(()));
+            self.model.put(self.next);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        self.receiver.close();
+        self.model.closed = true;
+        self.model.receiver_waits = false;
+        for waiting in self.model.waiting.drain(..) {
+            let Waiting::Value(value) = waiting else { continue };
+            let mut future = self.sends.remove(&value).expect("it waited");
+            assert_eq!(future.as_mut().poll(cx), Poll::Ready(Err(SendError(value.into()))));
+        }
+    }
+
+    /// Those who waited are told what the model says they are, and nobody else is.
+    fn compare(&mut self, cx: &mut Context<'_>) {
+        for value in self.model.sent.drain(..) {
+            let mut future = self.sends.remove(&value).expect("it waited");
+            assert_eq!(future.as_mut().poll(cx), Poll::Ready(Ok(())));
+        }
+        for future in self.sends.values_mut() {
+            assert_eq!(future.as_mut().poll(cx), Poll::Pending);
+        }
+        let model = &self.model;
+        assert_eq!(self.receiver.len(), model.ring.len() + usize::from(model.handed.is_some()));
+        assert!(model.ring.len() <= model.capacity + SINKS);
+    }
+
+    /// What is left arrives in order, then the end.
+    fn finish(self, cx: &mut Context<'_>) {
+        let Both { sender, mut receiver, sinks, sends, model, .. } = self;
+        drop((sender, sinks));
+        let left = model.handed.into_iter().chain(model.ring);
+        let waiting = model.waiting.into_iter().filter_map(|waiting| match waiting {
+            Waiting::Value(value) => Some(value),
+            Waiting::Sink(_) => None,
+        });
+        for value in left.chain(waiting) {
+            assert_eq!(receiver.poll_recv(cx), Poll::Ready(Some(value.into())));
+        }
+        drop(sends);
+        assert_eq!(receiver.poll_recv(cx), Poll::Ready(None));
+    }
+}
+
 fn check<T: Value>(capacity: usize, actions: Vec<Action>) {
     let waker = noop_waker();
     let cx = &mut Context::from_waker(&waker);
-    let (sender, mut receiver) = channel(capacity);
-    let mut sinks: [Sender<T>; SINKS] = std::array::from_fn(|_| sender.clone());
-    let mut sends: BTreeMap<u32, SendFuture<T>> = BTreeMap::new();
-    let mut model = Model {
-        capacity,
-        ring: VecDeque::new(),
-        waiting: VecDeque::new(),
-        in_token: size_of::<Option<T>>() <= 48,
-        receiver_waits: false,
-        handed: None,
-        closed: false,
-        sinks: [Room::Unknown; SINKS],
-        sent: Vec::new(),
-    };
-    let mut next = 0;
+    let mut both = Both::<T>::new(capacity);
     for action in actions {
-        match action {
-            Action::TrySend => {
-                next += 1;
-                let expected = match (model.closed, model.full()) {
-                    (true, _) => Err(TrySendError::Closed(next.into())),
-                    (_, true) => Err(TrySendError::Full(next.into())),
-                    _ => {
-                        model.put(next);
-                        Ok(())
-                    }
-                };
-                assert_eq!(sender.try_send(next.into()), expected);
-            }
-            Action::Send => {
-                next += 1;
-                let mut future: SendFuture<T> = Box::pin(send(sender.clone(), next.into()));
-                let polled = future.as_mut().poll(cx);
-                if model.closed {
-                    assert_eq!(polled, Poll::Ready(Err(SendError(next.into()))));
-                } else if model.full() {
-                    assert_eq!(polled, Poll::Pending);
-                    model.waiting.push_back(Waiting::Value(next));
-                    sends.insert(next, future);
-                } else {
-                    assert_eq!(polled, Poll::Ready(Ok(())));
-                    model.put(next);
-                }
-            }
-            Action::Cancel(index) => {
-                if let Some(&value) = sends.keys().nth(index) {
-                    drop(sends.remove(&value));
-                    model.waiting.retain(|waiting| *waiting != Waiting::Value(value));
-                }
-            }
-            Action::Receive => {
-                let expected = match model.take() {
-                    Some(value) => Poll::Ready(Some(value.into())),
-                    None if model.closed => Poll::Ready(None),
-                    None => {
-                        model.receiver_waits = true;
-                        Poll::Pending
-                    }
-                };
-                assert_eq!(receiver.poll_recv(cx), expected);
-            }
-            Action::TryReceive => {
-                let ended = if model.closed { TryRecvError::Closed } else { TryRecvError::Empty };
-                assert_eq!(receiver.try_recv(), model.take().map(T::from).ok_or(ended));
-            }
-            Action::Ready(sink) => {
-                let polled = Pin::new(&mut sinks[sink]).poll_ready(cx);
-                let (state, expected) = match model.sinks[sink] {
-                    Room::Told => (Room::Ready, Poll::Ready(Ok(()))),
-                    _ if model.closed => (Room::Unknown, Poll::Ready(Err(SendError(())))),
-                    Room::Waiting => (Room::Waiting, Poll::Pending),
-                    _ if model.ring.len() < model.capacity => (Room::Ready, Poll::Ready(Ok(()))),
-                    _ => {
-                        model.waiting.push_back(Waiting::Sink(sink));
-                        (Room::Waiting, Poll::Pending)
-                    }
-                };
-                model.sinks[sink] = state;
-                assert_eq!(polled, expected);
-            }
-            Action::SinkSend(sink) if model.sinks[sink] == Room::Ready => {
-                next += 1;
-                model.sinks[sink] = Room::Unknown;
-                let sent = Pin::new(&mut sinks[sink]).start_send(next.into());
-                if model.closed {
-                    assert_eq!(sent, Err(SendError(())));
-                } else {
-                    assert_eq!(sent, Ok(()));
-                    model.put(next);
-                }
-            }
-            Action::SinkSend(_) => {}
-            Action::DropSink(sink) => {
-                sinks[sink] = sender.clone();
-                model.sinks[sink] = Room::Unknown;
-                model.waiting.retain(|waiting| *waiting != Waiting::Sink(sink));
-            }
-            Action::Close => {
-                receiver.close();
-                model.closed = true;
-                model.receiver_waits = false;
-                for waiting in model.waiting.drain(..) {
-                    let Waiting::Value(value) = waiting else { continue };
-                    let mut future = sends.remove(&value).expect("it waited");
-                    assert_eq!(future.as_mut().poll(cx), Poll::Ready(Err(SendError(value.into()))));
-                }
-            }
-        }
-        for value in model.sent.drain(..) {
-            let mut future = sends.remove(&value).expect("it waited");
-            assert_eq!(future.as_mut().poll(cx), Poll::Ready(Ok(())));
-        }
-        for future in sends.values_mut() {
-            assert_eq!(future.as_mut().poll(cx), Poll::Pending);
-        }
-        assert_eq!(receiver.len(), model.ring.len() + usize::from(model.handed.is_some()));
-        assert!(model.ring.len() <= capacity + SINKS);
+        both.act(action, cx);
+        both.compare(cx);
     }
-    // What is left arrives in order, then the end.
-    drop((sender, sinks));
-    let mut left = model.handed.into_iter().chain(model.ring);
-    let waiting = model.waiting.into_iter().filter_map(|waiting| match waiting {
-        Waiting::Value(value) => Some(value),
-        Waiting::Sink(_) => None,
-    });
-    for value in (&mut left).chain(waiting) {
-        assert_eq!(receiver.poll_recv(cx), Poll::Ready(Some(value.into())));
-    }
-    drop(sends);
-    assert_eq!(receiver.poll_recv(cx), Poll::Ready(None));
+    both.finish(cx);
 }
 
 proptest! {
