@@ -6,7 +6,7 @@
 //! datagrams can be forged.
 //!
 //! ```text
-//! $ socat -u UDP-RECV:7001 STDOUT                # or: nc -u -l 127.0.0.1 7001
+//! $ nc -u -l 127.0.0.1 7001
 //!
 //! $ RUST_LOG=info cargo run --release --example udp-relay -- --listen 127.0.0.1:7000 --forward 127.0.0.1:7001
 //! core 0 relays 127.0.0.1:7000 to 127.0.0.1:7001
