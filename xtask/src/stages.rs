@@ -303,6 +303,7 @@ fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
         command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--num-callers=30"]);
         // What is only possibly lost are threads of the test harness.
         command.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--fair-sched=try"]);
+        command.arg(format!("--suppressions={}", job.workspace.root.join("xtask/valgrind.supp").display()));
         command.arg(binary.path).arg("--test-threads=1").current_dir(&directory);
         // Everything is some thirty times slower: tests with a random part do less of it.
         command.env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
