@@ -7,6 +7,8 @@
 //! | `setup`        | the programs that tests and benchmarks need, installed      |
 //! | `test`         | chooses stages, runs them, prints the summary               |
 //! | `stages`       | the table of test stages, each a few lines                  |
+//! | `counts`       | running test binaries, and reading what they print          |
+//! | `instrumented` | tests under valgrind, AddressSanitizer and loom             |
 //! | `tidy`         | house rules that rustfmt and clippy do not know             |
 //! | `dependencies` | compiler versions and licences of what we depend on         |
 //! | `exact`        | instructions, system calls and allocations per operation    |
@@ -14,8 +16,10 @@
 //! | `bench`        | criterion, and the comparison with peers                    |
 
 mod bench;
+mod counts;
 mod dependencies;
 mod exact;
+mod instrumented;
 mod lint;
 mod process;
 mod setup;

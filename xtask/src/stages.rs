@@ -1,17 +1,17 @@
 //! The test stages: one entry in [`STAGES`] and one function each.
 //!
 //! They stand in the order in which they run: first what fails fastest, and stages that share a build next to each
-//! other. Only `loom` has a build directory of its own, as its compiler flags would rebuild everything.
+//! other. Only `asan` and `loom` have build directories of their own, as their compiler flags would rebuild everything.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::counts::{Counts, run_tests, tests};
 use crate::process::Runner;
 use crate::setup::{self, Tool};
-use crate::workspace::{self, Package, Workspace};
-use crate::{dependencies, exact, tidy};
+use crate::workspace::{Package, Workspace};
+use crate::{dependencies, exact, instrumented, tidy};
 
 /// One thing to check.
 pub(crate) struct Stage {
@@ -158,11 +158,19 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "valgrind",
-        about: "unit and integration tests of the runtime under memcheck",
+        about: "unit tests of the runtime under memcheck, without io_uring",
         needs: &[&setup::VALGRIND],
         minutes: 30,
         applies: always,
-        run: valgrind,
+        run: instrumented::valgrind,
+    },
+    Stage {
+        name: "asan",
+        about: "unit and integration tests of the runtime with AddressSanitizer",
+        needs: &[],
+        minutes: 30,
+        applies: always,
+        run: instrumented::asan,
     },
     Stage {
         name: "loom",
@@ -170,7 +178,7 @@ pub(crate) const STAGES: &[Stage] = &[
         needs: &[],
         minutes: 30,
         applies: always,
-        run: loom,
+        run: instrumented::loom,
     },
     Stage {
         name: "exact",
@@ -289,123 +297,9 @@ fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
     counts.outcome()
 }
 
-/// Valgrind rather than AddressSanitizer, as it needs no nightly compiler, and sees reads of uninitialised memory.
-fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
-    let mut build = job.workspace.cargo("test");
-    // All packages, although one is wanted: that is what the stages `unit` and `e2e` have built.
-    build.args(["--workspace", "--all-features", "--lib", "--tests", "--no-run", workspace::JSON]);
-    let messages = job.runner.output(&mut build)?;
-    let directory = job.workspace.root.join("runtime");
-    let ours = workspace::executables(&messages).into_iter().filter(|built| built.package == directory);
-    let mut counts = Counts::default();
-    for binary in ours {
-        let mut command = job.workspace.command("valgrind");
-        command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--num-callers=30"]);
-        // What is only possibly lost are threads of the test harness.
-        command.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--fair-sched=try"]);
-        command.arg(format!("--suppressions={}", job.workspace.root.join("xtask/valgrind.supp").display()));
-        command.arg(binary.path).arg("--test-threads=1").current_dir(&directory);
-        // Everything is some thirty times slower: tests with a random part do less of it.
-        command.env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
-        counts += run_tests(job, &mut command)?;
-    }
-    counts.outcome()
-}
-
-fn loom(job: &mut Job<'_>) -> Result<Outcome> {
-    let mut command = job.workspace.cargo("test");
-    command.args(["-p", "demikernel-runtime", "--lib", "loom_", "--target-dir"]);
-    command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg demikernel_loom");
-    // Only what runs in the models is optimised, as `--release` would take minutes to build and drop debug assertions.
-    for package in ["demikernel-runtime", "loom", "generator"] {
-        command.args(["--config", &format!("profile.dev.package.{package}.opt-level=2")]);
-    }
-    // Three pre-emptions find nearly all errors at a small part of the cost of all.
-    command.env("LOOM_MAX_PREEMPTIONS", "3");
-    tests(job, &mut command)
-}
-
-/// Runs test binaries.
-fn tests(job: &mut Job<'_>, command: &mut Command) -> Result<Outcome> {
-    run_tests(job, command)?.outcome()
-}
-
-fn run_tests(job: &mut Job<'_>, command: &mut Command) -> Result<Counts> {
-    if job.require_all {
-        command.env("DEMIKERNEL_REQUIRE_ALL", "1");
-    }
-    let (status, output) = job.runner.attempt(command)?;
-    let failed: Vec<_> = output.lines().filter_map(failed_test).collect();
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    ensure!(status.success(), "{}: {status}", command.get_program().display());
-    Ok(Counts::read(&output))
-}
-
-/// The name of a test, if the line says that it failed.
-fn failed_test(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
-}
-
-/// The sums of the result lines of test binaries.
-#[derive(Debug, Default, PartialEq)]
-struct Counts {
-    passed: u64,
-    ignored: u64,
-}
-
-impl Counts {
-    fn read(output: &str) -> Self {
-        let mut counts = Self::default();
-        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
-            for part in line.split(['.', ';']) {
-                match part.trim().split_once(' ') {
-                    Some((number, "passed")) => counts.passed += number.parse::<u64>().unwrap_or(0),
-                    Some((number, "ignored")) => counts.ignored += number.parse::<u64>().unwrap_or(0),
-                    _ => {}
-                }
-            }
-        }
-        counts
-    }
-
-    /// That no test ran is an error: a filter that matches nothing would pass for ever.
-    fn outcome(self) -> Result<Outcome> {
-        ensure!(self.passed > 0, "no test ran");
-        passed(self.to_string())
-    }
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.ignored += other.ignored;
-    }
-}
-
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tests", self.passed)?;
-        if self.ignored > 0 {
-            write!(f, ", {} ignored", self.ignored)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_add_up_over_test_binaries() {
-        let output = "\
-            running 3 tests\n\
-            test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
-            test result: ok. 30 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 1.25s\n";
-        let counts = Counts::read(output);
-        assert_eq!(counts, Counts { passed: 42, ignored: 1 });
-        assert_eq!(counts.to_string(), "42 tests, 1 ignored");
-    }
 
     #[test]
     fn stage_names_differ() {
