@@ -12,6 +12,7 @@
 //!
 //! The facade crate `demikernel` re-exports all of it and adds the choice of a transport by name.
 
+mod blocking;
 pub mod buffer;
 pub mod channel;
 mod executor;
@@ -22,6 +23,7 @@ mod sync;
 pub mod time;
 pub mod transport;
 
+pub use self::blocking::{BlockingHandle, spawn_blocking};
 pub use executor::{
     AccessError, Builder, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics,
     NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time,

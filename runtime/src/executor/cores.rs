@@ -132,7 +132,16 @@ where
 pub fn pin_to_core(index: usize) -> io::Result<()> {
     // The set of the process, as this thread's own may have been narrowed by an earlier call.
     let processors = PROCESSORS.get_or_init(processors);
-    pin_to(processors[index % processors.len()])
+    allow(&[processors[index % processors.len()]])
+}
+
+/// Lets this thread run on all processors of the process again, if cores are pinned.
+pub(crate) fn unpin() {
+    if let Some(processors) = PROCESSORS.get()
+        && let Err(error) = allow(processors)
+    {
+        tracing::warn!(%error, "cannot let a thread leave the processor of the core that made it");
+    }
 }
 
 static PROCESSORS: OnceLock<Vec<usize>> = OnceLock::new();
@@ -151,11 +160,14 @@ fn processors() -> Vec<usize> {
     }
 }
 
-fn pin_to(processor: usize) -> io::Result<()> {
-    // SAFETY: as above; the index is within the set.
+/// Lets this thread run on these processors only.
+fn allow(processors: &[usize]) -> io::Result<()> {
+    // SAFETY: as above; the indices are within the set.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
+        for &processor in processors {
+            libc::CPU_SET(processor, &mut set);
+        }
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -5,6 +5,7 @@ use super::task::{JoinError, spawn};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -14,6 +15,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct Inbox {
     /// `None` once the runtime has ended.
     jobs: Mutex<Option<Vec<Job>>>,
+    /// How much is done for the runtime on other threads: see [`OutsideWork`].
+    outside: AtomicUsize,
     core: CoreRef,
 }
 
@@ -27,7 +30,7 @@ unsafe impl Sync for CoreRef {}
 
 impl Inbox {
     pub(super) fn new(core: &'static Core) -> Inbox {
-        Inbox { jobs: Mutex::new(Some(Vec::new())), core: CoreRef(core) }
+        Inbox { jobs: Mutex::new(Some(Vec::new())), outside: AtomicUsize::new(0), core: CoreRef(core) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Job>>> {
@@ -50,6 +53,11 @@ impl Inbox {
         for job in jobs.into_iter().flatten() {
             job();
         }
+    }
+
+    /// Owner: whether something is done for the runtime on other threads.
+    pub(super) fn has_outside_work(&self) -> bool {
+        self.outside.load(Ordering::Acquire) > 0
     }
 
     /// Owner: from now on nothing is taken.
@@ -114,6 +122,26 @@ impl Handle {
         // A job that is not taken is dropped, and with it the guard, which ends the joint.
         drop(self.inbox.send(Box::new(job)));
         RemoteJoinHandle { joint }
+    }
+}
+
+impl Handle {
+    /// Says that another thread is at work for the runtime.
+    pub(crate) fn outside_work(self) -> OutsideWork {
+        self.inbox.outside.fetch_add(1, Ordering::Relaxed);
+        OutsideWork(self.inbox)
+    }
+}
+
+/// While it lives, something is done for a runtime on another thread: its virtual time stands still.
+#[derive(Debug)]
+pub(crate) struct OutsideWork(Arc<Inbox>);
+
+impl Drop for OutsideWork {
+    fn drop(&mut self) {
+        self.0.outside.fetch_sub(1, Ordering::Release);
+        // It may be blocked until this happens.
+        self.0.core.0.remote.knock();
     }
 }
 

@@ -41,7 +41,8 @@ pub enum Time {
     /// The machine's.
     #[default]
     Real,
-    /// One that stands still while tasks run, and jumps to the next timer when none is ready.
+    /// One that stands still while tasks run, and jumps to the next timer when none is ready and no thread
+    /// is at work for [`spawn_blocking`](crate::spawn_blocking).
     Virtual,
 }
 
@@ -320,6 +321,10 @@ impl Runtime {
     /// Nothing is ready, and time is ours: go to the next deadline.
     #[cold]
     fn idle_virtual(&self) {
+        if self.inbox.has_outside_work() {
+            self.block(None);
+            return self.core.poll_devices(Turn::Idle);
+        }
         let outside = (0..)
             .map_while(|index| self.core.device(index))
             .any(|device| device.interest() != Interest::None);

@@ -1,5 +1,7 @@
 //! What several test programs need: a count of allocations, a trace of events.
 
+#![allow(dead_code, reason = "each program uses some of it")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

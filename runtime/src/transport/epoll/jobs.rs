@@ -92,7 +92,7 @@ impl<J> Jobs<J> {
             let mut report = report;
             report.outcome = Some(run());
         };
-        blocking::unblock(run).detach();
+        crate::blocking::unblock(run).detach();
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -188,7 +188,7 @@ impl Drop for Socket {
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
         if self.lingers.get() {
             // The kernel makes even non-blocking sockets wait.
-            blocking::unblock(move || drop(fd)).detach();
+            crate::blocking::unblock(move || drop(fd)).detach();
         }
     }
 }
