@@ -8,7 +8,8 @@
 //! - [`spawn`], [`QToken`], [`wait_any`] and the rest at the root: tasks and operations.
 //! - [`Buffer`], [`buffer`]: memory that goes through sockets and files without a copy.
 //! - [`net`]: TCP, UDP and Unix sockets. [`fs`]: files.
-//! - [`channel`]: channels within a core and between cores.
+//! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
+//!   made of others.
 //! - [`time`]: clocks and timers.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
@@ -25,13 +26,13 @@ pub use choose::transports;
 pub use demikernel_macros::{main, test};
 pub use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 pub use demikernel_runtime::{
-    AccessError, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics, NoTokens,
-    OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time, YieldNow, attach,
-    core_index, default_network, default_storage, handle, operation, pin_to_core, spawn, task_local, wait,
-    wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
-    wait_next_n_deadline, yield_now,
+    AccessError, BlockingHandle, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey,
+    Metrics, NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time,
+    YieldNow, attach, core_index, default_network, default_storage, handle, operation, pin_to_core, spawn,
+    spawn_blocking, task_local, wait, wait_all, wait_all_deadline, wait_any, wait_any_deadline,
+    wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
 };
-pub use demikernel_runtime::{buffer, channel, fs, net, time, transport};
+pub use demikernel_runtime::{buffer, channel, fs, net, queue, time, transport};
 
 /// The README's program is compiled with the documentation's.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@ pub mod time;
 pub mod transport;
 
 pub use self::blocking::{BlockingHandle, spawn_blocking};
+pub use self::queue::queue;
 pub use executor::{
     AccessError, Builder, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Metrics,
     NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time,

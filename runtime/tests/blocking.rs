@@ -1,5 +1,7 @@
 //! Work on other threads.
 
+#![allow(clippy::async_yields_async, reason = "handles are taken out of their runtimes")]
+
 #[path = "support/mod.rs"]
 mod support;
 
