@@ -5,6 +5,7 @@ pub mod child;
 pub mod contenders;
 pub mod echo;
 pub mod executor;
+pub mod floor;
 pub mod instructions;
 pub mod key_value;
 pub mod machine;

@@ -5,7 +5,7 @@ use peers::echo::{self, rounds::Lengths};
 use peers::machine::Pace;
 use peers::operations::{self, Plan};
 use peers::record::Log;
-use peers::{contenders, executor, instructions, key_value, machine, table};
+use peers::{contenders, executor, floor, instructions, key_value, machine, table};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ enum Command {
         /// What `measure --records` wrote
         records: PathBuf,
     },
+    /// Print what the machine allows: clocks, atomics, the heap, polls, system calls, wakes between cores
+    Floor,
     /// What `measure` starts for each round and runtime
     #[command(hide = true)]
     ExecutorChild {
@@ -117,6 +119,10 @@ fn run(command: Command) -> io::Result<()> {
                     operations::run(&runtime, operation, Plan { operations: count, repetitions: 1 });
                 }),
             }
+            Ok(())
+        }
+        Command::Floor => {
+            floor::run();
             Ok(())
         }
         Command::Serve { server, core } => {

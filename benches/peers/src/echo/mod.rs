@@ -7,9 +7,9 @@
 //! Every server reads up to 16 KiB at a time, writes all that it read, and has TCP_NODELAY on.
 
 mod latency;
-mod raw_epoll;
+pub(crate) mod raw_epoll;
 mod raw_multishot;
-mod raw_uring;
+pub(crate) mod raw_uring;
 pub mod rounds;
 pub mod server;
 pub mod throughput;

@@ -6,13 +6,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// An epoll instance; the events carry the descriptor that they are about.
-pub(super) struct Epoll {
+pub(crate) struct Epoll {
     epoll: RawFd,
     events: Vec<libc::epoll_event>,
 }
 
 impl Epoll {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: takes nothing but a number.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if epoll < 0 {
@@ -22,7 +22,7 @@ impl Epoll {
     }
 
     /// Adds a descriptor, or changes what it is watched for.
-    pub(super) fn watch(&self, fd: RawFd, interest: libc::c_int, add: bool) {
+    pub(crate) fn watch(&self, fd: RawFd, interest: libc::c_int, add: bool) {
         let mut event = libc::epoll_event { events: interest as u32, u64: fd as u64 };
         let operation = if add { libc::EPOLL_CTL_ADD } else { libc::EPOLL_CTL_MOD };
         // SAFETY: the kernel reads one event that lives across the call.
@@ -31,7 +31,7 @@ impl Epoll {
     }
 
     /// Waits, and gives the descriptors with what they are ready for.
-    pub(super) fn wait(&mut self, timeout_ms: libc::c_int) -> impl Iterator<Item = (RawFd, u32)> {
+    pub(crate) fn wait(&mut self, timeout_ms: libc::c_int) -> impl Iterator<Item = (RawFd, u32)> {
         let (events, capacity) = (self.events.as_mut_ptr(), self.events.len() as libc::c_int);
         // SAFETY: the kernel writes at most `capacity` events into memory that is theirs.
         let ready = unsafe { libc::epoll_wait(self.epoll, events, capacity, timeout_ms) };

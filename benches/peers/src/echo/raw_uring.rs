@@ -18,7 +18,7 @@ pub(super) enum Mode {
 }
 
 /// SINGLE_ISSUER and DEFER_TASKRUN, as a runtime of one thread would have them.
-pub(super) fn deferring() -> io_uring::Builder {
+pub(crate) fn deferring() -> io_uring::Builder {
     let mut builder = IoUring::builder();
     builder.setup_single_issuer().setup_coop_taskrun().setup_taskrun_flag().setup_defer_taskrun();
     builder
