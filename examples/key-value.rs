@@ -371,7 +371,7 @@ mod connection {
 }
 /// The commands: from the arguments of a request to changes of the store and a reply.
 mod commands {
-    use crate::resp::{LARGE, Replies, Request, Version};
+    use crate::resp::{LARGE, Replies, Request, Version, word};
     use crate::store::{Blob, CountError, Expiry, Lifetime, Only, Store, parse_integer};
     use demikernel::time::{Duration, Instant};
 
@@ -489,20 +489,6 @@ mod commands {
         Command { name, arity, flags, keys, summary, run }
     }
 
-    /// A name of up to eight letters as a number, whatever the case of the letters.
-    ///
-    /// Bit 5 is all that differs between the cases, and only letters become lower-case letters when
-    /// it is set. The bytes after the name stay zero, which no byte of a name can be then.
-    const fn word(name: &[u8]) -> u64 {
-        let mut word = 0;
-        let mut index = 0;
-        while index < name.len() {
-            word |= ((name[index] | 0x20) as u64) << (8 * index);
-            index += 1;
-        }
-        word
-    }
-
     /// A perfect hash of the commands' names, found while compiling: `word * factor >> 56` is the
     /// index of a slot that holds the name and the row of the table.
     struct Index {
@@ -531,26 +517,30 @@ mod commands {
         }
     }
 
-    fn find(name: &[u8]) -> Option<&'static Command> {
-        if name.is_empty() || name.len() > 8 {
-            return None;
-        }
-        let word = word(name);
+    /// The command whose name is this `word`.
+    #[inline]
+    fn find(word: u64) -> Option<&'static Command> {
         let (found, row) = INDEX.slots[(word.wrapping_mul(INDEX.factor) >> 56) as usize];
-        (found == word).then(|| &COMMANDS[usize::from(row)])
+        (found == word && word != 0).then(|| &COMMANDS[usize::from(row)])
+    }
+
+    fn find_by_name(name: &[u8]) -> Option<&'static Command> {
+        (name.len() <= 8).then(|| find(word(name))).flatten()
     }
 
     /// Carries out one request and writes its reply.
     pub(super) fn execute(session: &mut Session<'_>, request: Request<'_>) {
-        let Some(name) = request.get(0) else { return };
+        if request.len() == 0 {
+            return;
+        }
         session.server.commands += 1;
-        let Some(command) = find(name) else { return unknown(session, request) };
-        let fits = if command.arity < 0 {
-            request.len() >= usize::from(command.arity.unsigned_abs())
+        let Some(command) = find(request.name()) else { return unknown(session, request) };
+        let arity = usize::from(command.arity.unsigned_abs());
+        if request.len() == arity || command.arity < 0 && request.len() > arity {
+            (command.run)(session, request);
         } else {
-            request.len() == usize::from(command.arity.unsigned_abs())
-        };
-        if fits { (command.run)(session, request) } else { wrong_arguments(session, command.name) }
+            wrong_arguments(session, command.name);
+        }
     }
 
     fn unknown(session: &mut Session<'_>, request: Request<'_>) {
@@ -948,7 +938,7 @@ mod commands {
             Some(subcommand) if subcommand.eq_ignore_ascii_case(b"info") => {
                 session.replies.array(request.len() - 2);
                 for name in names {
-                    match find(name) {
+                    match find_by_name(name) {
                         Some(command) => describe(session.replies, command),
                         None => session.replies.null(),
                     }
@@ -957,7 +947,7 @@ mod commands {
             Some(subcommand) if subcommand.eq_ignore_ascii_case(b"docs") => {
                 let all = request.len() == 2;
                 let asked: Vec<_> =
-                    if all { COMMANDS.iter().collect() } else { names.filter_map(find).collect() };
+                    if all { COMMANDS.iter().collect() } else { names.filter_map(find_by_name).collect() };
                 session.replies.map(asked.len());
                 asked.into_iter().for_each(|command| document(session.replies, command));
             }
@@ -1340,6 +1330,23 @@ mod resp {
         }
     }
 
+    /// What makes letters lower case.
+    const LOWER_CASE: u64 = 0x2020_2020_2020_2020;
+
+    /// A name of up to eight letters as a number, whatever the case of the letters.
+    ///
+    /// Bit 5 is all that differs between the cases, and only letters become lower-case letters when it is set. The
+    /// bytes after the name are zero, which no byte of a name can be then.
+    pub(super) const fn word(name: &[u8]) -> u64 {
+        let mut word = 0;
+        let mut index = 0;
+        while index < name.len() {
+            word |= ((name[index] | 0x20) as u64) << (8 * index);
+            index += 1;
+        }
+        word
+    }
+
     /// The arguments of one request, the command's name first.
     #[derive(Clone, Copy)]
     pub(super) struct Request<'a> {
@@ -1356,6 +1363,22 @@ mod resp {
         pub(super) fn get(&self, index: usize) -> Option<&'a [u8]> {
             let (start, end) = *self.spans.get(index)?;
             Some(&self.bytes[start as usize..end as usize])
+        }
+
+        /// The command's name as a number, see `word`; zero if no command has such a name.
+        #[inline]
+        pub(super) fn name(&self) -> u64 {
+            let (start, end) = self.spans[0];
+            let (start, len) = (start as usize, (end - start) as usize);
+            // What follows the name in memory makes it one load, mostly.
+            match self.bytes.get(start..start + 8) {
+                Some(bytes) if (1..=8).contains(&len) => {
+                    let bytes = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+                    (bytes | LOWER_CASE) & (u64::MAX >> (64 - 8 * len))
+                }
+                None if len <= 8 => word(&self[0]),
+                _ => 0,
+            }
         }
 
         /// The arguments from `first` on.
@@ -1437,7 +1460,9 @@ mod resp {
         }
 
         pub(super) fn simple(&mut self, text: &str) {
-            self.write_all(&[b"+", text.as_bytes(), b"\r\n"]);
+            self.write(b"+");
+            self.write(text.as_bytes());
+            self.write(b"\r\n");
         }
 
         /// An error reply. Line ends in `message`, which may quote the client, become spaces.
@@ -1454,7 +1479,8 @@ mod resp {
 
         pub(super) fn bulk(&mut self, bytes: &[u8]) {
             self.prefixed(b'$', bytes.len() as i64);
-            self.write_all(&[bytes, b"\r\n"]);
+            self.write(bytes);
+            self.write(b"\r\n");
         }
 
         /// As `bulk`, without copying the bytes.
@@ -1486,16 +1512,20 @@ mod resp {
         }
 
         /// `kind`, a number, and the end of the line.
+        #[inline]
         fn prefixed(&mut self, kind: u8, value: i64) {
+            match value {
+                0..=9 => self.write(&[kind, b'0' + value as u8, b'\r', b'\n']),
+                _ => self.prefixed_longer(kind, value),
+            }
+        }
+
+        fn prefixed_longer(&mut self, kind: u8, value: i64) {
             let mut line = [0; 23];
             line[21..].copy_from_slice(b"\r\n");
             let digits = crate::decimal(value, line[1..].first_chunk_mut().expect("20 of 22 bytes")).len();
             line[20 - digits] = kind;
             self.write(&line[20 - digits..]);
-        }
-
-        fn write_all(&mut self, parts: &[&[u8]]) {
-            parts.iter().for_each(|part| self.write(part));
         }
 
         #[inline]
