@@ -7,6 +7,7 @@
 //! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
 //! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
 //!   made of others.
+//! - [`signal`]: signals of the process. [`spawn_blocking`]: work for other threads.
 //! - [`time`]: clocks, timers, intervals.
 //! - [`net`]: sockets on any of the transports; [`fs`]: files.
 //!
@@ -19,6 +20,7 @@ mod executor;
 pub mod fs;
 pub mod net;
 pub mod queue;
+pub mod signal;
 mod sync;
 pub mod time;
 pub mod transport;
