@@ -80,6 +80,13 @@ impl<T> Completion<T> {
         OperationId { slot: self.slot, number }
     }
 
+    /// The operation's number among all of its runtime, as for
+    /// [`Device::give_back`](crate::transport::Device::give_back).
+    #[inline]
+    pub(crate) fn number(&self) -> u32 {
+        self.id().number
+    }
+
     /// Whether the token has been dropped, so that nobody will see the result. A stream's device keeps
     /// data that arrived for a cancelled operation and gives it to the next one.
     #[inline]

@@ -70,7 +70,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Waits for a file to be opened. A file that nobody takes is closed.
+/// Waits for a file to be opened. One that nobody takes, its transport closes.
 pub(super) struct Opening {
     storage: Rc<dyn Storage>,
     token: QToken<io::Result<Qd>>,
@@ -82,15 +82,5 @@ impl Future for Opening {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let qd = ready!(Pin::new(&mut self.token).poll(cx))?;
         Poll::Ready(Ok(Handle { storage: self.storage.clone(), qd }))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if self.token.is_done()
-            && let Some(Ok(qd)) = self.token.try_take()
-        {
-            self.storage.close_file(qd);
-        }
     }
 }

@@ -43,7 +43,6 @@ mod split; // the halves of a stream
 mod stream; // the methods that all byte streams have
 
 mod accepting; // a listening socket
-mod claim; // results that survive the future that waited for them
 mod connection; // a stream's state: its reader, its writer, its socket
 mod reader; // what was popped and not read yet
 mod socket; // a socket of a transport

@@ -37,13 +37,9 @@ impl Reader {
         let token = self.pending.get_or_insert_with(|| socket.pop(POP));
         let result = ready!(Pin::new(token).poll(cx));
         self.pending = None;
-        self.keep(result?);
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline]
-    fn keep(&mut self, buffer: Buffer) {
+        let buffer = result?;
         self.rest = (!buffer.is_empty()).then_some(buffer);
+        Poll::Ready(Ok(()))
     }
 
     /// What is there to read.
@@ -102,15 +98,8 @@ impl Reader {
     /// came for that read comes first.
     #[cold]
     pub(super) fn pop(&mut self, socket: &Socket, limit: usize) -> QToken<io::Result<Buffer>> {
-        if let Some(mut token) = self.pending.take() {
-            match token.is_done().then(|| token.try_take()).flatten() {
-                Some(Ok(buffer)) if buffer.is_empty() => return QToken::ready(Ok(buffer)),
-                Some(Ok(buffer)) => self.keep(buffer),
-                Some(Err(error)) => return QToken::ready(Err(error)),
-                // Cancelled by being dropped. The transport gives what arrives to the next pop.
-                None => drop(token),
-            }
-        }
+        // The transport gives what has arrived for it, or will, to the next pop.
+        self.pending = None;
         let Some(rest) = &mut self.rest else { return socket.pop(limit) };
         let part = rest.split_to(rest.len().min(limit.max(1)));
         if rest.is_empty() {

@@ -26,10 +26,7 @@ macro_rules! byte_stream {
             /// and not given out comes first.
             ///
             /// # Cancel safety
-            /// A token that is dropped while it waits loses nothing: what arrives goes to the next one.
-            /// What a token has received already is dropped with it; where that may happen, as in a
-            /// `select!` that looks at another branch first, use [`buffers`](Self::buffers) or
-            /// [`AsyncRead`], which keep it.
+            /// Dropping the token loses nothing: what arrives for it, or has arrived, goes to the next one.
             ///
             /// # Errors
             /// As recv(2).

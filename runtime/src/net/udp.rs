@@ -1,6 +1,5 @@
 //! `UdpSocket`.
 
-use super::claim::Unclaimed;
 use super::lookup::{ToSocketAddrs, try_each};
 use super::options::option_methods;
 use super::socket::Socket;
@@ -41,9 +40,6 @@ const LONGEST: usize = 64 << 10;
 /// # std::io::Result::Ok(())
 /// ```
 pub struct UdpSocket {
-    /// What came for futures that were dropped.
-    unclaimed: Unclaimed<io::Result<Buffer>>,
-    unclaimed_from: Unclaimed<io::Result<(Buffer, SocketAddr)>>,
     socket: Socket,
 }
 
@@ -95,11 +91,7 @@ impl UdpSocket {
 
     fn unbound(network: &Rc<dyn Network>, v4: bool) -> io::Result<UdpSocket> {
         let domain = if v4 { Domain::V4 } else { Domain::V6 };
-        Ok(UdpSocket {
-            unclaimed: Unclaimed::new(),
-            unclaimed_from: Unclaimed::new(),
-            socket: Socket::new(network, domain, SocketKind::Datagram)?,
-        })
+        Ok(UdpSocket { socket: Socket::new(network, domain, SocketKind::Datagram)? })
     }
 
     fn socket(&self) -> &Socket {
@@ -127,14 +119,13 @@ impl UdpSocket {
     /// Receives a datagram, and says where it came from.
     ///
     /// # Cancel safety
-    /// A token that is dropped while it waits loses nothing; what it has received already is dropped with
-    /// it. [`recv_from`](Self::recv_from) loses nothing.
+    /// Dropping the token loses nothing: what arrives for it, or has arrived, goes to the next one.
     ///
     /// # Errors
     /// As recvfrom(2).
     #[inline]
     pub fn pop_from(&self) -> QToken<io::Result<(Buffer, SocketAddr)>> {
-        self.unclaimed_from.token(|| self.socket.pop_from(LONGEST))
+        self.socket.pop_from(LONGEST)
     }
 
     /// Sends a datagram. The token is done when the system has taken it.
@@ -165,7 +156,7 @@ impl UdpSocket {
     /// As recv(2): `ConnectionRefused` if the peer has told that nobody is there.
     #[inline]
     pub fn pop(&self) -> QToken<io::Result<Buffer>> {
-        self.unclaimed.token(|| self.socket.pop(LONGEST))
+        self.socket.pop(LONGEST)
     }
 
     /// Sends a datagram to the peer that the socket is connected to; else as [`push_to`](Self::push_to).
@@ -195,7 +186,7 @@ impl UdpSocket {
     /// # Errors
     /// As recvfrom(2).
     pub async fn recv_from(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (datagram, from) = self.unclaimed_from.claim(|| self.socket.pop_from(LONGEST)).await?;
+        let (datagram, from) = self.pop_from().await?;
         Ok((copy(&datagram, room), from))
     }
 
@@ -205,7 +196,7 @@ impl UdpSocket {
     /// # Errors
     /// As recv(2).
     pub async fn recv(&self, room: &mut [u8]) -> io::Result<usize> {
-        let datagram = self.unclaimed.claim(|| self.socket.pop(LONGEST)).await?;
+        let datagram = self.pop().await?;
         Ok(copy(&datagram, room))
     }
 

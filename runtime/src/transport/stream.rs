@@ -14,12 +14,20 @@ use std::collections::VecDeque;
 pub(crate) trait Promise {
     /// Whether nobody waits for the result any more.
     fn is_cancelled(&self) -> bool;
+
+    /// Its number, in the order in which promises were made.
+    fn number(&self) -> u32;
 }
 
 impl<T> Promise for Completion<T> {
     #[inline(always)]
     fn is_cancelled(&self) -> bool {
         Completion::is_cancelled(self)
+    }
+
+    #[inline(always)]
+    fn number(&self) -> u32 {
+        Completion::number(self)
     }
 }
 
@@ -187,7 +195,8 @@ impl<P: Promise> Inbound<P> {
             return None;
         }
         let waiter = self.next_waiter()?;
-        Some((waiter.promise, self.take(waiter.limit)))
+        let data = self.take(&waiter);
+        Some((waiter.promise, data))
     }
 
     /// The waiter to which an error goes. Those behind it are not affected: the next receive tells how it
@@ -244,12 +253,14 @@ impl<P: Promise> Inbound<P> {
         !self.unread.is_empty() || !self.given_back.is_empty()
     }
 
-    fn take(&mut self, limit: usize) -> Buffer {
+    fn take(&mut self, waiter: &Waiter<P>) -> Buffer {
+        let limit = waiter.limit;
         if let Some((_, front)) = self.given_back.front_mut() {
             let data = front.split_to(limit.min(front.len()));
             if front.is_empty() {
                 self.given_back.pop_front();
             }
+            number_behind(&mut self.given_back, waiter.promise.number());
             self.unread_bytes -= data.len();
             return data;
         }
@@ -263,9 +274,17 @@ impl<P: Promise> Inbound<P> {
 
 /// Inserts what an operation got into a queue that is sorted by the numbers of operations, which wrap around.
 pub(crate) fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, value: T) {
-    let later = |other: u32| other.wrapping_sub(number) as i32 > 0;
-    let place = queue.iter().position(|(other, _)| later(*other)).unwrap_or(queue.len());
+    let earlier = |other: u32| (other.wrapping_sub(number) as i32) < 0;
+    let place = queue.iter().position(|(other, _)| !earlier(*other)).unwrap_or(queue.len());
     queue.insert(place, (number, value));
+}
+
+/// The operation of this number got the front of the queue: what is left comes behind that, whichever
+/// operation had it before, so that it stays there if the front is given back once more.
+pub(crate) fn number_behind<T>(queue: &mut VecDeque<(u32, T)>, number: u32) {
+    for (other, _) in queue.iter_mut().take_while(|(other, _)| (other.wrapping_sub(number) as i32) < 0) {
+        *other = number;
+    }
 }
 
 /// Something to be sent.
@@ -532,9 +551,18 @@ mod tests {
         Asked(name, Rc::new(Cell::new(false)))
     }
 
+    /// Names are in the order of the alphabet.
+    fn number(name: &str) -> u32 {
+        u32::from(name.as_bytes()[0])
+    }
+
     impl Promise for Asked {
         fn is_cancelled(&self) -> bool {
             self.1.get()
+        }
+
+        fn number(&self) -> u32 {
+            number(self.0)
         }
     }
 
@@ -575,6 +603,24 @@ mod tests {
         assert_eq!(got(inbound.pop(0, asked("c"))), Some(("c", b"f".to_vec())), "a limit of 0 is one of 1");
         assert_eq!(got(inbound.pop(9, asked("d"))), Some(("d", b"g".to_vec())));
         assert_eq!(inbound.unread_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_keeps_its_place() {
+        let mut inbound = Inbound::new();
+        assert!(inbound.pop(10, asked("a")).is_none());
+        assert!(inbound.pop(2, asked("b")).is_none());
+        assert_eq!(got(inbound.arrived(data(b"abcdef"))), Some(("a", b"abcdef".to_vec())));
+        // `a` gives it back, `b` gets the front of that, and gives it back, too.
+        inbound.give_back(number("a"), data(b"abcdef"));
+        assert_eq!(got(inbound.serve()), Some(("b", b"ab".to_vec())));
+        assert_eq!(got(inbound.pop(2, asked("c"))), Some(("c", b"cd".to_vec())));
+        inbound.give_back(number("c"), data(b"cd"));
+        inbound.give_back(number("b"), data(b"ab"));
+        for part in [&b"ab"[..], b"cd", b"ef"] {
+            assert_eq!(got(inbound.pop(9, asked("d"))), Some(("d", part.to_vec())));
+        }
+        assert_eq!((inbound.unread_bytes(), inbound.has_unread()), (0, false));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::builder::TcpSocket;
 use super::stream::TcpStream;
 use crate::executor::default_network;
 use crate::net::ToSocketAddrs;
-use crate::net::accepting::{Accepting, Claimed};
+use crate::net::accepting::Accepting;
 use crate::net::lookup::try_each;
 use crate::net::options::option_methods;
 use crate::net::socket::Socket;
@@ -41,7 +41,7 @@ use std::task::{Context, Poll, ready};
 /// # std::io::Result::Ok(())
 /// ```
 pub struct TcpListener {
-    accepting: Accepting,
+    socket: Socket,
 }
 
 impl TcpListener {
@@ -75,11 +75,11 @@ impl TcpListener {
     }
 
     pub(super) fn from_socket(socket: Socket) -> TcpListener {
-        TcpListener { accepting: Accepting::new(socket) }
+        TcpListener { socket }
     }
 
     fn socket(&self) -> &Socket {
-        self.accepting.socket()
+        &self.socket
     }
 
     /// Accepts a connection, and says where it came from. It starts with this call, not with the first
@@ -93,7 +93,7 @@ impl TcpListener {
     /// goes on as before; a server logs them, waits a little and accepts again.
     #[inline]
     pub fn accept(&self) -> Accept<'_> {
-        Accept { claimed: self.accepting.accept() }
+        Accept { accepting: Accepting::new(&self.socket) }
     }
 
     /// The connections as a stream, which never ends. Its items are the results of
@@ -123,7 +123,7 @@ impl fmt::Debug for TcpListener {
 #[derive(Debug)]
 #[must_use = "dropping it gives up the accept"]
 pub struct Accept<'a> {
-    claimed: Claimed<'a>,
+    accepting: Accepting<'a>,
 }
 
 impl Future for Accept<'_> {
@@ -131,14 +131,14 @@ impl Future for Accept<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (socket, peer) = ready!(Pin::new(&mut self.claimed).poll(cx))?;
+        let (socket, peer) = ready!(Pin::new(&mut self.accepting).poll(cx))?;
         Poll::Ready(peer.inet().map(|peer| (TcpStream::from_socket(socket), peer)))
     }
 }
 
 impl FusedFuture for Accept<'_> {
     fn is_terminated(&self) -> bool {
-        self.claimed.is_terminated()
+        self.accepting.is_terminated()
     }
 }
 

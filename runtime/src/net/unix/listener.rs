@@ -3,7 +3,7 @@
 use super::stream::UnixStream;
 use super::{BACKLOG, to_std};
 use crate::executor::default_network;
-use crate::net::accepting::{Accepting, Claimed};
+use crate::net::accepting::Accepting;
 use crate::net::socket::Socket;
 use crate::transport::{Domain, Endpoint, Network, SocketKind};
 use futures_core::{FusedFuture, FusedStream, Stream};
@@ -19,7 +19,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// As in the standard library, its file is neither replaced when it exists already nor removed in the end.
 pub struct UnixListener {
-    accepting: Accepting,
+    socket: Socket,
 }
 
 impl UnixListener {
@@ -41,11 +41,11 @@ impl UnixListener {
         let socket = Socket::new(network, Domain::Unix, SocketKind::Stream)?;
         socket.bind(&Endpoint::Unix(Some(path.as_ref().to_path_buf())))?;
         socket.listen(BACKLOG)?;
-        Ok(UnixListener { accepting: Accepting::new(socket) })
+        Ok(UnixListener { socket })
     }
 
     fn socket(&self) -> &Socket {
-        self.accepting.socket()
+        &self.socket
     }
 
     /// Accepts a connection, and says where it came from. It starts with this call, not with the first
@@ -58,7 +58,7 @@ impl UnixListener {
     /// As accept(2); see [`TcpListener::accept`](crate::net::TcpListener::accept).
     #[inline]
     pub fn accept(&self) -> UnixAccept<'_> {
-        UnixAccept { claimed: self.accepting.accept() }
+        UnixAccept { accepting: Accepting::new(&self.socket) }
     }
 
     /// The connections as a stream, which never ends. Its items are the results of
@@ -86,7 +86,7 @@ impl fmt::Debug for UnixListener {
 #[derive(Debug)]
 #[must_use = "dropping it gives up the accept"]
 pub struct UnixAccept<'a> {
-    claimed: Claimed<'a>,
+    accepting: Accepting<'a>,
 }
 
 impl Future for UnixAccept<'_> {
@@ -94,14 +94,14 @@ impl Future for UnixAccept<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (socket, peer) = ready!(Pin::new(&mut self.claimed).poll(cx))?;
+        let (socket, peer) = ready!(Pin::new(&mut self.accepting).poll(cx))?;
         Poll::Ready(to_std(&peer).map(|peer| (UnixStream::from_socket(socket), peer)))
     }
 }
 
 impl FusedFuture for UnixAccept<'_> {
     fn is_terminated(&self) -> bool {
-        self.claimed.is_terminated()
+        self.accepting.is_terminated()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::socket::{Attempt, Queued, Receive, Socket, Stop, Untaken};
 use super::{CancelKey, Entry, Epoll, Queue, add, copy};
 use crate::buffer::{Buffer, BufferMut};
-use crate::transport::stream::insert_by_number;
+use crate::transport::stream::{insert_by_number, number_behind};
 use crate::transport::{Accepted, Network, Qd, SocketKind, Storage, kernel};
 use socket2::{SockAddr, SockAddrStorage};
 use std::any::Any;
@@ -123,6 +123,7 @@ impl Epoll {
                 if socket.kind == SocketKind::Stream && !rest.is_empty() {
                     socket.untaken.borrow_mut().push_front((number, Untaken::Data(rest)));
                 }
+                number_behind(&mut socket.untaken.borrow_mut(), done.number());
                 done.complete(Ok(data));
             }
             // The peer of a connected socket that is asked for its datagrams' sender.
