@@ -1,5 +1,6 @@
 //! `Sga`: a short list of buffers.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
 use std::io::IoSlice;
@@ -8,12 +9,13 @@ use bytes::Buf;
 
 use super::Buffer;
 
-/// Buffers that are kept without allocating.
-const INLINE: usize = 8;
+/// Lists of more than one buffer whose memory a thread keeps for the next ones.
+const SPARES: usize = 64;
 
 /// A list of buffers that are sent or received as one: scatter-gather.
 ///
-/// Up to eight buffers are kept inline; longer lists allocate.
+/// A list of one buffer, by far the most frequent, is hardly more than the buffer. The memory for
+/// the others of a longer list is allocated once, and then reused by the lists of the thread.
 ///
 /// ```
 /// use demikernel_runtime::buffer::{Buffer, Sga};
@@ -25,80 +27,106 @@ const INLINE: usize = 8;
 /// reply.advance(20); // as much as a device has sent
 /// assert_eq!(reply.iter().next().unwrap(), b"ody");
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Sga {
-    /// The first buffers, from `head` on. Those that are taken have not been moved down.
-    inline: [Option<Buffer>; INLINE],
-    head: u8,
-    /// Number of buffers in `inline`.
-    count: u8,
-    /// What follows those in `inline`, which is full up to its end then.
-    more: VecDeque<Buffer>,
+    /// If there is none, nothing follows either.
+    first: Option<Buffer>,
+    /// What follows the first. Once there, it stays, be it empty.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    buffers: VecDeque<Buffer>,
     bytes: usize,
+}
+
+thread_local! {
+    /// Empty, with the memory that their lists have grown to.
+    static SPARE: RefCell<Vec<Box<More>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl More {
+    fn new() -> Box<More> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        spare.unwrap_or_default()
+    }
+
+    #[cold]
+    fn recycle(mut self: Box<More>) {
+        // Dropping buffers may run anybody's code, so nothing is borrowed meanwhile.
+        self.buffers.clear();
+        self.bytes = 0;
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARES {
+                spare.push(self);
+            }
+        });
+    }
 }
 
 impl Sga {
     /// An empty list.
-    pub fn new() -> Sga {
-        Sga::default()
+    #[inline]
+    pub const fn new() -> Sga {
+        Sga { first: None, more: None }
     }
 
     /// Number of bytes in all buffers.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes
+        self.first.as_ref().map_or(0, Buffer::len) + self.more.as_ref().map_or(0, |more| more.bytes)
     }
 
     /// Whether there are no bytes.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.first.is_none()
     }
 
     /// Number of buffers.
+    #[inline]
     pub fn segments(&self) -> usize {
-        usize::from(self.count) + self.more.len()
+        usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.buffers.len())
     }
 
     /// Adds a buffer at the end; an empty one is dropped.
+    #[inline]
     pub fn push(&mut self, buffer: Buffer) {
         if buffer.is_empty() {
             return;
         }
-        self.bytes += buffer.len();
-        if self.more.is_empty() && usize::from(self.count) < INLINE {
-            self.inline.rotate_left(usize::from(self.head));
-            self.head = 0;
-            self.inline[usize::from(self.count)] = Some(buffer);
-            self.count += 1;
+        if self.first.is_none() {
+            self.first = Some(buffer);
         } else {
-            self.more.push_back(buffer);
+            let more = self.more.get_or_insert_with(More::new);
+            more.bytes += buffer.len();
+            more.buffers.push_back(buffer);
         }
     }
 
     /// Takes the first buffer.
+    #[inline]
     pub fn pop_front(&mut self) -> Option<Buffer> {
-        let buffer = match self.inline.get_mut(usize::from(self.head)).and_then(Option::take) {
-            Some(buffer) => {
-                self.head += 1;
-                self.count -= 1;
-                buffer
-            }
-            None => self.more.pop_front()?,
-        };
-        self.bytes -= buffer.len();
-        Some(buffer)
+        let first = self.first.take();
+        if let Some(more) = &mut self.more {
+            self.first = more.buffers.pop_front();
+            more.bytes -= self.first.as_ref().map_or(0, Buffer::len);
+        }
+        first
     }
 
     /// The buffers.
     pub fn iter(&self) -> impl Iterator<Item = &Buffer> {
-        let end = usize::from(self.head + self.count);
-        self.inline[usize::from(self.head)..end].iter().flatten().chain(&self.more)
+        self.first.iter().chain(self.more.iter().flat_map(|more| &more.buffers))
     }
 
     /// The first buffer.
+    #[inline]
     pub fn first(&self) -> Option<&Buffer> {
-        self.iter().next()
+        self.first.as_ref()
     }
 
     /// Drops the first `count` bytes, and the buffers that have none left.
@@ -107,14 +135,12 @@ impl Sga {
     ///
     /// If there are fewer.
     pub fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.bytes, "position {count} is outside of a list of {} bytes", self.bytes);
+        let len = self.len();
+        assert!(count <= len, "position {count} is outside of a list of {len} bytes");
         while count > 0 {
-            let inline = self.inline.get_mut(usize::from(self.head)).and_then(Option::as_mut);
-            let Some(first) = inline.or_else(|| self.more.front_mut()) else { return };
+            let Some(first) = &mut self.first else { return };
             if count < first.len() {
-                first.advance(count);
-                self.bytes -= count;
-                return;
+                return first.advance(count);
             }
             count -= first.len();
             self.pop_front();
@@ -133,7 +159,23 @@ impl Sga {
     }
 }
 
+impl Drop for Sga {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(more) = self.more.take() {
+            More::recycle(more);
+        }
+    }
+}
+
+impl Clone for Sga {
+    fn clone(&self) -> Sga {
+        self.iter().cloned().collect()
+    }
+}
+
 impl From<Buffer> for Sga {
+    #[inline]
     fn from(buffer: Buffer) -> Sga {
         let mut list = Sga::new();
         list.push(buffer);
@@ -184,7 +226,7 @@ impl Debug for Sga {
 
 impl Buf for Sga {
     fn remaining(&self) -> usize {
-        self.bytes
+        self.len()
     }
 
     fn chunk(&self) -> &[u8] {

@@ -389,6 +389,12 @@ impl<P> Outbound<P> {
         self.pushes.is_empty()
     }
 
+    /// Whether nothing can [end](Self::ended) any more.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.pushes.is_empty() && self.removed.is_empty()
+    }
+
     /// Bytes that have not been sent, as far as is known.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {

@@ -15,10 +15,11 @@ pub(super) type PopDone = Completion<io::Result<Buffer>>;
 pub(super) type PushDone = Option<Completion<io::Result<()>>>;
 
 /// The receive that the kernel has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Receive {
     None,
-    /// Into this buffer.
-    Own(BufferMut),
+    /// Into the connection's own buffer.
+    Own,
     /// Into one of the ring of buffers.
     Provided,
     /// Into those of the ring, until it ends.
@@ -28,12 +29,13 @@ pub(super) enum Receive {
 }
 
 /// The send that the kernel has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Send {
     None,
     /// Of one piece.
     Plain,
-    /// Of several, described here.
-    Message(Box<Message>),
+    /// Of several, which the connection's message describes.
+    Message,
     /// From memory that the kernel keeps using after it has said that it has sent.
     InPlace,
 }
@@ -42,6 +44,8 @@ pub(super) enum Send {
 pub(super) struct Connection {
     pub(super) inbound: Inbound<PopDone>,
     pub(super) receive: Receive,
+    /// What the kernel writes to, with [`Receive::Own`].
+    pub(super) own: Option<BufferMut>,
     /// The receive was asked to end early.
     pub(super) cancelling_receive: bool,
     /// A token was dropped: the receive is to end early if it is for nobody.
@@ -50,6 +54,8 @@ pub(super) struct Connection {
     pub(super) drained: bool,
     pub(super) outbound: Outbound<PushDone>,
     pub(super) send: Send,
+    /// What the kernel may read, with [`Send::Message`].
+    pub(super) message: Option<Box<Message>>,
     pub(super) cancelling_send: bool,
     pub(super) unwanted_send: bool,
     /// It cannot send from where the data is.
@@ -77,11 +83,13 @@ impl Connection {
         Connection {
             inbound: Inbound::new(),
             receive: Receive::None,
+            own: None,
             cancelling_receive: false,
             unwanted_receive: false,
             drained: false,
             outbound: Outbound::new(),
             send: Send::None,
+            message: None,
             cancelling_send: false,
             unwanted_send: false,
             copies: false,

@@ -89,7 +89,7 @@ impl Uring {
                     if !connection.outbound.is_empty() {
                         unsent.push(head.key(Kind::Send));
                     }
-                    if !matches!(connection.send, Send::None) {
+                    if connection.send != Send::None {
                         head.cancel(&mut inner.io, Kind::Send);
                     }
                 }
@@ -107,7 +107,7 @@ impl Uring {
         self.advance_until(Instant::now() + PATIENCE, |uring| {
             let mut inner = uring.inner.borrow_mut();
             let idle = |&key| match inner.sockets.connection(key) {
-                Some((_, connection)) => matches!(connection.send, Send::None),
+                Some((_, connection)) => connection.send == Send::None,
                 None => true,
             };
             unsent.iter().all(idle)

@@ -49,7 +49,7 @@ pub use config::{Config, ReceiveMode};
 
 use self::device::{Inner, Watch};
 use self::key::{Key, Kind};
-use self::ring::{BATCH, Completed, Wait};
+use self::ring::{Completed, Wait};
 use self::socket::{Entry, Role};
 use super::{Device, Interest, Parker, Turn};
 use crate::executor::DeviceId;
@@ -57,7 +57,6 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -91,23 +90,27 @@ impl Uring {
     /// Takes completions from the shared memory and delivers them. Returns whether there were any.
     #[inline]
     fn reap(&self) -> bool {
+        self.inner.borrow_mut().io.ring.look();
         let mut any = false;
         loop {
-            let mut batch = [const { MaybeUninit::uninit() }; BATCH];
-            let count = self.inner.borrow_mut().io.ring.reap(&mut batch);
-            for completed in &batch[..count] {
-                // SAFETY: so many have been written.
-                self.dispatch(unsafe { completed.assume_init() });
-            }
-            any |= count > 0;
-            if count < BATCH {
-                break;
-            }
+            let next = self.inner.borrow_mut().io.ring.next();
+            let Some(completed) = next else { break };
+            self.dispatch(completed);
+            any = true;
         }
-        if any && let Some(provided) = &mut self.inner.borrow_mut().io.provided {
-            provided.looked();
+        if any {
+            self.reaped();
         }
         any
+    }
+
+    fn reaped(&self) {
+        let io = &mut self.inner.borrow_mut().io;
+        // The kernel can use their places again.
+        io.ring.look();
+        if let Some(provided) = &mut io.provided {
+            provided.looked();
+        }
     }
 
     #[inline]

@@ -34,7 +34,7 @@ impl Connection {
                     self.start_receive(head, io, limit);
                 }
             }
-            Receive::Own(_) | Receive::Provided | Receive::Multishot => {
+            Receive::Own | Receive::Provided | Receive::Multishot => {
                 let full = self.inbound.unread_bytes() >= io.config.unread;
                 let reason = self.unwanted_receive || head.closing || full;
                 let wanted = !head.closing && self.inbound.wanted().is_some();
@@ -50,7 +50,7 @@ impl Connection {
 
     /// Tries again what there was no memory for.
     pub(super) fn feed(&mut self, head: &mut Head, io: &mut Io) {
-        if matches!(self.receive, Receive::Starved) {
+        if self.receive == Receive::Starved {
             self.receive = Receive::None;
             self.update_receive(head, io);
         }
@@ -82,7 +82,8 @@ impl Connection {
                 };
                 let spare = buffer.spare_capacity_mut();
                 let (address, length) = (spare.as_mut_ptr().cast(), spare.len().min(limit) as u32);
-                self.receive = Receive::Own(buffer);
+                self.receive = Receive::Own;
+                self.own = Some(buffer);
                 opcode::Recv::new(fd, address, length).ioprio(priority).build()
             }
         };
@@ -147,29 +148,29 @@ impl Connection {
     #[inline]
     fn take_data(&mut self, head: &mut Head, io: &mut Io, completed: Completed) -> Option<Buffer> {
         let length = completed.result.max(0) as usize;
-        let mut receive = Receive::None;
-        if !completed.more() {
+        let receive = self.receive;
+        let over = !completed.more();
+        if over {
             head.in_kernel -= 1;
-            receive = std::mem::replace(&mut self.receive, Receive::None);
+            self.receive = Receive::None;
             self.cancelling_receive = false;
         }
-        if let Receive::Own(buffer) = receive {
+        if receive == Receive::Own {
+            let buffer = self.own.take()?;
             // SAFETY: the kernel has written so many bytes from the start of the spare capacity, and is
             // done with the buffer.
             return unsafe { filled(buffer, length) };
         }
         let provided = io.provided.as_mut()?;
-        if !completed.more() {
+        if over {
             provided.armed -= 1;
         }
-        match cqueue::buffer_select(completed.flags) {
-            Some(number) if length > 0 => provided.take(number, length),
-            Some(number) => {
-                provided.put_back(number);
-                None
-            }
-            None => None,
+        let number = cqueue::buffer_select(completed.flags)?;
+        if length > 0 {
+            return provided.take(number, length);
         }
+        provided.put_back(number);
+        None
     }
 }
 

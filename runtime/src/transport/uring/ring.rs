@@ -4,16 +4,12 @@ use super::key::Key;
 use super::setup::{self, Features};
 use super::{Config, Kind};
 use io_uring::squeue::Entry;
-use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, types};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, types};
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::time::Duration;
-
-/// How many completions are taken from the queue at a time.
-pub(super) const BATCH: usize = 32;
 
 /// A completion.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +37,36 @@ pub(super) struct RingCounters {
     pub(super) postponed: u64,
 }
 
+/// The ring itself, in a place of its own. The queues and the submitter borrow from it for as long as it is
+/// there, and stand before it among the fields of [`Ring`], so that they are dropped first.
+struct Place(NonNull<IoUring>);
+
+impl Place {
+    fn new(ring: IoUring) -> Place {
+        Place(NonNull::from(Box::leak(Box::new(ring))))
+    }
+
+    #[inline(always)]
+    fn ring(&self) -> &'static IoUring {
+        // SAFETY: from a box, freed by `drop` only; this reference and what borrows from it stay in `Ring`.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from a box, and everything that borrowed from it is dropped.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
 pub(super) struct Ring {
-    /// Borrows from `ring`, and does not use it any more when `ring` is dropped.
     submitter: Submitter<'static>,
-    /// From a box; freed by `drop`. It is a pointer because the submitter's borrow may not be disturbed by
-    /// moving a box.
-    ring: NonNull<IoUring>,
+    /// The only views of the two queues. Each has its own copy of head and tail, which it brings in line with
+    /// the kernel's when it is synchronised.
+    submissions: SubmissionQueue<'static>,
+    completions: CompletionQueue<'static>,
+    place: Place,
     pub(super) features: Features,
     /// Submissions for which the queue had no room although it was submitted.
     postponed: VecDeque<Entry>,
@@ -58,20 +78,11 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(config: &Config) -> io::Result<Ring> {
         let (ring, features) = setup::make(config)?;
-        let ring = NonNull::from(Box::leak(Box::new(ring)));
-        // SAFETY: the ring stays in place until `drop`, and is only used by shared reference meanwhile.
-        let mut submitter = unsafe { ring.as_ref() }.submitter();
+        let place = Place::new(ring);
+        let mut submitter = place.ring().submitter();
         // 5.18; without it the kernel looks the descriptor up at each call.
         let registered = submitter.register_ring_fd().is_ok();
-        let ring = Ring {
-            submitter,
-            ring,
-            features,
-            postponed: VecDeque::new(),
-            outstanding: 0,
-            counters: RingCounters::default(),
-        };
-        let parameters = ring.ring().params();
+        let parameters = place.ring().params();
         tracing::debug!(
             submissions = parameters.sq_entries(),
             completions = parameters.cq_entries(),
@@ -79,13 +90,18 @@ impl Ring {
             ?features,
             "io_uring"
         );
-        Ok(ring)
-    }
-
-    #[inline(always)]
-    fn ring(&self) -> &'static IoUring {
-        // SAFETY: freed by `drop` only, and no such reference leaves this module.
-        unsafe { self.ring.as_ref() }
+        Ok(Ring {
+            submitter,
+            // SAFETY: there are no other views.
+            submissions: unsafe { place.ring().submission_shared() },
+            // SAFETY: as above.
+            completions: unsafe { place.ring().completion_shared() },
+            place,
+            features,
+            postponed: VecDeque::new(),
+            outstanding: 0,
+            counters: RingCounters::default(),
+        })
     }
 
     /// For registrations.
@@ -102,18 +118,15 @@ impl Ring {
     ///
     /// # Safety
     /// The memory that the operation names stays valid, and untouched as far as the kernel writes it, until
-    /// the operation's last completion has been [reaped](Self::reap).
+    /// the operation's last completion has been [taken](Self::next).
     #[inline]
     pub(super) unsafe fn submit(&mut self, entry: &Entry) {
         self.outstanding += 1;
         self.counters.submitted += 1;
-        if self.postponed.is_empty() {
-            // SAFETY: this is the only view of the queue at the time; the memory is the caller's matter.
-            if unsafe { self.ring().submission_shared().push(entry) }.is_ok() {
-                return;
-            }
+        // SAFETY: the memory is the caller's matter.
+        if !self.postponed.is_empty() || unsafe { self.submissions.push(entry) }.is_err() {
+            self.submit_slowly(entry);
         }
-        self.submit_slowly(entry);
     }
 
     /// The queue is full, or others are waiting for room in it.
@@ -124,16 +137,13 @@ impl Ring {
         if let Err(error) = self.enter(None) {
             tracing::error!(%error, "io_uring_enter");
         }
-        self.push_postponed();
     }
 
     #[cold]
     fn push_postponed(&mut self) {
-        // SAFETY: the only view of the queue at the time.
-        let mut queue = unsafe { self.ring().submission_shared() };
         while let Some(entry) = self.postponed.front() {
             // SAFETY: the caller of `submit` answers for the memory.
-            if unsafe { queue.push(entry) }.is_err() {
+            if unsafe { self.submissions.push(entry) }.is_err() {
                 return;
             }
             self.postponed.pop_front();
@@ -142,38 +152,41 @@ impl Ring {
 
     /// Whether something is waiting to be submitted, or the kernel asks to be entered.
     #[inline]
-    pub(super) fn wants_enter(&self) -> bool {
-        // SAFETY: the only view of the queue at the time.
-        let queue = unsafe { self.ring().submission_shared() };
+    pub(super) fn wants_enter(&mut self) -> bool {
+        let queue = &mut self.submissions;
         if self.features.sqpoll {
-            return queue.need_wakeup() && !queue.is_empty()
-                || queue.cq_overflow()
-                || !self.postponed.is_empty();
+            queue.sync();
+            let asleep = !queue.is_empty() && queue.need_wakeup();
+            return asleep || queue.cq_overflow() || !self.postponed.is_empty();
         }
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.postponed.is_empty()
     }
 
-    /// Submits what is waiting, and lets the kernel do what it has put off.
+    /// Submits what is waiting, and lets the kernel do what it has put off; then waits for a completion, if
+    /// told to.
+    ///
+    /// # Errors
+    /// Those after which the ring is of no use.
     #[inline]
     pub(super) fn enter(&mut self, wait: Option<Wait>) -> io::Result<()> {
+        let queue = &mut self.submissions;
+        queue.sync();
+        let submissions = queue.len() as u32;
         let mut flags = EnterFlags::empty();
-        let submissions = {
-            // SAFETY: the only view of the queue at the time.
-            let queue = unsafe { self.ring().submission_shared() };
-            if self.features.deferred || wait.is_some() || queue.taskrun() || queue.cq_overflow() {
-                flags |= EnterFlags::GETEVENTS;
-            }
-            if self.features.sqpoll && queue.need_wakeup() {
-                flags |= EnterFlags::SQ_WAKEUP;
-            }
-            queue.len() as u32
-        };
+        if self.features.deferred || wait.is_some() || queue.taskrun() || queue.cq_overflow() {
+            flags |= EnterFlags::GETEVENTS;
+        }
+        if self.features.sqpoll && queue.need_wakeup() {
+            flags |= EnterFlags::SQ_WAKEUP;
+        }
         self.counters.enters += 1;
         let result = match wait {
             // SAFETY: there is no argument; the submissions' memory is valid by the contract of `submit`.
             None => unsafe { self.submitter.enter::<libc::sigset_t>(submissions, 0, flags.bits(), None) },
             Some(wait) => self.enter_and_wait(submissions, flags, wait),
         };
+        // What the kernel has taken is free again.
+        self.submissions.sync();
         if !self.postponed.is_empty() {
             self.push_postponed();
         }
@@ -204,26 +217,25 @@ impl Ring {
         }
     }
 
-    /// Takes completions from the shared memory, with no system call. Returns those that there were.
+    /// Gives back to the kernel the places of completions that were taken, and looks for new ones, with no
+    /// system call.
     #[inline]
-    pub(super) fn reap(&mut self, batch: &mut [MaybeUninit<Completed>; BATCH]) -> usize {
-        // SAFETY: the only view of the queue at the time.
-        let mut queue = unsafe { self.ring().completion_shared() };
-        let mut count = 0;
-        for (place, entry) in batch.iter_mut().zip(&mut queue) {
-            let completed = Completed {
-                key: Key::from_bits(entry.user_data()),
-                result: entry.result(),
-                flags: entry.flags(),
-            };
-            if !completed.more() {
-                self.outstanding -= 1;
-            }
-            place.write(completed);
-            count += 1;
-        }
-        self.counters.completed += count as u64;
-        count
+    pub(super) fn look(&mut self) {
+        self.completions.sync();
+    }
+
+    /// Takes the next of the completions that were there at the last [`look`](Self::look).
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Completed> {
+        let entry = self.completions.next()?;
+        let completed = Completed {
+            key: Key::from_bits(entry.user_data()),
+            result: entry.result(),
+            flags: entry.flags(),
+        };
+        self.counters.completed += 1;
+        self.outstanding -= usize::from(!completed.more());
+        Some(completed)
     }
 
     /// Asks the kernel to end an operation early.
@@ -244,14 +256,6 @@ pub(super) struct Wait {
 
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring().as_raw_fd()
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from a box in `new`. The submitter still borrows from it, but has no
-        // destructor and is not used again.
-        drop(unsafe { Box::from_raw(self.ring.as_ptr()) });
+        self.place.ring().as_raw_fd()
     }
 }

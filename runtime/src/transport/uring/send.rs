@@ -30,7 +30,7 @@ impl Connection {
     /// Starts or ends the send.
     #[inline]
     pub(super) fn update_send(&mut self, head: &mut Head, io: &mut Io) {
-        if matches!(self.send, Send::None) {
+        if self.send == Send::None {
             self.unwanted_send = false;
             if !self.outbound.is_empty() {
                 self.start_send(head, io);
@@ -39,7 +39,7 @@ impl Connection {
             }
         } else if std::mem::replace(&mut self.unwanted_send, false)
             && !self.cancelling_send
-            && !matches!(self.send, Send::InPlace)
+            && self.send != Send::InPlace
         {
             self.cancelling_send = true;
             head.cancel(io, Kind::Send);
@@ -74,7 +74,8 @@ impl Connection {
             let mut message = io.messages.take();
             let pieces = self.outbound.gather(&mut message.pieces);
             let operation = opcode::SendMsg::new(head.target.fd(), message.outgoing(pieces, false));
-            self.send = Send::Message(message);
+            self.send = Send::Message;
+            self.message = Some(message);
             operation.flags(flags as u32).build()
         };
         // SAFETY: the data is shared by the queue of pushes until it was sent, or given back with the
@@ -95,25 +96,31 @@ impl Connection {
         unsafe { io.ring.submit(&operation.user_data(bits)) };
     }
 
-    /// A send has come to its end. Returns the error after which nothing more can be sent.
+    /// A send has come to its end.
     #[inline]
-    fn sent(&mut self, head: &mut Head, io: &mut Io, result: i32) -> Option<i32> {
+    fn sent(&mut self, head: &mut Head, io: &mut Io, result: i32) -> Sent {
         head.in_kernel -= 1;
         io.counters.sent += 1;
         self.cancelling_send = false;
         let send = std::mem::replace(&mut self.send, Send::None);
-        let in_place = matches!(send, Send::InPlace);
-        if let Send::Message(message) = send {
+        if send == Send::Message
+            && let Some(message) = self.message.take()
+        {
             io.messages.put(message);
         }
-        if result >= 0 {
-            self.outbound.sent(result as usize);
-            return None;
+        if result < 0 {
+            return self.send_failed(head, io, send, -result);
         }
+        self.outbound.sent(result as usize);
+        self.next_ended(head, io, None)
+    }
+
+    #[cold]
+    fn send_failed(&mut self, head: &mut Head, io: &mut Io, send: Send, error: i32) -> Sent {
         self.outbound.sent(0);
-        match -result {
+        let error = match error {
             libc::ECANCELED | libc::EAGAIN | libc::EINTR => None,
-            libc::EOPNOTSUPP if in_place => {
+            libc::EOPNOTSUPP if send == Send::InPlace => {
                 // Not every kind of socket can.
                 self.copies = true;
                 None
@@ -122,40 +129,54 @@ impl Connection {
                 self.connected = false;
                 Some(error)
             }
-        }
+        };
+        self.next_ended(head, io, error)
     }
 
-    /// What has ended next; sees to the rest when nothing has.
+    /// What has ended next, with the error if there is one; sees to the rest when nothing has.
     #[inline]
-    fn next_ended(&mut self, head: &mut Head, io: &mut Io, error: Option<i32>) -> Option<Ended<PushDone>> {
+    fn next_ended(&mut self, head: &mut Head, io: &mut Io, error: Option<i32>) -> Sent {
         let ended = match error {
             None => self.outbound.ended(),
-            Some(error) => {
-                let ended = self.outbound.failed();
-                if let Some(Ended { promise: Some(None), .. }) = ended {
-                    self.failed = Some(error);
-                }
-                ended
-            }
+            Some(error) => self.next_failed(error),
         };
-        if ended.is_none() && (!self.outbound.is_empty() || self.finishing || head.closing) {
+        let more = !self.outbound.is_clear();
+        if (ended.is_none() && more) || self.finishing || head.closing {
             head.mark(io);
         }
-        ended
+        Sent { ended, error, more }
     }
+
+    #[cold]
+    fn next_failed(&mut self, error: i32) -> Option<Ended<PushDone>> {
+        let failed = self.outbound.failed();
+        if let Some(Ended { promise: Some(None), .. }) = failed {
+            self.failed = Some(error);
+        }
+        failed
+    }
+}
+
+/// A send that has come to its end.
+#[derive(Default)]
+struct Sent {
+    /// What has ended with it.
+    ended: Option<Ended<PushDone>>,
+    error: Option<i32>,
+    /// Something else may have ended.
+    more: bool,
 }
 
 impl Inner {
     #[inline]
-    fn sent(&mut self, key: Key, result: i32) -> (Option<Ended<PushDone>>, Option<i32>) {
-        let Some((head, connection)) = self.sockets.connection(key) else { return (None, None) };
-        let error = connection.sent(head, &mut self.io, result);
-        (connection.next_ended(head, &mut self.io, error), error)
+    fn sent(&mut self, key: Key, result: i32) -> Sent {
+        let Some((head, connection)) = self.sockets.connection(key) else { return Sent::default() };
+        connection.sent(head, &mut self.io, result)
     }
 
-    #[inline]
-    fn next_ended(&mut self, key: Key, error: Option<i32>) -> Option<Ended<PushDone>> {
-        let (head, connection) = self.sockets.connection(key)?;
+    #[cold]
+    fn next_ended(&mut self, key: Key, error: Option<i32>) -> Sent {
+        let Some((head, connection)) = self.sockets.connection(key) else { return Sent::default() };
         connection.next_ended(head, &mut self.io, error)
     }
 }
@@ -163,8 +184,8 @@ impl Inner {
 impl Uring {
     #[inline]
     pub(super) fn on_send(&self, key: Key, result: i32) {
-        let (ended, error) = self.inner.borrow_mut().sent(key, result);
-        self.tell_ended(key, ended, error);
+        let sent = self.inner.borrow_mut().sent(key, result);
+        self.tell_sent(key, sent);
     }
 
     #[cold]
@@ -194,31 +215,29 @@ impl Uring {
             }
             key
         };
-        self.tell_what_ended(key);
-    }
-
-    /// Tells those whose pushes have ended without the kernel's doing.
-    fn tell_what_ended(&self, key: Key) {
-        let ended = self.inner.borrow_mut().next_ended(key, None);
-        self.tell_ended(key, ended, None);
+        // Something may have ended without the kernel's doing.
+        let sent = self.inner.borrow_mut().next_ended(key, None);
+        self.tell_sent(key, sent);
     }
 
     /// Ends what was not sent, as the device ends.
     pub(super) fn abandon_pushes(&self, key: Key) {
-        let error = Some(libc::ECONNABORTED);
-        let ended = self.inner.borrow_mut().next_ended(key, error);
-        self.tell_ended(key, ended, error);
+        let sent = self.inner.borrow_mut().next_ended(key, Some(libc::ECONNABORTED));
+        self.tell_sent(key, sent);
     }
 
-    /// Tells those whose pushes have ended, with the error if there is one.
+    /// Tells those whose pushes have ended.
     #[inline]
-    fn tell_ended(&self, key: Key, mut next: Option<Ended<PushDone>>, error: Option<i32>) {
-        while let Some(Ended { segment, promise }) = next {
+    fn tell_sent(&self, key: Key, mut sent: Sent) {
+        while let Some(Ended { segment, promise }) = sent.ended {
             drop(segment);
             if let Some(Some(done)) = promise {
-                done.complete(error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error))));
+                done.complete(sent.error.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error))));
             }
-            next = self.inner.borrow_mut().next_ended(key, error);
+            if !sent.more {
+                break;
+            }
+            sent = self.inner.borrow_mut().next_ended(key, sent.error);
         }
     }
 }
