@@ -4,7 +4,7 @@
 //! (`BLOCKING_MAX_THREADS` in the environment), and gone when idle. A result comes back by a wake-up from
 //! another thread, which also ends a core's blocking.
 
-use crate::executor::{JoinError, OutsideWork, handle, unpin};
+use crate::executor::{JoinError, OutsideWork, handle, is_inside, unpin};
 use futures_core::FusedFuture;
 use std::cell::Cell;
 use std::fmt;
@@ -58,6 +58,16 @@ where
         }
         function()
     })
+}
+
+/// The same for one task that awaits it at once. Virtual time does not pass meanwhile.
+pub(crate) async fn unblock_and_wait<F, T>(function: F) -> T
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let _outside = is_inside().then(|| handle().outside_work());
+    unblock(function).await
 }
 
 type Function<T> = Box<dyn FnOnce() -> T + Send>;

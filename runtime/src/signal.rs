@@ -132,6 +132,11 @@ fn listeners() -> MutexGuard<'static, Listeners> {
     LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether anybody in the process listens for a signal.
+pub(crate) fn is_awaited() -> bool {
+    !listeners().all.is_empty()
+}
+
 impl Listeners {
     fn add_signal(&mut self, kind: SignalKind) -> io::Result<()> {
         if let Some(thread) = &self.thread {

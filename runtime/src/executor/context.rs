@@ -14,6 +14,11 @@ pub(super) fn is_current(core: NonNull<Core>) -> bool {
     CURRENT.get().map_or(std::ptr::null(), std::ptr::from_ref) == core.as_ptr().cast_const()
 }
 
+/// Whether this thread is running a core.
+pub(crate) fn is_inside() -> bool {
+    CURRENT.get().is_some()
+}
+
 /// The core that this thread is running.
 ///
 /// # Panics

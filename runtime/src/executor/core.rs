@@ -211,6 +211,21 @@ impl Core {
         self.pages.borrow().iter().map(|page| unsafe { page.as_ref() }.live() as usize).sum()
     }
 
+    /// Tasks and other operations that are not done.
+    pub(super) fn pending(&self) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for slot in self.live_slots() {
+            // SAFETY: pages are never freed.
+            let it = unsafe { slot.as_ref() };
+            match (it.state.get(), it.kind.get()) {
+                (State::Pending, Kind::Task) => counts.0 += 1,
+                (State::Pending, Kind::Operation | Kind::Timer) => counts.1 += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+
     /// The slots in use, as they are now.
     fn live_slots(&self) -> Vec<NonNull<Slot>> {
         let mut slots = Vec::new();

@@ -43,6 +43,7 @@ pub use wait::{
 };
 
 pub(crate) use completion::{fits_in_slot, timer};
+pub(crate) use context::is_inside;
 pub(crate) use cores::{cores, unpin};
 pub(crate) use handle::OutsideWork;
 pub(crate) use owner::Owner;

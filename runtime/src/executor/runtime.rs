@@ -9,6 +9,7 @@ use super::remote::EventFd;
 use super::slot::{Kind, Slot};
 use super::waker;
 use crate::buffer::pool;
+use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant};
 use crate::transport::{Device, Interest, Network, Parker, Storage, Transport, Turn};
 use std::cell::{Cell, RefCell};
@@ -35,14 +36,33 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// How long a virtual clock stands still for devices that have something under way outside of it.
 const VIRTUAL_GRACE: Duration = Duration::from_millis(1);
 
+/// How long a runtime in virtual time waits, in real time, for threads that it does not know of when nothing
+/// else can make a task ready. Long enough for what a test has its threads do on a busy machine.
+const DEADLOCK: Duration = Duration::from_secs(5);
+
+/// Where virtual time begins: at the same point in every run, so that runs repeat exactly, and far enough
+/// from the epoch for programs that look back.
+const VIRTUAL_START: Instant = Instant::from_nanos(1_000_000_000_000_000);
+
 /// Which clock a runtime goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Time {
     /// The machine's.
     #[default]
     Real,
-    /// One that stands still while tasks run, and jumps to the next timer when none is ready and no thread
-    /// is at work for [`spawn_blocking`](crate::spawn_blocking).
+    /// One that stands still while tasks run, and jumps to the next timer when none is ready. It begins
+    /// at the same instant in every run.
+    ///
+    /// It waits, in real time, for threads that are at work for a task:
+    /// [`spawn_blocking`](crate::spawn_blocking), and look-ups of names. While a device has something under
+    /// way outside of the process, such as a socket of the kernel, it gives it a millisecond before each
+    /// jump; the simulated transport needs none.
+    ///
+    /// When nothing can happen any more, since tasks wait but no timer is set and no device has anything
+    /// under way, `block_on` panics after five seconds with a message that says so; not if there is a
+    /// [`Handle`] by which another thread may spawn at any time, if the program listens for a
+    /// [signal](crate::signal), or if it runs on several cores. A task that waits for another by yielding in a
+    /// loop keeps time from passing.
     Virtual,
 }
 
@@ -122,7 +142,7 @@ impl Builder {
     pub fn build(self) -> io::Result<Runtime> {
         let clock = match self.time {
             Time::Real => Clock::real(),
-            Time::Virtual => Clock::virtual_at(Instant::now()),
+            Time::Virtual => Clock::virtual_at(VIRTUAL_START),
         };
         let eventfd = Arc::new(EventFd::new()?);
         let core = Core::acquire(clock);
@@ -164,7 +184,7 @@ pub struct Runtime {
     watched: RefCell<Vec<RawFd>>,
     /// Another thread has signalled the eventfd, or is about to.
     signal_due: Cell<bool>,
-    /// Since when, in the clock's nanoseconds, nothing has been ready.
+    /// Since when, in the clock's nanoseconds (the real one's in virtual time), nothing has been ready.
     idle_since: Cell<Option<u64>>,
     _not_send: PhantomData<*const ()>,
 }
@@ -231,7 +251,8 @@ impl Runtime {
     /// Runs a future to its end, and every task meanwhile. Tasks that are left go on with the next call.
     ///
     /// # Panics
-    /// On a thread that is running a runtime already, and when the future does.
+    /// On a thread that is running a runtime already, and when the future does. In
+    /// [virtual time](Time::Virtual), when nothing can happen any more.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let _entered = Entered::new(self.core);
@@ -318,25 +339,67 @@ impl Runtime {
         }
     }
 
-    /// Nothing is ready, and time is ours: go to the next deadline.
+    /// Nothing is ready, and time is ours: go to the next deadline, unless something outside may come first.
     #[cold]
     fn idle_virtual(&self) {
+        let core = self.core;
+        let deadline = core.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= core.clock().now().as_nanos()) {
+            return;
+        }
         if self.inbox.has_outside_work() {
             self.block(None);
-            return self.core.poll_devices(Turn::Idle);
+            return core.poll_devices(Turn::Idle);
         }
-        let outside = (0..)
-            .map_while(|index| self.core.device(index))
-            .any(|device| device.interest() != Interest::None);
-        let deadline = self.core.next_deadline();
-        if outside || deadline.is_none() {
-            self.block(deadline.map(|_| VIRTUAL_GRACE));
-            self.core.poll_devices(Turn::Idle);
+        let outside =
+            (0..).map_while(|index| core.device(index)).any(|device| device.interest() != Interest::None);
+        let Some(deadline) = deadline else {
+            return if outside { self.block(None) } else { self.wait_for_threads() };
+        };
+        if outside {
+            self.block(Some(VIRTUAL_GRACE));
+            core.poll_devices(Turn::Idle);
         }
-        let nothing = !self.core.is_ready() && !self.core.remote.pending();
-        if let Some(deadline) = deadline.filter(|_| nothing) {
-            self.core.clock().advance_to(Instant::from_nanos(deadline));
+        if !core.is_ready() && !core.remote.pending() {
+            core.clock().advance_to(Instant::from_nanos(deadline));
         }
+    }
+
+    /// Nothing but another thread can make a task ready.
+    ///
+    /// # Panics
+    /// When none has for a while, and none is known of that could.
+    fn wait_for_threads(&self) {
+        // The runtime's own, and its core's.
+        const OWN: usize = 2;
+        let handles = Arc::strong_count(&self.inbox) > OWN;
+        if handles || self.core.cores.get() > 1 || signal::is_awaited() {
+            return self.block(None);
+        }
+        let now = Clock::real().now().as_nanos();
+        let since = self.idle_since.get().unwrap_or(now);
+        let waited = Duration::from_nanos(now.saturating_sub(since));
+        if waited >= DEADLOCK {
+            self.idle_since.set(None);
+            self.deadlocked();
+        }
+        self.idle_since.set(Some(since));
+        self.block(Some(DEADLOCK - waited));
+    }
+
+    #[cold]
+    fn deadlocked(&self) -> ! {
+        for device in (0..).map_while(|index| self.core.device(index)) {
+            let (device, counters) = (device.name(), device.counters());
+            tracing::error!(device, ?counters, "deadlock in virtual time");
+        }
+        let (tasks, operations) = self.core.pending();
+        panic!(
+            "deadlock in virtual time: the future given to block_on, {tasks} tasks and {operations} other \
+             operations wait, but no timer is set, no device has anything under way, and no other thread has \
+             woken anything for {DEADLOCK:?}. Somebody waits for data, a message or a task that never comes; a \
+             timeout around it tells who"
+        )
     }
 
     fn block(&self, timeout: Option<Duration>) {

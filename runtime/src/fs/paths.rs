@@ -9,7 +9,7 @@ async fn off<T: Send + 'static>(
     call: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let path = path.as_ref().to_path_buf();
-    crate::blocking::unblock(move || call(path)).await
+    crate::blocking::unblock_and_wait(move || call(path)).await
 }
 
 /// All bytes of a file; see [`std::fs::read`].

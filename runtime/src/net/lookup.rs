@@ -65,9 +65,12 @@ async fn resolve(lookup: Lookup) -> io::Result<Vec<SocketAddr>> {
         Lookup::One(address) => Ok(vec![address]),
         Lookup::Many(addresses) => Ok(addresses),
         Lookup::Host(host, port) => {
-            crate::blocking::unblock(move || Ok((host.as_str(), port).to_socket_addrs()?.collect())).await
+            crate::blocking::unblock_and_wait(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+                .await
         }
-        Lookup::Text(text) => crate::blocking::unblock(move || Ok(text.to_socket_addrs()?.collect())).await,
+        Lookup::Text(text) => {
+            crate::blocking::unblock_and_wait(move || Ok(text.to_socket_addrs()?.collect())).await
+        }
     }
 }
 

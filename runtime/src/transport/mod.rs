@@ -12,6 +12,7 @@ mod endpoint;
 pub mod epoll;
 pub(crate) mod kernel;
 mod options;
+pub mod sim;
 pub(crate) mod stream;
 #[cfg(feature = "io-uring")]
 pub mod uring;

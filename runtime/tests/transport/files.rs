@@ -63,7 +63,7 @@ pub(crate) fn what_is_written_is_read(net: Net) -> Run {
         assert!(net.read_at(file, u64::MAX, room(10)).await.is_err());
         net.storage.close_file(file);
         assert!(net.read_at(file, 0, room(10)).await.is_err());
-        assert!(std::fs::read(directory.file("data")).unwrap() == data);
+        assert!(net.contents(&directory.file("data")).await == data);
     })
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn files_append_and_truncate(net: Net) -> Run {
         net.write_at(log, 0, buffer(b"one ")).await.unwrap();
         net.write_at(log, 0, buffer(b"two")).await.unwrap();
         net.write_at(log, 0, Sga::new()).await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"one two");
+        assert_eq!(net.contents(&path).await, b"one two");
         assert!(net.read_at(log, 0, room(10)).await.is_err(), "it is not open for reading");
         net.storage.close_file(log);
 
@@ -106,7 +106,7 @@ pub(crate) fn opening_fails_as_it_should(net: Net) -> Run {
         let error = net.open(&path, read).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("there"), "{error}");
-        std::fs::write(&path, "x").unwrap();
+        net.make_file(&path, b"x").await;
         let mut new = new_file();
         new.create_new = true;
         assert_eq!(net.open(&path, new).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
@@ -125,7 +125,7 @@ pub(crate) fn a_cancelled_read_keeps_its_buffer(net: Net) -> Run {
     Box::pin(async move {
         let directory = Directory::new();
         let path = directory.file("pipe");
-        std::fs::write(&path, pattern(1 << 20, 4)).unwrap();
+        net.make_file(&path, &pattern(1 << 20, 4)).await;
         let file = net.open(&path, new_file()).await.unwrap();
         let before = pool::stats().in_use();
         for round in 0..200 {
@@ -183,7 +183,7 @@ pub(crate) fn close_is_after_what_is_under_way(net: Net) -> Run {
             let write = net.write_at(file, 0, Buffer::from(data.clone()));
             net.storage.close_file(file);
             write.await.unwrap();
-            assert!(std::fs::read(&path).unwrap() == data);
+            assert!(net.contents(&path).await == data);
         }
     })
 }

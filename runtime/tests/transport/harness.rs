@@ -2,10 +2,11 @@
 
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
 use demikernel_runtime::time::{sleep, timeout};
+use demikernel_runtime::transport::sim::{Sim, SimConfig};
 use demikernel_runtime::transport::{
     Accepted, Device, Domain, Endpoint, Network, OpenMode, Qd, SocketKind, Storage, Transport,
 };
-use demikernel_runtime::{Builder, Completion, Idle, QToken, operation};
+use demikernel_runtime::{Builder, Completion, Idle, QToken, Time, operation};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -30,44 +31,73 @@ pub(crate) fn under_valgrind() -> bool {
 pub(crate) fn check(make: fn() -> io::Result<Transport>, test: Test) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for idle in [Idle::Spin, Idle::Block] {
-        let buffers = pool::stats().in_use();
-        let descriptors = open_descriptors();
-        let transport = match make() {
-            Ok(transport) => transport,
+        match make() {
+            Ok(transport) => check_one(transport, Builder::new().idle(idle), test),
             Err(error) => {
                 assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "{error}");
                 return eprintln!("skipped: {error}");
             }
-        };
-        let runtime = Builder::new().idle(idle).build().unwrap();
-        runtime.attach(transport.clone());
-        let after = Rc::new(RefCell::new(Vec::new()));
-        let net = Net {
-            device: transport.device,
-            network: transport.network.unwrap(),
-            storage: transport.storage.unwrap(),
-            after: after.clone(),
-        };
-        let future = test(net);
-        runtime.block_on(async {
-            timeout(Duration::from_secs(if under_valgrind() { 300 } else { 30 }), future)
-                .await
-                .expect("the test is done in time");
-        });
-        if after.borrow().is_empty() {
-            // A device may have to hear from the kernel before it lets go of what was cancelled.
-            eventually(|| {
-                runtime.block_on(async { sleep(Duration::from_millis(1)).await });
-                runtime.metrics().live_operations == 0
-            });
-            assert_eq!(runtime.metrics().live_operations, 0, "operations left, idle {idle:?}");
         }
-        drop(runtime);
-        after.take().into_iter().for_each(|check: Check| check());
-        assert_eq!(pool::stats().in_use(), buffers, "buffers left, idle {idle:?}");
-        eventually(|| open_descriptors() == descriptors);
-        assert_eq!(open_descriptors(), descriptors, "descriptors left, idle {idle:?}");
     }
+}
+
+/// Runs a test on the simulated transport: in real time, and with some seeds in virtual time.
+pub(crate) fn check_simulated(test: Test) {
+    check(|| Ok(Transport::both(Sim::new(0))), test);
+    check_virtually(Sim::new, test);
+}
+
+/// The same for tests that rely on small pushes to arrive in one piece, as they do on a loopback.
+pub(crate) fn check_simulated_in_pieces_as_pushed(test: Test) {
+    check_virtually(
+        |seed| {
+            let mut config = SimConfig::default();
+            (config.seed, config.splits, config.joins) = (seed, 0.0, 0.0);
+            Sim::with_config(config)
+        },
+        test,
+    );
+}
+
+fn check_virtually(make: fn(u64) -> Rc<Sim>, test: Test) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for seed in 1..4 {
+        check_one(Transport::both(make(seed)), Builder::new().time(Time::Virtual), test);
+    }
+}
+
+fn check_one(transport: Transport, builder: Builder, test: Test) {
+    let how = format!("{} {builder:?}", transport.device.name());
+    let buffers = pool::stats().in_use();
+    let descriptors = open_descriptors();
+    let runtime = builder.build().unwrap();
+    runtime.attach(transport.clone());
+    let after = Rc::new(RefCell::new(Vec::new()));
+    let net = Net {
+        device: transport.device,
+        network: transport.network.unwrap(),
+        storage: transport.storage.unwrap(),
+        after: after.clone(),
+    };
+    let future = test(net);
+    runtime.block_on(async {
+        timeout(Duration::from_secs(if under_valgrind() { 300 } else { 30 }), future)
+            .await
+            .expect("the test is done in time");
+    });
+    if after.borrow().is_empty() {
+        // A device may have to hear from the kernel before it lets go of what was cancelled.
+        eventually(|| {
+            runtime.block_on(async { sleep(Duration::from_millis(1)).await });
+            runtime.metrics().live_operations == 0
+        });
+        assert_eq!(runtime.metrics().live_operations, 0, "operations left, {how}");
+    }
+    drop(runtime);
+    after.take().into_iter().for_each(|check: Check| check());
+    assert_eq!(pool::stats().in_use(), buffers, "buffers left, {how}");
+    eventually(|| open_descriptors() <= descriptors);
+    assert!(open_descriptors() <= descriptors, "descriptors left, {how}");
 }
 
 fn open_descriptors() -> usize {
@@ -202,6 +232,38 @@ impl Net {
 
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> QToken<io::Result<Qd>> {
         token(|done| self.storage.open(path, mode, done))
+    }
+
+    /// What is in a file, as others see it.
+    pub(crate) async fn contents(&self, path: &Path) -> Vec<u8> {
+        if self.device.name() != "sim" {
+            return std::fs::read(path).unwrap();
+        }
+        let mut mode = OpenMode::default();
+        mode.read = true;
+        let file = self.open(path, mode).await.unwrap();
+        let mut contents = Vec::new();
+        loop {
+            let room = BufferMut::with_capacity(64 << 10).unwrap();
+            match self.read_at(file, contents.len() as u64, room).await.unwrap() {
+                more if more.is_empty() => break,
+                more => contents.extend_from_slice(&more),
+            }
+        }
+        self.storage.close_file(file);
+        contents
+    }
+
+    /// Makes a file, as others do.
+    pub(crate) async fn make_file(&self, path: &Path, contents: &[u8]) {
+        if self.device.name() != "sim" {
+            return std::fs::write(path, contents).unwrap();
+        }
+        let mut mode = OpenMode::default();
+        (mode.write, mode.create, mode.truncate) = (true, true, true);
+        let file = self.open(path, mode).await.unwrap();
+        self.write_at(file, 0, Buffer::from(contents.to_vec())).await.unwrap();
+        self.storage.close_file(file);
     }
 
     pub(crate) fn read_at(&self, qd: Qd, offset: u64, buffer: BufferMut) -> QToken<io::Result<BufferMut>> {

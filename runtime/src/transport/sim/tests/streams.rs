@@ -1,0 +1,315 @@
+//! Connections.
+
+use super::{Acts, at, config, kind, tell, token};
+use crate::buffer::Buffer;
+use crate::time::{Duration, Instant, sleep};
+use crate::transport::sim::SimConfig;
+use crate::transport::{Device, Network, SocketOption};
+use std::io::ErrorKind;
+use std::net::Shutdown;
+
+#[test]
+fn a_connection_from_its_making_to_its_end() {
+    let trace = tell(config(), |sim| async move {
+        let listener = sim.listener("127.0.0.1:80");
+        let client = sim.stream();
+        sim.bind(client, &at("127.0.0.1:1000")).unwrap();
+        let connected = sim.start_connect(client, "127.0.0.1:80");
+        let server = sim.start_accept(listener).await.unwrap();
+        assert_eq!(server.peer, at("127.0.0.1:1000"));
+        assert!(!connected.is_done(), "the news is under way");
+        connected.await.unwrap();
+        sim.push_bytes(client, b"question").await.unwrap();
+        sim.shutdown_socket(client, Shutdown::Write).unwrap();
+        assert_eq!(sim.start_pop(server.qd).await.unwrap(), b"question");
+        assert!(sim.start_pop(server.qd).await.unwrap().is_empty());
+        sim.push_bytes(server.qd, b"answer").await.unwrap();
+        sim.close(server.qd);
+        assert_eq!(sim.start_pop(client).await.unwrap(), b"answer");
+        assert!(sim.start_pop(client).await.unwrap().is_empty());
+        sim.close(client);
+        sim.close(listener);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(sim.counters()[0], ("sockets and files open", 0));
+        sim.trace()
+    });
+    let expected = [
+        "0ns bind 0 to 127.0.0.1:80",
+        "0ns bind 1 to 127.0.0.1:1000",
+        "0ns connect 1 to 127.0.0.1:80",
+        "10µs accept 2 at 0",
+        "20µs connection of 1 and 2",
+        "20µs 1 sends 8",
+        "30µs 2 gets 8",
+        "30µs 2 has all",
+        "30µs 2 sends 6",
+        "40µs 1 gets 6",
+        "40µs 1 has all",
+    ];
+    assert_eq!(trace, expected);
+}
+
+#[test]
+fn a_window_that_is_full_stops_the_sender_until_somebody_reads() {
+    let config = SimConfig { window: 10, segment: 4, ..config() };
+    let trace = tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        let start = sim.trace().len();
+        let push = sim.push_bytes(client, b"0123456789ab");
+        sleep(Duration::from_secs(1)).await;
+        assert!(!push.is_done(), "two bytes have no room");
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"0123");
+        push.await.unwrap();
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"4567");
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"89");
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"ab");
+        sim.trace().split_off(start)
+    });
+    let expected = [
+        "20µs 1 sends 4",
+        "20µs 1 sends 4",
+        "20µs 1 sends 2",
+        "30µs 2 gets 4",
+        "30µs 2 gets 4",
+        "30µs 2 gets 2",
+        // A second later, four bytes were read, and the client heard of it.
+        "1.00003s 1 sends 2",
+        "1.00004s 2 gets 2",
+    ];
+    assert_eq!(trace, expected);
+}
+
+#[test]
+fn a_larger_receive_buffer_makes_room() {
+    let config = SimConfig { window: 4, ..config() };
+    tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        let push = sim.push_bytes(client, b"0123456789");
+        sleep(Duration::from_millis(1)).await;
+        assert!(!push.is_done());
+        sim.set_option(server, SocketOption::ReceiveBuffer(10)).unwrap();
+        push.await.unwrap();
+        sim.set_option(server, SocketOption::ReceiveBuffer(1)).unwrap();
+        let mut read = Vec::new();
+        while read.len() < 10 {
+            read.extend_from_slice(&sim.start_pop(server).await.unwrap());
+        }
+        assert_eq!(read, b"0123456789");
+    });
+}
+
+#[test]
+fn a_refused_connection_leaves_the_socket_for_another_attempt() {
+    tell(config(), |sim| async move {
+        let client = sim.stream();
+        let refused = sim.start_connect(client, "127.0.0.1:80").await;
+        assert_eq!(kind(refused), ErrorKind::ConnectionRefused);
+        let _listener = sim.listener("0.0.0.0:80");
+        sim.start_connect(client, "127.0.0.1:80").await.unwrap();
+        let twice = sim.start_connect(client, "127.0.0.1:80").await.unwrap_err();
+        assert_eq!(twice.raw_os_error(), Some(libc::EISCONN));
+        assert_eq!(sim.counters()[4..6], [("connections made", 1), ("connections refused", 1)]);
+    });
+}
+
+#[test]
+fn attempts_beyond_the_backlog_wait_and_are_given_up_in_the_end() {
+    let config = SimConfig { timeout: Duration::from_secs(10), ..config() };
+    tell(config, |sim| async move {
+        let listener = sim.stream();
+        sim.bind(listener, &at("127.0.0.1:80")).unwrap();
+        sim.listen(listener, 2).unwrap();
+        let clients = [sim.stream(), sim.stream(), sim.stream(), sim.stream()];
+        let mut connects = clients.map(|client| Some(sim.start_connect(client, "127.0.0.1:80")));
+        sleep(Duration::from_secs(1)).await;
+        let done = connects.each_ref().map(|connect| connect.as_ref().unwrap().is_done());
+        assert_eq!(done, [true, true, false, false]);
+        sim.start_accept(listener).await.unwrap();
+        connects[2].take().unwrap().await.unwrap();
+        assert_eq!(kind(connects[3].take().unwrap().await), ErrorKind::TimedOut);
+        // Its place was not kept.
+        sim.start_accept(listener).await.unwrap();
+        sim.start_accept(listener).await.unwrap();
+        let more = sim.start_accept(listener);
+        sleep(Duration::from_secs(60)).await;
+        assert!(!more.is_done());
+    });
+}
+
+#[test]
+fn closing_a_listener_ends_those_whom_nobody_accepted() {
+    tell(config(), |sim| async move {
+        let listener = sim.listener("127.0.0.1:80");
+        let client = sim.stream();
+        sim.start_connect(client, "127.0.0.1:80").await.unwrap();
+        sim.close(listener);
+        assert_eq!(kind(sim.start_pop(client).await), ErrorKind::ConnectionReset);
+        assert!(sim.start_pop(client).await.unwrap().is_empty(), "an error is told once");
+        assert_eq!(kind(sim.push_bytes(client, b"x").await), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn what_nobody_read_before_a_close_resets_the_connection() {
+    tell(config(), |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.push_bytes(client, b"unread").await.unwrap();
+        sim.push_bytes(server, b"goodbye").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        sim.close(server);
+        assert_eq!(sim.start_pop(client).await.unwrap(), b"goodbye");
+        assert_eq!(kind(sim.start_pop(client).await), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn data_for_a_closed_socket_resets_the_connection() {
+    tell(config(), |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.close(server);
+        assert!(sim.start_pop(client).await.unwrap().is_empty());
+        // The first push goes out, and only then is it known that nobody wants it.
+        sim.push_bytes(client, b"x").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(kind(sim.push_bytes(client, b"y").await), ErrorKind::BrokenPipe);
+        assert!(sim.start_pop(client).await.unwrap().is_empty(), "the end stays the end");
+    });
+}
+
+#[test]
+fn a_linger_of_zero_resets_and_drops_what_waits() {
+    let config = SimConfig { window: 4, ..config() };
+    tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        let push = sim.push_bytes(client, b"too long");
+        sim.set_option(client, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
+        sim.close(client);
+        assert_eq!(kind(push.await), ErrorKind::ConnectionAborted);
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"too ");
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_direction_that_was_shut_for_reading_lets_the_peer_go_on() {
+    let config = SimConfig { window: 4, ..config() };
+    tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.shutdown_socket(server, Shutdown::Read).unwrap();
+        assert!(sim.start_pop(server).await.unwrap().is_empty());
+        sim.push_bytes(client, b"more than the window holds").await.unwrap();
+        sim.push_bytes(server, b"ok").await.unwrap();
+        assert_eq!(sim.start_pop(client).await.unwrap(), b"ok");
+    });
+}
+
+#[test]
+fn a_cancelled_connect_is_not_accepted_for_long() {
+    tell(config(), |sim| async move {
+        let listener = sim.listener("127.0.0.1:80");
+        let client = sim.stream();
+        drop(sim.start_connect(client, "127.0.0.1:80"));
+        let again = sim.start_connect(client, "127.0.0.1:80");
+        // The second only: the first had been given up before it arrived.
+        let server = sim.start_accept(listener).await.unwrap().qd;
+        again.await.unwrap();
+        sim.push_bytes(client, b"x").await.unwrap();
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"x");
+
+        let other = sim.stream();
+        let late = sim.start_connect(other, "127.0.0.1:80");
+        let server = sim.start_accept(listener).await.unwrap().qd;
+        drop(late);
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn cut_off_streams_wait_and_go_on_or_are_given_up() {
+    let config = SimConfig { timeout: Duration::from_secs(5), ..config() };
+    let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.partition(one, other);
+        sim.push_bytes(client, b"waits").await.unwrap();
+        let pop = sim.start_pop(server);
+        sleep(Duration::from_secs(4)).await;
+        assert!(!pop.is_done());
+        sim.heal(other, one);
+        assert_eq!(pop.await.unwrap(), b"waits");
+
+        sim.partition(one, other);
+        let start = Instant::now();
+        sim.push_bytes(client, b"lost").await.unwrap();
+        assert_eq!(kind(sim.start_pop(client).await), ErrorKind::TimedOut);
+        assert_eq!(Instant::now() - start, Duration::from_micros(5_000_010));
+        // The other end finds out when it is heard again.
+        sim.heal_all();
+        sim.push_bytes(server, b"hello?").await.unwrap();
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn cut_off_attempts_wait_and_go_on_or_are_given_up() {
+    let config = SimConfig { timeout: Duration::from_secs(5), ..config() };
+    let here = "127.0.0.1".parse().unwrap();
+    tell(config, |sim| async move {
+        let listener = sim.listener("127.0.0.1:80");
+        sim.partition(here, here);
+        let (first, second) = (sim.stream(), sim.stream());
+        assert_eq!(kind(sim.start_connect(first, "127.0.0.1:80").await), ErrorKind::TimedOut);
+        let connect = sim.start_connect(second, "127.0.0.1:80");
+        sleep(Duration::from_secs(1)).await;
+        sim.heal(here, here);
+        connect.await.unwrap();
+
+        // The server hears of it, the client does not.
+        let connect = sim.start_connect(first, "127.0.0.1:80");
+        let accepts = [sim.start_accept(listener), sim.start_accept(listener)];
+        let [_, server] = futures::future::join_all(accepts).await.try_into().unwrap();
+        sim.partition(here, here);
+        assert_eq!(kind(connect.await), ErrorKind::TimedOut);
+        assert_eq!(kind(sim.start_pop(server.unwrap().qd).await), ErrorKind::TimedOut);
+        assert_eq!(sim.counters()[7], ("connections given up", 3));
+    });
+}
+
+#[test]
+fn a_connection_breaks_when_told() {
+    tell(config(), |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.push_bytes(client, b"before").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        let pop = sim.start_pop(client);
+        sim.reset(client).unwrap();
+        assert_eq!(kind(pop.await), ErrorKind::ConnectionReset);
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"before");
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+        assert_eq!(kind(sim.reset(sim.stream())), ErrorKind::NotConnected);
+
+        let (client, server) = sim.pair().await;
+        let (local, peer) = (sim.local(client).unwrap(), sim.peer(client).unwrap());
+        let (local, peer) = (local.inet().unwrap(), peer.inet().unwrap());
+        assert!(!sim.reset_between(local, local));
+        assert!(sim.reset_between(peer, local));
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+        sim.reset_all();
+        assert_eq!(kind(sim.push_bytes(client, b"x").await), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn pieces_are_joined_when_the_seed_says_so() {
+    let config = SimConfig { joins: 1.0, ..config() };
+    tell(config, |sim| async move {
+        let (client, server) = sim.pair().await;
+        for bytes in [b"ab" as &[u8], b"cd", b"ef"] {
+            sim.push_bytes(client, bytes).await.unwrap();
+        }
+        sleep(Duration::from_millis(1)).await;
+        let five: Buffer = token(|done| sim.pop(server, 5, done)).await.unwrap();
+        assert_eq!(five, b"abcde");
+        assert_eq!(sim.start_pop(server).await.unwrap(), b"f");
+    });
+}
