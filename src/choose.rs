@@ -2,6 +2,7 @@
 
 use demikernel_runtime::transport::Transport;
 use demikernel_runtime::transport::epoll::Epoll;
+use demikernel_runtime::transport::sim::Sim;
 use std::env;
 use std::io;
 
@@ -17,7 +18,7 @@ const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring")];
 /// assert!(demikernel::transports().contains(&"epoll"));
 /// ```
 pub fn transports() -> &'static [&'static str] {
-    if cfg!(feature = "io-uring") { &["io_uring", "epoll"] } else { &["epoll"] }
+    if cfg!(feature = "io-uring") { &["io_uring", "epoll", "sim"] } else { &["epoll", "sim"] }
 }
 
 /// What a runtime is to be made with.
@@ -42,9 +43,6 @@ impl Choice {
             },
         };
         let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
-        if storage == Some("sim") {
-            return Err(invalid("storage \"sim\": the simulated network has no files; use \"auto\""));
-        }
         Ok(Choice { transport, storage, seed })
     }
 }
@@ -90,9 +88,10 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     Ok(vec![transport.without_storage(), storage.without_network()])
 }
 
-fn open_named(name: &str, _seed: u64) -> io::Result<Transport> {
+fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
     let opened = match name {
         "epoll" => Epoll::new().map(Transport::both),
+        "sim" => Ok(Transport::both(Sim::new(seed))),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
         _ => unreachable!("{name} is not one of transports()"),

@@ -1,0 +1,32 @@
+//! A wrong value is reported where it stands, with what is right.
+
+#[demikernel::main(
+    transport = "uring",
+    storage = 7,
+    cores = 0,
+    idle = "adaptive(50)",
+    time = "simulated",
+    seed = -1,
+    crate = "not a path"
+)]
+async fn main() {}
+
+mod more {
+    #[demikernel::test(
+        transport = TRANSPORT,
+        cores = "some",
+        idle = "sometimes",
+        time = true,
+        seed = 18_446_744_073_709_551_616,
+    )]
+    async fn test() {}
+}
+
+#[demikernel::main(idle = "adaptive(us)", cores = 4u8, seed = 1.5)]
+async fn units() {}
+
+#[demikernel::main(idle = "adaptive(600years)", cores = (), transport = ["epoll"])]
+async fn more_units() {}
+
+#[demikernel::test(time = "virtual", cores = 2)]
+async fn clocks() {}
