@@ -41,9 +41,12 @@ struct More {
     bytes: usize,
 }
 
+#[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+type Spare = Vec<Box<More>>;
+
 thread_local! {
     /// Empty, with the memory that their lists have grown to.
-    static SPARE: RefCell<Vec<Box<More>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Spare> = const { RefCell::new(Vec::new()) };
 }
 
 impl More {

@@ -2,7 +2,7 @@
 
 use crate::run;
 use demikernel_runtime::QToken;
-use demikernel_runtime::queue::{Closed, TryPopError, TryPushError, queue, queue_with_capacity};
+use demikernel_runtime::queue::{Closed, Queue, TryPopError, TryPushError, queue, queue_with_capacity};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -92,119 +92,166 @@ fn nth<T>(tokens: &BTreeMap<usize, T>, index: usize) -> Option<usize> {
     tokens.keys().nth(index).copied()
 }
 
-fn check(capacity: Option<usize>, actions: Vec<Action>) {
-    let queue = capacity.map_or_else(queue, queue_with_capacity);
-    let mut pops: BTreeMap<usize, QToken<Result<u32, Closed>>> = BTreeMap::new();
-    let mut pushes: BTreeMap<usize, QToken<Result<(), Closed>>> = BTreeMap::new();
-    let mut model = Model { capacity: capacity.unwrap_or(usize::MAX), ..Model::default() };
-    for (id, action) in actions.into_iter().enumerate() {
+/// The queue and its model, side by side.
+struct Both {
+    queue: Queue<u32>,
+    pops: BTreeMap<usize, QToken<Result<u32, Closed>>>,
+    pushes: BTreeMap<usize, QToken<Result<(), Closed>>>,
+    model: Model,
+}
+
+impl Both {
+    fn new(capacity: Option<usize>) -> Both {
+        Both {
+            queue: capacity.map_or_else(queue, queue_with_capacity),
+            pops: BTreeMap::new(),
+            pushes: BTreeMap::new(),
+            model: Model { capacity: capacity.unwrap_or(usize::MAX), ..Model::default() },
+        }
+    }
+
+    fn act(&mut self, id: usize, action: Action) {
         let element = id as u32;
         match action {
-            Action::Push => {
-                let mut token = queue.push(element);
-                if model.closed {
-                    assert_eq!(token.try_take(), Some(Err(Closed)));
-                } else if model.elements.len() < model.capacity {
-                    assert_eq!(token.try_take(), Some(Ok(())));
-                    model.put(element);
-                } else {
-                    assert!(!token.is_done());
-                    pushes.insert(id, token);
-                    model.pushes.push_back((element, true));
-                }
-            }
-            Action::TryPush => {
-                let expected = if model.closed {
-                    Err(TryPushError::Closed(element))
-                } else if model.elements.len() >= model.capacity {
-                    Err(TryPushError::Full(element))
-                } else {
-                    model.put(element);
-                    Ok(())
-                };
-                assert_eq!(queue.try_push(element), expected);
-            }
-            Action::Pop => {
-                pops.insert(id, queue.pop());
-                let state = match model.take() {
-                    Some(element) => PopState::Has(element),
-                    None if model.closed => PopState::Ended,
-                    None => PopState::Waits,
-                };
-                model.pops.insert(id, state);
-            }
+            Action::Push => self.push(id, element),
+            Action::TryPush => self.try_push(element),
+            Action::Pop => self.pop(id),
             Action::TryPop => {
-                let ended = if model.closed { TryPopError::Closed } else { TryPopError::Empty };
-                assert_eq!(queue.try_pop(), model.take().ok_or(ended));
+                let ended = if self.model.closed { TryPopError::Closed } else { TryPopError::Empty };
+                assert_eq!(self.queue.try_pop(), self.model.take().ok_or(ended));
             }
-            Action::Take(index) => {
-                let Some(id) = nth(&pops, index) else { continue };
-                let expected = match model.pops[&id] {
-                    PopState::Has(element) => Some(Ok(element)),
-                    PopState::Ended => Some(Err(Closed)),
-                    PopState::Waits | PopState::Detached => None,
-                };
-                assert_eq!(pops.get_mut(&id).unwrap().try_take(), expected);
-                if expected.is_some() {
-                    pops.remove(&id);
-                    model.pops.remove(&id);
-                }
-            }
-            Action::DropPop(index) => {
-                let Some(id) = nth(&pops, index) else { continue };
-                drop(pops.remove(&id));
-                if let Some(PopState::Has(element)) = model.pops.remove(&id) {
-                    model.put(element);
-                }
-            }
-            Action::DetachPop(index) => {
-                let Some(id) = nth(&pops, index) else { continue };
-                pops.remove(&id).unwrap().detach();
-                let state = model.pops.get_mut(&id).unwrap();
-                *state = if *state == PopState::Waits { PopState::Detached } else { PopState::Ended };
-            }
-            Action::DropPush(index) => {
-                let Some(id) = nth(&pushes, index) else { continue };
-                drop(pushes.remove(&id));
-                model.pushes.retain(|(element, _)| *element as usize != id);
-            }
-            Action::DetachPush(index) => {
-                let Some(id) = nth(&pushes, index) else { continue };
-                pushes.remove(&id).unwrap().detach();
-                model.pushes.iter_mut().find(|(element, _)| *element as usize == id).unwrap().1 = false;
-            }
-            Action::Close => {
-                queue.close();
-                model.closed = true;
-                model.pushes.clear();
-                while let Some(pop) = model.first_waiting() {
-                    *pop = PopState::Ended;
-                }
-                for (_, mut token) in std::mem::take(&mut pushes) {
-                    assert_eq!(token.try_take(), Some(Err(Closed)));
-                }
-            }
-        }
-        for element in model.pushed.drain(..) {
-            assert_eq!(pushes.remove(&(element as usize)).unwrap().try_take(), Some(Ok(())));
-        }
-        assert!(pushes.values().all(|token| !token.is_done()));
-        for (id, token) in &pops {
-            assert_eq!(token.is_done(), model.pops[id] != PopState::Waits);
-        }
-        assert_eq!(queue.len(), model.elements.len());
-    }
-    // Everything that was not popped is there, in order.
-    for (id, token) in pops {
-        drop(token);
-        if let Some(PopState::Has(element)) = model.pops.remove(&id) {
-            model.put(element);
+            Action::Take(index) => self.take(index),
+            Action::DropPop(index) => self.drop_pop(index),
+            Action::DetachPop(index) => self.detach_pop(index),
+            Action::DropPush(index) => self.drop_push(index),
+            Action::DetachPush(index) => self.detach_push(index),
+            Action::Close => self.close(),
         }
     }
-    while let Some(element) = model.take() {
-        assert_eq!(queue.try_pop(), Ok(element));
+
+    fn push(&mut self, id: usize, element: u32) {
+        let mut token = self.queue.push(element);
+        if self.model.closed {
+            assert_eq!(token.try_take(), Some(Err(Closed)));
+        } else if self.model.elements.len() < self.model.capacity {
+            assert_eq!(token.try_take(), Some(Ok(())));
+            self.model.put(element);
+        } else {
+            assert!(!token.is_done());
+            self.pushes.insert(id, token);
+            self.model.pushes.push_back((element, true));
+        }
     }
-    assert!(queue.is_empty());
+
+    fn try_push(&mut self, element: u32) {
+        let expected = if self.model.closed {
+            Err(TryPushError::Closed(element))
+        } else if self.model.elements.len() >= self.model.capacity {
+            Err(TryPushError::Full(element))
+        } else {
+            self.model.put(element);
+            Ok(())
+        };
+        assert_eq!(self.queue.try_push(element), expected);
+    }
+
+    fn pop(&mut self, id: usize) {
+        self.pops.insert(id, self.queue.pop());
+        let state = match self.model.take() {
+            Some(element) => PopState::Has(element),
+            None if self.model.closed => PopState::Ended,
+            None => PopState::Waits,
+        };
+        self.model.pops.insert(id, state);
+    }
+
+    fn take(&mut self, index: usize) {
+        let Some(id) = nth(&self.pops, index) else { return };
+        let expected = match self.model.pops[&id] {
+            PopState::Has(element) => Some(Ok(element)),
+            PopState::Ended => Some(Err(Closed)),
+            PopState::Waits | PopState::Detached => None,
+        };
+        assert_eq!(self.pops.get_mut(&id).unwrap().try_take(), expected);
+        if expected.is_some() {
+            self.pops.remove(&id);
+            self.model.pops.remove(&id);
+        }
+    }
+
+    fn drop_pop(&mut self, index: usize) {
+        let Some(id) = nth(&self.pops, index) else { return };
+        drop(self.pops.remove(&id));
+        if let Some(PopState::Has(element)) = self.model.pops.remove(&id) {
+            self.model.put(element);
+        }
+    }
+
+    fn detach_pop(&mut self, index: usize) {
+        let Some(id) = nth(&self.pops, index) else { return };
+        self.pops.remove(&id).unwrap().detach();
+        let state = self.model.pops.get_mut(&id).unwrap();
+        *state = if *state == PopState::Waits { PopState::Detached } else { PopState::Ended };
+    }
+
+    fn drop_push(&mut self, index: usize) {
+        let Some(id) = nth(&self.pushes, index) else { return };
+        drop(self.pushes.remove(&id));
+        self.model.pushes.retain(|(element, _)| *element as usize != id);
+    }
+
+    fn detach_push(&mut self, index: usize) {
+        let Some(id) = nth(&self.pushes, index) else { return };
+        self.pushes.remove(&id).unwrap().detach();
+        self.model.pushes.iter_mut().find(|(element, _)| *element as usize == id).unwrap().1 = false;
+    }
+
+    fn close(&mut self) {
+        self.queue.close();
+        self.model.closed = true;
+        self.model.pushes.clear();
+        while let Some(pop) = self.model.first_waiting() {
+            *pop = PopState::Ended;
+        }
+        for (_, mut token) in std::mem::take(&mut self.pushes) {
+            assert_eq!(token.try_take(), Some(Err(Closed)));
+        }
+    }
+
+    /// Done is what the model says is, and nothing else.
+    fn compare(&mut self) {
+        for element in self.model.pushed.drain(..) {
+            assert_eq!(self.pushes.remove(&(element as usize)).unwrap().try_take(), Some(Ok(())));
+        }
+        assert!(self.pushes.values().all(|token| !token.is_done()));
+        for (id, token) in &self.pops {
+            assert_eq!(token.is_done(), self.model.pops[id] != PopState::Waits);
+        }
+        assert_eq!(self.queue.len(), self.model.elements.len());
+    }
+
+    /// Everything that was not popped is there, in order.
+    fn finish(mut self) {
+        for (id, token) in std::mem::take(&mut self.pops) {
+            drop(token);
+            if let Some(PopState::Has(element)) = self.model.pops.remove(&id) {
+                self.model.put(element);
+            }
+        }
+        while let Some(element) = self.model.take() {
+            assert_eq!(self.queue.try_pop(), Ok(element));
+        }
+        assert!(self.queue.is_empty());
+    }
+}
+
+fn check(capacity: Option<usize>, actions: Vec<Action>) {
+    let mut both = Both::new(capacity);
+    for (id, action) in actions.into_iter().enumerate() {
+        both.act(id, action);
+        both.compare();
+    }
+    both.finish();
 }
 
 proptest! {

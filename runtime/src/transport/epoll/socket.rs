@@ -90,7 +90,6 @@ impl Receive {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "a box would be an allocation per push that waits")]
 pub(super) enum Send {
     Push(Push),
     /// The end of the sending direction, after what was pushed before it.

@@ -18,10 +18,6 @@ pub(super) struct Entry {
 }
 
 /// What a socket is for; it may change until something is under way.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all sockets are streams, which are best without a detour"
-)]
 pub(super) enum Role {
     Stream(Connection),
     Listener(Listener),
