@@ -20,6 +20,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     /// They wait for the kernel. io_uring sleeps in the kernel on such sockets without a thread.
+    #[cfg_attr(not(feature = "io-uring"), allow(dead_code))]
     Blocking,
     /// They give `WouldBlock`.
     NonBlocking,
