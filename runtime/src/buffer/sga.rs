@@ -41,7 +41,6 @@ struct More {
     bytes: usize,
 }
 
-#[expect(clippy::vec_box, reason = "the boxes are what is kept")]
 type Spare = Vec<Box<More>>;
 
 thread_local! {
