@@ -12,6 +12,7 @@
 //!   made of others.
 //! - [`time`]: clocks and timers. [`signal`]: signals of the process.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
+//! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
 
 mod builder;
@@ -32,7 +33,7 @@ pub use demikernel_runtime::{
     spawn_blocking, task_local, wait, wait_all, wait_all_deadline, wait_any, wait_any_deadline,
     wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
 };
-pub use demikernel_runtime::{buffer, channel, fs, net, queue, signal, time, transport};
+pub use demikernel_runtime::{buffer, channel, fs, net, pdpix, queue, signal, time, transport};
 
 /// The README's program is compiled with the documentation's.
 #[cfg(doctest)]

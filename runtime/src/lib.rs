@@ -10,6 +10,7 @@
 //! - [`signal`]: signals of the process. [`spawn_blocking`]: work for other threads.
 //! - [`time`]: clocks, timers, intervals.
 //! - [`net`]: sockets on any of the transports; [`fs`]: files.
+//! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //!
 //! The facade crate `demikernel` re-exports all of it and adds the choice of a transport by name.
 
@@ -19,6 +20,7 @@ pub mod channel;
 mod executor;
 pub mod fs;
 pub mod net;
+pub mod pdpix;
 pub mod queue;
 pub mod signal;
 mod sync;

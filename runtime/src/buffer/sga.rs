@@ -7,7 +7,7 @@ use std::io::IoSlice;
 
 use bytes::Buf;
 
-use super::Buffer;
+use super::{Buffer, BufferMut};
 
 /// Lists of more than one buffer whose memory a thread keeps for the next ones.
 const SPARES: usize = 64;
@@ -182,6 +182,12 @@ impl From<Buffer> for Sga {
         let mut list = Sga::new();
         list.push(buffer);
         list
+    }
+}
+
+impl From<BufferMut> for Sga {
+    fn from(buffer: BufferMut) -> Sga {
+        buffer.freeze().into()
     }
 }
 

@@ -21,6 +21,7 @@ use super::store::TaskStore;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
 use crate::transport::{Device, Network, Storage, Transport, Turn};
+use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(super) default_network: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
+    /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
+    pub(super) layer: RefCell<Option<Rc<dyn Any>>>,
     /// Which of the program's cores this is.
     pub(super) index: Cell<usize>,
     /// How many of them there are.
@@ -129,6 +132,7 @@ impl Core {
             default_network: RefCell::new(None),
             default_storage: RefCell::new(None),
             inbox: RefCell::new(None),
+            layer: RefCell::new(None),
             index: Cell::new(0),
             cores: Cell::new(1),
             root_ready: Cell::new(false),
@@ -479,9 +483,16 @@ impl Core {
         }
     }
 
+    /// Drops what a layer above keeps for the runtime.
+    pub(super) fn drop_layer(&self) {
+        let layer = self.layer.take();
+        drop(layer);
+    }
+
     /// Takes every timer out of the wheel, the ready queue apart, and drops the devices. Tokens that are
     /// still about are never done.
     pub(super) fn dismantle(&self) {
+        self.drop_layer();
         // SAFETY: as in `insert_timer`.
         unsafe { while (*self.wheel.get()).expire(u64::MAX).is_some() {} }
         self.drain_remote();

@@ -48,3 +48,4 @@ pub(crate) use cores::{cores, unpin};
 pub(crate) use handle::OutsideWork;
 pub(crate) use owner::Owner;
 pub(crate) use remote::EventFd;
+pub(crate) use runtime::layer;

@@ -488,6 +488,7 @@ impl Drop for Runtime {
         self.inbox.close();
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
         unsafe { self.core.cancel_all_tasks() };
+        self.core.drop_layer();
         for device in (0..).map_while(|index| self.core.device(index)) {
             device.shutdown(SHUTDOWN_GRACE);
         }
@@ -538,6 +539,18 @@ pub fn attach(transport: Transport) {
 pub fn handle() -> Handle {
     let inbox = context::current().inbox.borrow().clone();
     Handle::new(inbox.expect("a running core has an inbox"))
+}
+
+/// What a layer above keeps for this thread's runtime, made when it is first asked for. It is dropped with
+/// the runtime, after all tasks and before the devices end. There is one such layer, so its type is known.
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub(crate) fn layer<T: Default + 'static>() -> Rc<T> {
+    let mut layer = context::current().layer.borrow_mut();
+    let layer = layer.get_or_insert_with(|| Rc::new(T::default()));
+    layer.clone().downcast().expect("there is one layer")
 }
 
 /// The device on which `net` makes its sockets.

@@ -11,45 +11,45 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// A file and the transport that it is on. Each operation is one virtual call.
-pub(super) struct Handle {
+pub(crate) struct Handle {
     storage: Rc<dyn Storage>,
     qd: Qd,
 }
 
 impl Handle {
-    pub(super) fn open(storage: &Rc<dyn Storage>, path: &Path, mode: OpenMode) -> Opening {
+    pub(crate) fn open(storage: &Rc<dyn Storage>, path: &Path, mode: OpenMode) -> Opening {
         let (token, done) = operation();
         storage.open(path, mode, done);
         Opening { storage: storage.clone(), token }
     }
 
     #[inline]
-    pub(super) fn read_at(&self, buffer: BufferMut, offset: u64) -> QToken<io::Result<BufferMut>> {
+    pub(crate) fn read_at(&self, buffer: BufferMut, offset: u64) -> QToken<io::Result<BufferMut>> {
         let (token, done) = operation();
         self.storage.read_at(self.qd, offset, buffer, done);
         token
     }
 
     #[inline]
-    pub(super) fn write_at(&self, data: Sga, offset: u64) -> QToken<io::Result<()>> {
+    pub(crate) fn write_at(&self, data: Sga, offset: u64) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.storage.write_at(self.qd, offset, data, done);
         token
     }
 
-    pub(super) fn sync(&self, data_only: bool) -> QToken<io::Result<()>> {
+    pub(crate) fn sync(&self, data_only: bool) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.storage.sync(self.qd, data_only, done);
         token
     }
 
-    pub(super) fn truncate(&self, length: u64) -> QToken<io::Result<()>> {
+    pub(crate) fn truncate(&self, length: u64) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.storage.truncate(self.qd, length, done);
         token
     }
 
-    pub(super) fn length(&self) -> io::Result<u64> {
+    pub(crate) fn length(&self) -> io::Result<u64> {
         self.storage.length(self.qd)
     }
 }
@@ -71,7 +71,7 @@ impl fmt::Debug for Handle {
 }
 
 /// Waits for a file to be opened. One that nobody takes, its transport closes.
-pub(super) struct Opening {
+pub(crate) struct Opening {
     storage: Rc<dyn Storage>,
     token: QToken<io::Result<Qd>>,
 }

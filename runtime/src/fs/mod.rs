@@ -37,6 +37,8 @@ mod paths; // functions that run on threads
 
 pub use file::File;
 pub use open::OpenOptions;
+
+pub(crate) use handle::{Handle, Opening};
 pub use paths::{
     copy, create_dir, create_dir_all, metadata, read, read_to_string, remove_dir, remove_dir_all,
     remove_file, rename, write,

@@ -55,6 +55,8 @@ pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf
 pub use stream::ByteStream;
 pub use tcp::{Accept, Incoming, TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
+
+pub(crate) use socket::Socket;
 pub use unix::{UnixAccept, UnixIncoming, UnixListener, UnixStream};
 
 pub use std::net::Shutdown;

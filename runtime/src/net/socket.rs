@@ -9,59 +9,68 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
 /// A socket and the transport that it is on. Each operation is one virtual call.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     network: Rc<dyn Network>,
     qd: Qd,
 }
 
 impl Socket {
-    pub(super) fn new(network: &Rc<dyn Network>, domain: Domain, kind: SocketKind) -> io::Result<Socket> {
+    pub(crate) fn new(network: &Rc<dyn Network>, domain: Domain, kind: SocketKind) -> io::Result<Socket> {
         Ok(Socket { qd: network.socket(domain, kind)?, network: network.clone() })
     }
 
+    /// A socket of `network` that is nobody's yet.
+    pub(crate) fn of(network: Rc<dyn Network>, qd: Qd) -> Socket {
+        Socket { network, qd }
+    }
+
     /// The socket of a connection that this one has accepted.
-    pub(super) fn accepted(&self, qd: Qd) -> Socket {
-        Socket { network: self.network.clone(), qd }
+    pub(crate) fn accepted(&self, qd: Qd) -> Socket {
+        Socket::of(self.network.clone(), qd)
+    }
+
+    pub(crate) fn network(&self) -> &Rc<dyn Network> {
+        &self.network
     }
 
     // Starting operations.
 
     #[inline]
-    pub(super) fn accept(&self) -> QToken<io::Result<Accepted>> {
+    pub(crate) fn accept(&self) -> QToken<io::Result<Accepted>> {
         let (token, done) = operation();
         self.network.accept(self.qd, done);
         token
     }
 
-    pub(super) fn connect(&self, peer: &Endpoint) -> QToken<io::Result<()>> {
+    pub(crate) fn connect(&self, peer: &Endpoint) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.network.connect(self.qd, peer, done);
         token
     }
 
     #[inline]
-    pub(super) fn push(&self, data: Sga) -> QToken<io::Result<()>> {
+    pub(crate) fn push(&self, data: Sga) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.network.push(self.qd, data, done);
         token
     }
 
     #[inline]
-    pub(super) fn pop(&self, limit: usize) -> QToken<io::Result<Buffer>> {
+    pub(crate) fn pop(&self, limit: usize) -> QToken<io::Result<Buffer>> {
         let (token, done) = operation();
         self.network.pop(self.qd, limit, done);
         token
     }
 
     #[inline]
-    pub(super) fn push_to(&self, data: Sga, peer: SocketAddr) -> QToken<io::Result<()>> {
+    pub(crate) fn push_to(&self, data: Sga, peer: SocketAddr) -> QToken<io::Result<()>> {
         let (token, done) = operation();
         self.network.push_to(self.qd, data, peer, done);
         token
     }
 
     #[inline]
-    pub(super) fn pop_from(&self, limit: usize) -> QToken<io::Result<(Buffer, SocketAddr)>> {
+    pub(crate) fn pop_from(&self, limit: usize) -> QToken<io::Result<(Buffer, SocketAddr)>> {
         let (token, done) = operation();
         self.network.pop_from(self.qd, limit, done);
         token
@@ -69,37 +78,37 @@ impl Socket {
 
     // What is done at once.
 
-    pub(super) fn bind(&self, local: &Endpoint) -> io::Result<()> {
+    pub(crate) fn bind(&self, local: &Endpoint) -> io::Result<()> {
         self.network.bind(self.qd, local)
     }
 
-    pub(super) fn listen(&self, backlog: u32) -> io::Result<()> {
+    pub(crate) fn listen(&self, backlog: u32) -> io::Result<()> {
         self.network.listen(self.qd, backlog)
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.network.shutdown_socket(self.qd, how)
     }
 
-    pub(super) fn local(&self) -> io::Result<Endpoint> {
+    pub(crate) fn local(&self) -> io::Result<Endpoint> {
         self.network.local(self.qd)
     }
 
-    pub(super) fn peer(&self) -> io::Result<Endpoint> {
+    pub(crate) fn peer(&self) -> io::Result<Endpoint> {
         self.network.peer(self.qd)
     }
 
-    pub(super) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+    pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.network.set_option(self.qd, option)
     }
 
-    pub(super) fn option(&self, name: OptionName) -> io::Result<SocketOption> {
+    pub(crate) fn option(&self, name: OptionName) -> io::Result<SocketOption> {
         self.network.option(self.qd, name)
     }
 
     /// Each core of a program that runs on several binds a socket of its own to the same address, and the
     /// transport spreads what arrives over them.
-    pub(super) fn share_port_among_cores(&self) -> io::Result<()> {
+    pub(crate) fn share_port_among_cores(&self) -> io::Result<()> {
         if cores() > 1 { self.set_option(SocketOption::ReusePort(true)) } else { Ok(()) }
     }
 }

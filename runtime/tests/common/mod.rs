@@ -78,6 +78,7 @@ pub(crate) fn pattern(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Polls a future once, and drops it; its output if it was ready.
+#[allow(dead_code, reason = "not every program gives up")]
 pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {

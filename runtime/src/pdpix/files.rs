@@ -1,0 +1,105 @@
+//! Calls on files.
+
+use super::operation::Action;
+use super::table::{Queue, table};
+use super::types::{Qd, Qt, errno};
+use crate::executor::default_storage;
+use crate::fs::Handle;
+use crate::transport::OpenMode;
+use std::io::{self, SeekFrom};
+use std::path::Path;
+
+/// Opens a file, with the flags of open(2), such as `libc::O_RDWR | libc::O_CREAT`, and the permissions that
+/// it has if it is made.
+///
+/// The descriptor can be used when the token is done; if that has failed, there is no such descriptor.
+/// [`pop`](super::pop) reads at the file's position, and [`push`](super::push) writes there, or at the end
+/// of the file with `O_APPEND`; both take the position along when they are started.
+///
+/// # Errors
+/// `EINVAL` for flags that contradict each other; `Unsupported` if the runtime has no transport for files.
+/// Those of open(2) are in the result.
+pub fn open(path: impl AsRef<Path>, flags: i32, permissions: u32) -> io::Result<(Qd, Qt)> {
+    let mode = open_mode(flags, permissions)?;
+    let storage = default_storage()?;
+    let table = table();
+    let qd = table.add(Queue::Opening)?;
+    let started = table.start(qd, || Ok(Action::Open(Handle::open(&storage, path.as_ref(), mode), 0)));
+    if started.is_err() {
+        table.remove(qd)?;
+    }
+    Ok((qd, started?))
+}
+
+/// Makes a file, or cuts one that exists to nothing, and opens it to write: as [`open`] with
+/// `O_WRONLY | O_CREAT | O_TRUNC`.
+///
+/// # Errors
+/// As [`open`].
+pub fn creat(path: impl AsRef<Path>, permissions: u32) -> io::Result<(Qd, Qt)> {
+    open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, permissions)
+}
+
+/// Moves a file's position, and gives the new one. It may be beyond the end.
+///
+/// # Errors
+/// `EBADF`; `ESPIPE` if it is not a file; `EINVAL` for a position before the file; `EBUSY` while the file is
+/// being opened.
+pub fn lseek(qd: Qd, to: SeekFrom) -> io::Result<u64> {
+    let queue = table().queue(qd)?;
+    let Queue::File(file, position) = &*queue else { return Err(no_file(&queue, libc::ESPIPE)) };
+    let target = match to {
+        SeekFrom::Start(offset) => i64::try_from(offset).ok(),
+        SeekFrom::Current(offset) => position.get().checked_add_signed(offset).and_then(as_offset),
+        SeekFrom::End(offset) => file.length()?.checked_add_signed(offset).and_then(as_offset),
+    };
+    let target = target.ok_or_else(|| errno(libc::EINVAL))? as u64;
+    position.set(target);
+    Ok(target)
+}
+
+/// Cuts a file to a length, or makes it longer with zeros. Its position stays.
+///
+/// # Errors
+/// `EBADF`; `EINVAL` if it is not a file, or for a length that no file can have; `EBUSY` while the file is
+/// being opened.
+pub fn truncate(qd: Qd, length: u64) -> io::Result<Qt> {
+    let table = table();
+    let queue = table.queue(qd)?;
+    let Queue::File(file, _) = &*queue else { return Err(no_file(&queue, libc::EINVAL)) };
+    as_offset(length).ok_or_else(|| errno(libc::EINVAL))?;
+    table.start(qd, || Ok(Action::Truncate(file.truncate(length))))
+}
+
+/// Offsets are signed in the kernel.
+fn as_offset(offset: u64) -> Option<i64> {
+    i64::try_from(offset).ok()
+}
+
+fn no_file(queue: &Queue, number: i32) -> io::Error {
+    errno(if matches!(queue, Queue::Opening) { libc::EBUSY } else { number })
+}
+
+fn open_mode(flags: i32, permissions: u32) -> io::Result<OpenMode> {
+    const KNOWN: i32 =
+        libc::O_ACCMODE | libc::O_APPEND | libc::O_TRUNC | libc::O_CREAT | libc::O_EXCL | libc::O_DIRECT;
+    let has = |flag| flags & flag != 0;
+    let (read, write) = match flags & libc::O_ACCMODE {
+        libc::O_RDONLY => (true, false),
+        libc::O_WRONLY => (false, true),
+        libc::O_RDWR => (true, true),
+        _ => return Err(errno(libc::EINVAL)),
+    };
+    let exclusive = has(libc::O_CREAT) && has(libc::O_EXCL);
+    Ok(OpenMode {
+        read,
+        write: write && !has(libc::O_APPEND),
+        append: write && has(libc::O_APPEND),
+        truncate: has(libc::O_TRUNC),
+        create: has(libc::O_CREAT) && !exclusive,
+        create_new: exclusive,
+        direct: has(libc::O_DIRECT),
+        mode: permissions,
+        custom_flags: flags & !KNOWN,
+    })
+}

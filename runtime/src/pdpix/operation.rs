@@ -1,0 +1,106 @@
+//! One operation, and what comes of it.
+
+use super::memory::Item;
+use super::types::Opcode;
+use crate::buffer::{Buffer, BufferMut, Sga};
+use crate::executor::QToken;
+use crate::fs::{Handle, Opening};
+use crate::net::Socket;
+use crate::queue::Closed;
+use crate::transport::{Accepted, Endpoint, Network};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// An operation under way, with what is needed to make something of its result.
+pub(super) enum Action {
+    Push(QToken<io::Result<()>>),
+    Pop(QToken<io::Result<Buffer>>),
+    PopFrom(QToken<io::Result<(Buffer, SocketAddr)>>),
+    Accept(QToken<io::Result<Accepted>>, Rc<dyn Network>),
+    Connect(QToken<io::Result<()>>),
+    PushMemory(QToken<Result<(), Closed>>),
+    PopMemory(QToken<Result<Item, Closed>>),
+    Open(Opening, u64),
+    Read(QToken<io::Result<BufferMut>>, Reading),
+    Truncate(QToken<io::Result<()>>),
+}
+
+/// A read of a file: where, and how much was asked for.
+pub(super) struct Reading {
+    pub(super) position: Rc<Cell<u64>>,
+    pub(super) start: u64,
+    pub(super) wanted: usize,
+}
+
+/// What came of an operation, before it has a descriptor.
+pub(super) enum Outcome {
+    Done,
+    Popped(Sga, Option<SocketAddr>),
+    Accepted(Socket, Endpoint),
+    /// A file, and where reading begins.
+    Opened(Handle, u64),
+    Failed(io::Error),
+}
+
+impl Action {
+    pub(super) fn opcode(&self) -> Opcode {
+        match self {
+            Action::Push(_) | Action::PushMemory(_) => Opcode::Push,
+            Action::Pop(_) | Action::PopFrom(_) | Action::PopMemory(_) | Action::Read(..) => Opcode::Pop,
+            Action::Accept(..) => Opcode::Accept,
+            Action::Connect(_) => Opcode::Connect,
+            Action::Open(..) => Opcode::Open,
+            Action::Truncate(_) => Opcode::Truncate,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let result = match self {
+            Action::Push(token) | Action::Connect(token) | Action::Truncate(token) => {
+                ready!(poll(token, cx)).map(|()| Outcome::Done)
+            }
+            Action::Pop(token) => ready!(poll(token, cx)).map(|buffer| Outcome::Popped(buffer.into(), None)),
+            Action::PopFrom(token) => {
+                ready!(poll(token, cx)).map(|(buffer, from)| Outcome::Popped(buffer.into(), Some(from)))
+            }
+            Action::Accept(token, network) => {
+                let socket = |qd| Socket::of(network.clone(), qd);
+                ready!(poll(token, cx)).map(|accepted| Outcome::Accepted(socket(accepted.qd), accepted.peer))
+            }
+            Action::PushMemory(token) => ready!(poll(token, cx)).map(|()| Outcome::Done).map_err(cancelled),
+            Action::PopMemory(token) => {
+                ready!(poll(token, cx)).map(|item| Outcome::Popped(item.into(), None)).map_err(cancelled)
+            }
+            Action::Open(opening, start) => {
+                let start = *start;
+                ready!(Pin::new(opening).poll(cx)).map(|file| Outcome::Opened(file, start))
+            }
+            Action::Read(token, reading) => ready!(poll(token, cx)).map(|data| reading.end(data)),
+        };
+        Poll::Ready(result.unwrap_or_else(Outcome::Failed))
+    }
+}
+
+fn poll<T: 'static>(token: &mut QToken<T>, cx: &mut Context<'_>) -> Poll<T> {
+    Pin::new(token).poll(cx)
+}
+
+/// The queue was closed while the operation waited.
+fn cancelled(_: Closed) -> io::Error {
+    super::types::errno(libc::ECANCELED)
+}
+
+impl Reading {
+    /// A read takes the position along when it starts, as if there were enough to read. At the end of the
+    /// file there was not: unless something else has moved it since, the position goes back.
+    fn end(&self, data: BufferMut) -> Outcome {
+        if self.position.get() == self.start + self.wanted as u64 {
+            self.position.set(self.start + data.len() as u64);
+        }
+        Outcome::Popped(data.freeze().into(), None)
+    }
+}
