@@ -2,6 +2,7 @@
 
 mod deadlock;
 mod repeats;
+mod storm;
 mod streams;
 mod time;
 

@@ -130,6 +130,10 @@ pub(super) struct Stream {
     /// What is on its way does not get through; it is given up when the event of this number comes.
     pub(super) stuck: Option<u64>,
 
+    /// The program has closed it, and so much was left to be sent: it is given up when the event of this
+    /// number comes, unless it is less by then.
+    pub(super) background: Option<(u64, usize)>,
+
     /// Why the connection has failed, if nobody was told yet.
     pub(super) error: Option<i32>,
 }
@@ -188,6 +192,7 @@ impl Stream {
             flight: VecDeque::new(),
             latest: Instant::from_nanos(0),
             stuck: None,
+            background: None,
             error: None,
         }
     }

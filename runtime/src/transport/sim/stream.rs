@@ -12,6 +12,7 @@ use super::waiting::Queue;
 use crate::buffer::{Buffer, BufferMut, Sga};
 use crate::executor::Completion;
 use crate::transport::Qd;
+use crate::transport::stream::number_behind;
 use std::io;
 use std::net::Shutdown;
 
@@ -244,12 +245,18 @@ impl State {
     /// The time to wait for an answer is over.
     pub(super) fn give_up(&mut self, qd: Qd, number: u64) {
         let Some(socket) = self.any_socket(qd) else { return };
-        let stuck = match &socket.role {
-            Role::Connecting(connecting) => connecting.stuck,
-            Role::Connected(stream) => stream.stuck,
-            _ => None,
+        let due = match &socket.role {
+            Role::Connecting(connecting) => connecting.stuck == Some(number),
+            Role::Connected(stream) => match stream.background {
+                _ if stream.stuck == Some(number) => true,
+                Some((other, left)) if other == number && stream.outbound.bytes() < left => {
+                    return self.limit_background(qd);
+                }
+                background => background.is_some_and(|(other, _)| other == number),
+            },
+            _ => false,
         };
-        if stuck != Some(number) {
+        if !due {
             return;
         }
         self.count.timeouts += 1;
@@ -294,12 +301,14 @@ impl State {
             };
             let unread = !stream.arrived.is_empty() || !stream.given_back.is_empty();
             let nothing = !unread && stream.receiving == Receiving::Open;
-            let Some(&(limit, _)) = stream.pops.front().filter(|_| !nothing) else { break };
+            let Some((limit, done)) = stream.pops.front().filter(|_| !nothing) else { break };
+            let limit = *limit;
             let result = if let Some((_, front)) = stream.given_back.front_mut() {
                 let data = front.split_to(limit.min(front.len()));
                 if front.is_empty() {
                     stream.given_back.pop_front();
                 }
+                number_behind(&mut stream.given_back, done.number());
                 Ok(data)
             } else if unread {
                 let join = stream.arrived.len() > 1 && self.random.chance(self.config.joins);
@@ -436,6 +445,18 @@ impl State {
             Sending::Ended => {}
         }
         self.transmit(qd);
+        self.limit_background(qd);
+    }
+
+    /// A socket that was closed while pushes are under way does not wait for ever for a peer that takes
+    /// nothing.
+    fn limit_background(&mut self, qd: Qd) {
+        if self.stream(qd).is_some_and(|stream| !stream.outbound.is_empty()) {
+            let number = self.limit_waiting(qd);
+            if let Some(stream) = self.stream(qd) {
+                stream.background = Some((number, stream.outbound.bytes()));
+            }
+        }
     }
 
     /// Takes a socket that the program has closed out of the table, if nothing of it is under way.

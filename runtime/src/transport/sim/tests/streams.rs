@@ -313,3 +313,40 @@ fn pieces_are_joined_when_the_seed_says_so() {
         assert_eq!(sim.start_pop(server).await.unwrap(), b"f");
     });
 }
+
+#[test]
+fn what_is_given_back_keeps_its_place() {
+    tell(config(), |sim| async move {
+        let (client, server) = sim.pair().await;
+        let pop_two = || token::<std::io::Result<Buffer>>(|done| sim.pop(server, 2, done));
+        let first = sim.start_pop(server);
+        sim.push_bytes(client, b"abcdef").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        drop(first);
+        let (second, third) = (pop_two(), pop_two());
+        drop(third);
+        drop(second);
+        let mut read = Vec::new();
+        while read.len() < 6 {
+            read.extend_from_slice(&sim.start_pop(server).await.unwrap());
+        }
+        assert_eq!(read, b"abcdef");
+        // An error is told to the next one, too, and so is a datagram or a connection.
+        sim.reset(server).unwrap();
+        drop(sim.start_pop(server));
+        assert_eq!(kind(sim.start_pop(server).await), ErrorKind::ConnectionReset);
+        assert!(sim.start_pop(server).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_was_given_back_counts_as_unread_at_the_close() {
+    tell(config(), |sim| async move {
+        let (client, server) = sim.pair().await;
+        sim.push_bytes(client, b"unread").await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        drop(sim.start_pop(server));
+        sim.close(server);
+        assert_eq!(kind(sim.start_pop(client).await), ErrorKind::ConnectionReset);
+    });
+}
