@@ -7,19 +7,22 @@ use demikernel_runtime::{Builder, Idle};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub(crate) type Make = fn() -> io::Result<Transport>;
 
-/// Descriptors are the process's, so one test runs at a time.
-static ALONE: Mutex<()> = Mutex::new(());
+/// Descriptors are the process's, so one test runs at a time: while this is held.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a test with a runtime that spins when idle and with one that blocks, and sees that nothing is left:
 /// no operation, no buffer, no descriptor.
 pub(crate) fn check<F: Future<Output = io::Result<()>>>(make: Make, test: impl Fn() -> F) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for idle in [Idle::Spin, Idle::Block] {
         let buffers = pool::stats().in_use();
         let descriptors = open_descriptors();

@@ -73,6 +73,7 @@ suite! {
 
 #[test]
 fn without_a_transport() {
+    let _alone = common::alone();
     let runtime = demikernel_runtime::Runtime::new().unwrap();
     let error = runtime.block_on(demikernel_runtime::net::TcpListener::bind("127.0.0.1:0")).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
@@ -80,5 +81,6 @@ fn without_a_transport() {
 
 #[test]
 fn several_cores_share_a_port() {
+    let _alone = common::alone();
     tcp::several_cores_share_a_port(epoll);
 }
