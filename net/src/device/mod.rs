@@ -1,0 +1,113 @@
+//! What the stack asks of whatever carries its frames: bursts of owned buffers in and out.
+//!
+//! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
+
+mod frame;
+
+pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
+
+use std::fmt;
+use std::io;
+
+/// How many frames a burst has at most.
+pub const BURST: usize = 32;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// Everybody on the link.
+    pub const BROADCAST: MacAddress = MacAddress([0xff; 6]);
+
+    /// Whether it names a group, which broadcast is one of.
+    #[inline]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What frames begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Medium {
+    /// An Ethernet header; the device has an address.
+    Ethernet(MacAddress),
+    /// An IP header: point to point, without neighbours.
+    Ip,
+}
+
+/// What a device does better than software. Without a bit, the stack does it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// What frames begin with.
+    pub medium: Medium,
+    /// The largest IP packet that goes through, in bytes.
+    pub mtu: usize,
+    /// It fills in checksums of IPv4 headers on transmit.
+    pub transmit_ip_checksum: bool,
+    /// It fills in checksums of TCP and UDP on transmit, over a pseudo-header sum that is in place.
+    pub transmit_l4_checksum: bool,
+    /// It cuts TCP segments up to this size, in bytes of payload; 0 if it does not.
+    pub segmentation: usize,
+    /// Pairs of queues; flows are spread over them by a hash.
+    pub queues: u16,
+    /// Frames may be in several pieces of memory.
+    pub scatter: bool,
+}
+
+impl Capabilities {
+    /// A device that does nothing for the stack.
+    pub const fn new(medium: Medium, mtu: usize) -> Capabilities {
+        Capabilities {
+            medium,
+            mtu,
+            transmit_ip_checksum: false,
+            transmit_l4_checksum: false,
+            segmentation: 0,
+            queues: 1,
+            scatter: false,
+        }
+    }
+}
+
+/// Carries frames. All calls come from one thread and none blocks.
+pub trait FrameDevice {
+    /// What it does. Constant but for the MTU.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Adds what has arrived to `burst`, [`BURST`] frames at most; returns how many.
+    ///
+    /// # Errors
+    /// When the device is gone for good. What may pass is counted and reported as no frames.
+    fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize>;
+
+    /// Takes frames from the front of `burst`, in order, as many as it has room for; leaves the others.
+    ///
+    /// # Errors
+    /// When the device is gone for good.
+    fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize>;
+
+    /// A descriptor that is readable when there is something to receive, for devices that have one.
+    fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+        None
+    }
+
+    /// Counters for people, as name and value.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
