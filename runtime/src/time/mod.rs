@@ -7,6 +7,7 @@
 //! | `clock`   | [`Clock`], real or virtual, and which one [`Instant::now`] asks          |
 //! | `instant` | [`Instant`], a point of a clock's time                                   |
 //! | `wheel`   | the timers of one runtime, by deadline                                   |
+//! | `deadlines`| [`Deadlines`]: timers by number, for devices that have their own         |
 //! | `sleep`   | waiting for a moment, and giving up at one                               |
 //! | `interval`| ticks; `missed`: what becomes of those that nobody took in time          |
 //!
@@ -18,6 +19,7 @@ pub use std::time::Duration;
 pub(crate) mod clock;
 #[cfg_attr(any(miri, not(target_arch = "x86_64")), path = "counter_none.rs")]
 mod counter;
+mod deadlines;
 mod follow;
 mod instant;
 mod interval;
@@ -26,6 +28,7 @@ mod sleep;
 pub(crate) mod wheel;
 
 pub use clock::Clock;
+pub use deadlines::Deadlines;
 pub use instant::Instant;
 pub use interval::{Interval, interval, interval_at};
 pub use missed::MissedTickBehavior;
