@@ -7,8 +7,11 @@
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
+//! - `table`: whose packet it is. `slots`: what sockets are kept in.
 //! - [`tcp`]: connections.
 
 pub mod device;
+mod slots;
+mod table;
 pub mod tcp;
 pub mod wire;

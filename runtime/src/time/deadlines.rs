@@ -28,6 +28,7 @@ const PAGE: usize = 64;
 pub struct Deadlines {
     wheel: Box<Wheel>,
     /// Entries stay where they are as long as this lives, as the wheel points to them.
+    #[expect(clippy::vec_box, reason = "a vector that grows would move them")]
     pages: Vec<Box<[Entry; PAGE]>>,
 }
 

@@ -1,0 +1,157 @@
+//! Which socket a packet is for: a hash table from the two addresses and ports to the number of a slot.
+//!
+//! The hash is keyed, so that a peer who chooses its ports cannot make many flows fall together. The key comes from
+//! whoever makes the table, as nothing here draws randomness.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use std::net::{IpAddr, SocketAddr};
+
+/// Two ends. IPv4 addresses stand as IPv4-mapped ones, so that one comparison serves both families: a socket of IPv6
+/// that serves IPv4 as well knows its peer by the same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Flow {
+    local: [u64; 2],
+    remote: [u64; 2],
+    /// Local in the upper half.
+    ports: u32,
+}
+
+impl Flow {
+    /// The flow between two ends.
+    #[inline]
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Flow {
+        Flow::of(local.ip(), local.port(), remote.ip(), remote.port())
+    }
+
+    /// The flow between two ends.
+    #[inline]
+    pub(crate) fn of(local: IpAddr, local_port: u16, remote: IpAddr, remote_port: u16) -> Flow {
+        Flow {
+            local: words(local),
+            remote: words(remote),
+            ports: u32::from(local_port) << 16 | u32::from(remote_port),
+        }
+    }
+}
+
+/// An address as two words that are compared at once.
+#[inline]
+fn words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(v4) => [0, 0xffff_0000_0000 | u64::from(v4.to_bits())],
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits();
+            [(bits >> 64) as u64, bits as u64]
+        }
+    }
+}
+
+/// Flows, and the slots of their sockets.
+pub(crate) struct Table {
+    entries: HashTable<Entry>,
+    hash: RandomState,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    flow: Flow,
+    slot: u32,
+}
+
+impl Table {
+    /// An empty table whose hash depends on `key`.
+    pub(crate) fn new(key: [u64; 4]) -> Table {
+        let [a, b, c, d] = key;
+        Table { entries: HashTable::new(), hash: RandomState::with_seeds(a, b, c, d) }
+    }
+
+    /// The slot of a flow.
+    #[inline]
+    pub(crate) fn find(&self, flow: &Flow) -> Option<u32> {
+        let hash = self.hash.hash_one(flow);
+        self.entries.find(hash, |entry| entry.flow == *flow).map(|entry| entry.slot)
+    }
+
+    /// Notes the slot of a flow; whether it had none.
+    pub(crate) fn insert(&mut self, flow: Flow, slot: u32) -> bool {
+        let hash = self.hash.hash_one(flow);
+        if self.entries.find(hash, |entry| entry.flow == flow).is_some() {
+            return false;
+        }
+        let keys = &self.hash;
+        self.entries.insert_unique(hash, Entry { flow, slot }, |entry| keys.hash_one(entry.flow));
+        true
+    }
+
+    /// Forgets a flow; the slot it had.
+    pub(crate) fn remove(&mut self, flow: &Flow) -> Option<u32> {
+        let hash = self.hash.hash_one(flow);
+        let entry = self.entries.find_entry(hash, |entry| entry.flow == *flow).ok()?;
+        Some(entry.remove().0.slot)
+    }
+
+    /// How many flows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("flows", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_flow_is_found_by_all_four_of_its_parts() {
+        let mut table = Table::new([1, 2, 3, 4]);
+        let (here, there) = (at("10.0.0.1:80"), at("10.0.0.2:4000"));
+        assert!(table.insert(Flow::new(here, there), 7));
+        assert!(!table.insert(Flow::new(here, there), 8), "it has a slot");
+        for other in [
+            Flow::new(there, here),
+            Flow::new(at("10.0.0.1:81"), there),
+            Flow::new(at("10.0.0.3:80"), there),
+            Flow::new(here, at("10.0.0.2:4001")),
+            Flow::new(here, at("10.0.0.3:4000")),
+        ] {
+            assert_eq!(table.find(&other), None);
+        }
+        assert_eq!(table.find(&Flow::new(here, there)), Some(7));
+        assert_eq!(table.remove(&Flow::new(here, there)), Some(7));
+        assert_eq!((table.find(&Flow::new(here, there)), table.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_it_maps() {
+        let mut table = Table::new([0; 4]);
+        table.insert(Flow::new(at("10.0.0.1:80"), at("10.0.0.2:9")), 1);
+        let mapped = Flow::new(at("[::ffff:10.0.0.1]:80"), at("[::ffff:10.0.0.2]:9"));
+        assert_eq!(table.find(&mapped), Some(1));
+        assert_eq!(table.find(&Flow::new(at("[::10.0.0.1]:80"), at("[::10.0.0.2]:9"))), None);
+    }
+
+    #[test]
+    fn many_flows_keep_their_slots() {
+        let mut table = Table::new([5, 6, 7, 8]);
+        let flow = |port: u16| Flow::new(at("[2001:db8::1]:443"), (at("[2001:db8::2]:1").ip(), port).into());
+        for port in 0..10_000 {
+            assert!(table.insert(flow(port), u32::from(port)));
+        }
+        for port in (0..10_000).step_by(2) {
+            assert_eq!(table.remove(&flow(port)), Some(u32::from(port)));
+        }
+        for port in 0..10_000 {
+            assert_eq!(table.find(&flow(port)), (port % 2 == 1).then_some(u32::from(port)));
+        }
+    }
+}
