@@ -1,10 +1,17 @@
 //! What the stack asks of whatever carries its frames: bursts of owned buffers in and out.
 //!
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
+//!
+//! Devices: [`Pair`], two in memory. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
 
 mod frame;
+mod pair;
+pub mod pcapng;
+mod tracer;
 
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
+pub use pair::Pair;
+pub use tracer::Tracer;
 
 use std::fmt;
 use std::io;

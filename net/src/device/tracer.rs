@@ -1,0 +1,74 @@
+//! Writes what goes through a device to a capture.
+
+use super::pcapng::{Direction, Writer};
+use super::{Capabilities, Frame, FrameDevice};
+use std::io::{self, Write};
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// A device whose traffic is captured.
+///
+/// What is sent is captured as the device got it: a checksum that the device fills in is not yet right, and a segment
+/// that it cuts is still whole. An output that fails ends the capture with a warning, and not the traffic.
+#[derive(Debug)]
+pub struct Tracer<D, W: Write> {
+    device: D,
+    writer: Option<Writer<W>>,
+    /// The time since the Unix epoch.
+    clock: fn() -> Duration,
+}
+
+impl<D: FrameDevice, W: Write> Tracer<D, W> {
+    /// Captures what goes through `device`, with the times that `clock` tells, since the Unix epoch.
+    pub fn new(device: D, writer: Writer<W>, clock: fn() -> Duration) -> Tracer<D, W> {
+        Tracer { device, writer: Some(writer), clock }
+    }
+
+    fn write(&mut self, direction: Direction, frames: &[Frame]) {
+        let Some(writer) = &mut self.writer else { return };
+        let time = (self.clock)();
+        let written = frames.iter().try_for_each(|frame| writer.packet(time, direction, frame));
+        // A capture is looked at while it goes on, and after a crash.
+        if let Err(error) = written.and_then(|()| writer.flush()) {
+            tracing::warn!(%error, "the capture cannot be written any more");
+            self.writer = None;
+        }
+    }
+}
+
+impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
+    fn capabilities(&self) -> Capabilities {
+        self.device.capabilities()
+    }
+
+    fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        let before = burst.len();
+        let count = self.device.receive(burst)?;
+        if count > 0 {
+            self.write(Direction::In, &burst[before..]);
+        }
+        Ok(count)
+    }
+
+    fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        if self.writer.is_none() || burst.is_empty() {
+            return self.device.transmit(burst);
+        }
+        // Which of them the device takes is known only when they are gone.
+        let copies: Vec<_> = burst
+            .iter()
+            .map(|frame| Frame { head: frame.head.clone(), rest: frame.rest.clone(), ..Frame::default() })
+            .collect();
+        let count = self.device.transmit(burst)?;
+        self.write(Direction::Out, &copies[..count]);
+        Ok(count)
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        self.device.descriptor()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.device.counters()
+    }
+}
