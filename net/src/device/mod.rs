@@ -2,15 +2,17 @@
 //!
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
 //!
-//! Devices: [`Pair`], two in memory. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
+//! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
 
 mod frame;
 mod pair;
 pub mod pcapng;
+mod tap;
 mod tracer;
 
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
 pub use pair::Pair;
+pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
 
 use std::fmt;
