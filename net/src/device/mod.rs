@@ -2,15 +2,18 @@
 //!
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
 //!
-//! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
+//! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel;
+//! [`PacketSocket`], any interface through the kernel. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
 
 mod frame;
+mod packet;
 mod pair;
 pub mod pcapng;
 mod tap;
 mod tracer;
 
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
+pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
 pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;

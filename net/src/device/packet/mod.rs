@@ -1,0 +1,282 @@
+//! A network interface through a packet socket (packet(7)), with rings in shared memory.
+//!
+//! It works on every interface without a driver of its own, and shares it with the kernel, which goes on using it: so
+//! the stack needs addresses that the kernel does not have. Each frame is copied once each way. Transmission takes
+//! one system call a burst, reception none.
+
+mod ring;
+
+use super::{BURST, Capabilities, Frame, FrameDevice, MacAddress, Medium, Received};
+use demikernel_runtime::buffer::BufferMut;
+use ring::{Geometry, Ring, Slot};
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Bytes of an Ethernet header and of a VLAN tag, beyond the MTU.
+const LINK_HEADER: usize = 14 + 4;
+
+/// Where the tag stands in a frame: behind the addresses.
+const TAG: usize = 12;
+
+/// How a packet socket is opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct PacketConfig {
+    /// The name of the interface.
+    pub interface: String,
+    /// The address of this side; the interface's own unless set. With another one the interface is made to receive
+    /// everything (promiscuous).
+    pub address: Option<MacAddress>,
+    /// Frames in each ring, a power of two.
+    pub frames: usize,
+}
+
+impl PacketConfig {
+    /// The interface's own address, 512 frames in each ring.
+    pub fn new(interface: impl Into<String>) -> PacketConfig {
+        PacketConfig { interface: interface.into(), address: None, frames: 512 }
+    }
+}
+
+/// A network interface, through a packet socket.
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: OwnedFd,
+    ring: Ring,
+    capabilities: Capabilities,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Counters {
+    received: u64,
+    transmitted: u64,
+    no_buffer: u64,
+    oversized: u64,
+    refused: u64,
+}
+
+impl PacketSocket {
+    /// Opens the interface.
+    ///
+    /// # Errors
+    /// What the kernel says, with what to do: it takes CAP_NET_RAW, and the interface must be there.
+    pub fn open(config: &PacketConfig) -> io::Result<PacketSocket> {
+        let name = &config.interface;
+        let socket = packet_socket().map_err(|error| {
+            let text = format!("cannot open a packet socket: {error}; it takes root, or CAP_NET_RAW");
+            io::Error::new(error.kind(), text)
+        })?;
+        let fd = socket.as_raw_fd();
+        let index = interface(fd, name).map_err(|error| {
+            let text = format!("no interface {name:?}: {error}; `ip link` shows those that there are");
+            io::Error::new(error.kind(), text)
+        })?;
+        let mtu = mtu(fd, name)?;
+        let own = hardware_address(fd, name)?;
+        let address = config.address.unwrap_or(own);
+        let geometry = Geometry::new(mtu + LINK_HEADER, config.frames)?;
+        let ring = Ring::new(fd, geometry)?;
+        bind(fd, index)?;
+        if address != own {
+            receive_everything(fd, index)?;
+        }
+        let capabilities =
+            Capabilities { scatter: true, ..Capabilities::new(Medium::Ethernet(address), mtu) };
+        tracing::debug!(name, mtu, %address, frames = config.frames, "packet socket opened");
+        Ok(PacketSocket { socket, ring, capabilities, counters: Counters::default() })
+    }
+}
+
+impl FrameDevice for PacketSocket {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        let before = burst.len();
+        for _ in 0..BURST {
+            let Some(slot) = self.ring.received() else { break };
+            if slot.is_whole() {
+                let Some(frame) = copy(&slot) else {
+                    // It stays in the ring until there is a buffer.
+                    self.counters.no_buffer += 1;
+                    break;
+                };
+                burst.push(frame);
+                self.counters.received += 1;
+            } else {
+                self.counters.oversized += 1;
+            }
+            self.ring.give_back();
+        }
+        Ok(burst.len() - before)
+    }
+
+    fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        let mut gone = 0;
+        for frame in burst.iter() {
+            if frame.len() > self.capabilities.mtu + LINK_HEADER {
+                self.counters.oversized += 1;
+            } else if !self.ring.send(frame) {
+                break;
+            } else {
+                self.counters.transmitted += 1;
+            }
+            gone += 1;
+        }
+        if gone > 0 {
+            burst.drain(..gone);
+        }
+        if self.ring.has_unsent() {
+            self.kick()?;
+        }
+        Ok(gone)
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.socket.as_raw_fd())
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counters = &self.counters;
+        vec![
+            ("frames received", counters.received),
+            ("frames transmitted", counters.transmitted),
+            ("turns without a buffer", counters.no_buffer),
+            ("frames too long", counters.oversized),
+            ("bursts the kernel refused", counters.refused),
+        ]
+    }
+}
+
+impl PacketSocket {
+    /// Has the kernel send what is in the ring.
+    fn kick(&mut self) -> io::Result<()> {
+        // SAFETY: nothing is handed over but the descriptor: the frames are in the ring.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
+        };
+        if sent >= 0 {
+            self.ring.sent();
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            // Its queue is full; what is left goes with the next burst.
+            Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => Ok(()),
+            // The interface is down: the frames are lost, as on a cable that nobody is at.
+            Some(libc::ENETDOWN) => {
+                self.counters.refused += 1;
+                self.ring.sent();
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+/// Copies a frame out of the ring; `None` if there is no memory for it.
+fn copy(slot: &Slot<'_>) -> Option<Frame> {
+    let bytes = slot.bytes();
+    let mut buffer = BufferMut::with_capacity(bytes.len() + 4).ok()?;
+    match slot.tag() {
+        // The kernel has put the tag aside.
+        Some(tag) if bytes.len() >= TAG => {
+            buffer.extend_from_slice(&bytes[..TAG]);
+            buffer.extend_from_slice(&tag);
+            buffer.extend_from_slice(&bytes[TAG..]);
+        }
+        _ => buffer.extend_from_slice(bytes),
+    }
+    let mut frame = Frame::new(buffer.freeze());
+    frame.received = Received { l4_checksum_good: slot.is_checksum_good(), ..Received::default() };
+    Some(frame)
+}
+
+/// A socket that receives nothing yet.
+fn packet_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
+    unsafe {
+        let fd = libc::socket(libc::AF_PACKET, kind, 0);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+fn request(fd: RawFd, name: &str, code: libc::c_ulong) -> io::Result<libc::ifreq> {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (letter, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *letter = byte as libc::c_char;
+    }
+    // SAFETY: these requests read the name from an `ifreq`, and write to it.
+    if unsafe { libc::ioctl(fd, code as _, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(request)
+}
+
+fn interface(fd: RawFd, name: &str) -> io::Result<c_int> {
+    let answer = request(fd, name, libc::SIOCGIFINDEX as _)?;
+    // SAFETY: what SIOCGIFINDEX writes.
+    Ok(unsafe { answer.ifr_ifru.ifru_ifindex })
+}
+
+fn mtu(fd: RawFd, name: &str) -> io::Result<usize> {
+    let answer = request(fd, name, libc::SIOCGIFMTU as _)?;
+    // SAFETY: what SIOCGIFMTU writes.
+    Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
+}
+
+fn hardware_address(fd: RawFd, name: &str) -> io::Result<MacAddress> {
+    let answer = request(fd, name, libc::SIOCGIFHWADDR as _)?;
+    // SAFETY: what SIOCGIFHWADDR writes.
+    let data = unsafe { answer.ifr_ifru.ifru_hwaddr.sa_data };
+    let mut address = MacAddress::default();
+    for (byte, letter) in address.0.iter_mut().zip(data) {
+        *byte = letter as u8;
+    }
+    Ok(address)
+}
+
+fn bind(fd: RawFd, index: c_int) -> io::Result<()> {
+    set_option(fd, libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index;
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address is a `sockaddr_ll` of that length.
+    if unsafe { libc::bind(fd, (&raw const address).cast(), length) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn receive_everything(fd: RawFd, index: c_int) -> io::Result<()> {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut membership: libc::packet_mreq = unsafe { std::mem::zeroed() };
+    membership.mr_ifindex = index;
+    membership.mr_type = libc::PACKET_MR_PROMISC as u16;
+    set_option(fd, libc::PACKET_ADD_MEMBERSHIP, &membership)
+}
+
+fn set_option<T>(fd: RawFd, name: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value is as long as is said, and only read.
+    let result = unsafe { libc::setsockopt(fd, libc::SOL_PACKET, name, (&raw const *value).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
