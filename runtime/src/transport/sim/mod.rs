@@ -77,6 +77,7 @@ mod waiting;
 mod tests;
 
 pub use config::SimConfig;
+pub use random::Random;
 
 use self::effect::Effect;
 use self::state::State;

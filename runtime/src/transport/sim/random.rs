@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-/// A generator (SplitMix64) of which every draw follows from the seed.
-#[derive(Debug)]
-pub(super) struct Random(u64);
+/// A generator (SplitMix64) of which every draw follows from the seed. For simulations: its draws can be foreseen.
+///
+/// ```
+/// use demikernel_runtime::transport::sim::Random;
+///
+/// let (mut one, mut two) = (Random::new(7, 1), Random::new(7, 1));
+/// assert_eq!(one.below(100), two.below(100));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Random(u64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -18,23 +25,24 @@ pub(super) fn mix(x: u64) -> u64 {
 impl Random {
     /// A generator for one purpose: those of different purposes are independent, so that a change in how
     /// one is used leaves what the others draw as it was.
-    pub(super) fn new(seed: u64, purpose: u64) -> Random {
+    pub fn new(seed: u64, purpose: u64) -> Random {
         Random(mix(seed.wrapping_add(STEP)) ^ mix(purpose.wrapping_mul(STEP)))
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    /// Any number.
+    #[expect(clippy::should_implement_trait, reason = "it never ends, so it is not an iterator")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         mix(self.0)
     }
 
-    /// One of `0..count`, which is not empty.
-    pub(super) fn below(&mut self, count: u64) -> u64 {
-        debug_assert!(count > 0);
+    /// One of `0..count`, which is not empty (else it is 0).
+    pub fn below(&mut self, count: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(count)) >> 64) as u64
     }
 
     /// Whether something of this probability happens. What never or always does takes no draw.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub fn chance(&mut self, probability: f64) -> bool {
         if probability >= 1.0 {
             return true;
         }
@@ -42,7 +50,7 @@ impl Random {
     }
 
     /// At most `longest`.
-    pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
+    pub fn up_to(&mut self, longest: Duration) -> Duration {
         let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
         match longest {
             0 => Duration::ZERO,
