@@ -3,6 +3,7 @@
 //! Parsing takes bytes from outside: it never panics, allocates nothing, and what it refuses it refuses with a
 //! [`Malformed`] that a counter can name.
 
+pub mod checksum;
 pub mod tcp;
 
 /// Why bytes are not what they should be.
