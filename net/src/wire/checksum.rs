@@ -51,6 +51,13 @@ impl Sum {
         Sum { words: field.to_be() as u64, odd: false }
     }
 
+    /// Of fields of 16 and 32 bits that begin at even places, given their plain sum as numbers.
+    #[inline]
+    pub const fn of_fields(sum: u64) -> Sum {
+        // That sum is of another byte order: its bytes have changed places in all words at once.
+        Sum { words: if cfg!(target_endian = "little") { sum.rotate_left(8) } else { sum }, odd: false }
+    }
+
     /// Of an IPv4 address.
     #[inline]
     pub const fn of_ipv4(address: Ipv4Addr) -> Sum {

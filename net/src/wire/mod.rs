@@ -6,6 +6,9 @@
 pub mod checksum;
 pub mod tcp;
 
+#[cfg(test)]
+mod testing;
+
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
