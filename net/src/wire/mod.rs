@@ -4,6 +4,8 @@
 //! [`Malformed`] that a counter can name.
 
 pub mod checksum;
+pub mod ip;
+pub mod ipv4;
 pub mod tcp;
 
 #[cfg(test)]
