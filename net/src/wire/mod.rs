@@ -6,6 +6,7 @@
 pub mod checksum;
 pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 
 #[cfg(test)]
