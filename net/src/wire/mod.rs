@@ -3,11 +3,14 @@
 //! Parsing takes bytes from outside: it never panics, allocates nothing, and what it refuses it refuses with a
 //! [`Malformed`] that a counter can name.
 
+pub mod arp;
 pub mod checksum;
+pub mod ethernet;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
+pub mod udp;
 
 #[cfg(test)]
 mod testing;
