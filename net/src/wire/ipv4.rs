@@ -174,12 +174,12 @@ impl Header {
     /// the fragment's offset is not a multiple of 8.
     #[inline]
     pub fn emit(&self, bytes: &mut [u8]) {
-        assert!(self.fragment_offset % 8 == 0, "a fragment begins on a multiple of 8");
+        assert!(self.fragment_offset.is_multiple_of(8), "a fragment begins on a multiple of 8");
         let length = self.header_len();
         let total_length =
             u16::try_from(length + usize::from(self.payload_len)).expect("a packet has 64 KiB");
         let version_and_length = 0x40 | (length / 4) as u8;
-        let flags_and_offset = self.fragment_offset / 8
+        let flags_and_offset = (self.fragment_offset / 8)
             | if self.dont_fragment { DONT_FRAGMENT } else { 0 }
             | if self.more_fragments { MORE_FRAGMENTS } else { 0 };
         // Of fields, not of the bytes, which are on their way to memory: see the emitter of TCP.

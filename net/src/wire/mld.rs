@@ -40,7 +40,7 @@ const HEADER: usize = 24;
 /// let records = [Record::join("ff02::1:2".parse().unwrap())];
 /// let report = Message::ReportV2(Records::new(&records));
 /// let mut bytes = vec![0; report.len()];
-/// report.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, bytes.len()));
+/// report.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, report.len()));
 /// assert_eq!(Message::parse(&ip, true, &bytes), Ok(report));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

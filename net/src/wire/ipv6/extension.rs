@@ -240,7 +240,7 @@ impl Chain {
             return Err(Malformed::Length.into());
         }
         // [rfc8200 4.5-multiple-of-8]
-        if fragment.more && length % 8 != 0 {
+        if fragment.more && !length.is_multiple_of(8) {
             return Err(problem(ProblemCode::ErroneousField, PAYLOAD_LENGTH));
         }
         // Longer than any packet, once it is whole [rfc8200 4.5-65535].
@@ -262,7 +262,7 @@ impl Fragment {
     /// # Panics
     /// If there are fewer than [`Fragment::HEADER`] bytes, or the offset is not a multiple of 8.
     pub fn emit(&self, bytes: &mut [u8]) {
-        assert!(self.offset % 8 == 0, "a fragment begins on a multiple of 8");
+        assert!(self.offset.is_multiple_of(8), "a fragment begins on a multiple of 8");
         let layout = FragmentLayout {
             next_header: self.next_header,
             reserved: 0,

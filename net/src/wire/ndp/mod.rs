@@ -38,7 +38,7 @@ pub const MOST_DNS_SERVERS: usize = 4;
 ///     hop_limit: ndp::HOP_LIMIT,
 ///     ..ipv6::Header::default()
 /// };
-/// message.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, bytes.len()));
+/// message.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, message.len()));
 /// assert_eq!(Message::parse(&ip, &bytes), Ok(message));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
