@@ -259,6 +259,7 @@ mod tests {
 
     #[test]
     fn pseudo_headers_are_the_sums_of_their_bytes() {
+        // [rfc768 checksum]
         let v4 = [192, 0, 2, 1, 198, 51, 100, 2, 0, 17, 0x12, 0x34];
         let sum =
             Sum::pseudo_header_v4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2), 17, 0x1234);

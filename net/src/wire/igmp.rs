@@ -11,10 +11,10 @@ use std::time::Duration;
 /// Where general queries go.
 pub const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 
-/// Where messages of version 2 that leave a group go [rfc2236 9].
+/// Where messages of version 2 that leave a group go (RFC 2236 section 9).
 pub const ALL_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 2);
 
-/// Where reports of version 3 go [rfc3376 4.2.14].
+/// Where reports of version 3 go (RFC 3376 section 4.2.14).
 pub const ALL_REPORTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 22);
 
 /// Bytes of a message of version 1 or 2, and of one of version 3 as far as its group.
@@ -28,7 +28,7 @@ mod kind {
     pub(super) const REPORT_V3: u8 = 0x22;
 }
 
-/// A message. All are sent with a time to live of 1 and a router alert [rfc3376 4].
+/// A message. All are sent with a time to live of 1 and a router alert (RFC 3376 section 4).
 ///
 /// ```
 /// use demikernel_net::wire::igmp::Message;
@@ -151,7 +151,7 @@ impl<'a> Message<'a> {
 }
 
 fn parse_query(code: u8, group: Ipv4Addr, rest: &[u8]) -> Result<Message<'_>, Malformed> {
-    // Version 1 has no field for a group [rfc1112 igmp-group].
+    // The field for a group is ignored in version 1 [rfc1112 I-group].
     if rest.is_empty() && code == 0 {
         return Ok(Message::QueryV1);
     }
@@ -217,6 +217,8 @@ mod tests {
             assert_eq!(emitted(&message), bytes);
             truncate_everywhere(&bytes, 8, Message::parse);
         }
+        // [rfc1112 I-group]
+        assert_eq!(Message::parse(&valid("1100 0000 c0000201")), Ok(Message::QueryV1));
         // A checksum that is known: a join of 239.1.2.3 by version 2.
         assert_eq!(valid("1600 0000 ef010203"), hex("1600 f8fa ef010203"));
     }

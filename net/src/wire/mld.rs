@@ -12,19 +12,19 @@ use std::time::Duration;
 /// Where general queries go.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Where messages of version 1 that leave a group go [rfc2710 4].
+/// Where messages of version 1 that leave a group go (RFC 2710 section 4).
 pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
-/// Where reports of version 2 go [rfc3810 5.2.14].
+/// Where reports of version 2 go (RFC 3810 section 5.2.14).
 pub const ALL_REPORTS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
 
-/// What all messages are sent with [rfc3810 5].
+/// What all messages are sent with (RFC 3810 section 5).
 pub const HOP_LIMIT: u8 = 1;
 
 /// Bytes of a message of version 1, and of a query of version 2 as far as its group.
 const HEADER: usize = 24;
 
-/// A message. All are sent from an address of the link, with a hop limit of 1 and a router alert [rfc3810 5].
+/// A message. All are sent from an address of the link, with a hop limit of 1 and a router alert (RFC 3810 section 5).
 ///
 /// ```
 /// use demikernel_net::wire::mld::{ALL_REPORTS, HOP_LIMIT, Message};

@@ -224,6 +224,7 @@ impl Chain {
     fn take_fragment(&mut self, packet: &[u8]) -> Result<(), Refusal> {
         let extension = self.take(packet)?;
         let (layout, _) = FragmentLayout::ref_from_prefix(extension).map_err(|_| Malformed::Truncated)?;
+        // Two bits between offset and flag are reserved, and ignored [rfc8200 4.5-reserved].
         let offset_and_more = layout.offset_and_more.get();
         let fragment = Fragment {
             next_header: layout.next_header,
