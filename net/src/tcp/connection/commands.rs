@@ -142,6 +142,7 @@ impl Connection {
             State::Closed => self.receive.clear(),
             State::TimeWait => self.receive.clear(),
             State::SynSent => self.close_now(),
+            _ if self.marks.contains(Marks::ORPHAN) => {}
             _ if self.receive.queued() > 0 => self.abort(),
             _ => {
                 self.marks.insert(Marks::ORPHAN);

@@ -182,7 +182,7 @@ impl Connection {
     /// Once for a window of data.
     #[cold]
     fn note_echo(&mut self, segment: &Segment) {
-        if segment.acknowledgment.is_at_or_after(self.send.reduced) {
+        if segment.acknowledgment.is_after(self.send.reduced) {
             self.send.reduced = self.send.next;
             self.marks.insert(Marks::ECN_REDUCED);
         }

@@ -94,7 +94,8 @@ impl Connection {
         }
         let beyond = arrival.end().distance_from(next + window);
         if beyond > 0 {
-            // The end does not fit: it will come again.
+            // The end does not fit: it will come again, when the peer knows of room.
+            self.marks.insert(Marks::ACKNOWLEDGE);
             arrival.fin = false;
             let room = (next + window).distance_from(arrival.sequence).max(0) as usize;
             arrival.payload.truncate(room);

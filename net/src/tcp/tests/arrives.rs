@@ -239,7 +239,7 @@ fn a_shut_window_takes_acknowledgments() {
     let shut = || {
         let mut lone = Lone::established(Config { receive_buffer: 10, ..plain() });
         lone.gets("P. 1:11(10) ack 1");
-        lone.drain();
+        lone.wait(50 * MS);
         assert_eq!(lone.header().window, 0);
         lone.send(5);
         lone.sends(&["P. 1:6(5) ack 11"]);

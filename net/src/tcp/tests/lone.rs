@@ -149,7 +149,7 @@ impl Lone {
     /// Time passes, deadlines are kept, and what is sent meanwhile is told with the milliseconds.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<String> {
         let (begin, end) = (self.now, self.now + time);
-        let mut lines = Vec::new();
+        let mut lines: Vec<_> = self.drain().into_iter().map(|line| format!("0: {line}")).collect();
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= end) {
             self.now = self.now.max(deadline);
             self.connection.handle_deadline(self.now);
