@@ -188,7 +188,7 @@ impl Receive {
     pub(crate) fn tune(&mut self, now: Instant, count: u32, round_trip: Duration, most: u32) {
         let tuning = &mut self.tuning;
         tuning.copied = tuning.copied.saturating_add(count);
-        if now < tuning.since + round_trip {
+        if now < tuning.since.saturating_add(round_trip) {
             return;
         }
         if tuning.on && tuning.copied > tuning.space {

@@ -130,7 +130,9 @@ mod tests {
     fn segments_are_cut_across_buffers_without_copies() {
         let mut queue = queue(u32::MAX - 2, &["abcd", "efg", "h"]);
         let at = |offset: u32| SequenceNumber::new(u32::MAX - 2) + offset;
-        for (from, length, expected) in [(0, 8, "abcdefgh"), (2, 3, "cde"), (4, 3, "efg"), (7, 1, "h"), (3, 0, "")] {
+        for (from, length, expected) in
+            [(0, 8, "abcdefgh"), (2, 3, "cde"), (4, 3, "efg"), (7, 1, "h"), (3, 0, "")]
+        {
             assert_eq!(queue.slice(at(from), length).to_vec(), expected.as_bytes());
         }
         let address = queue.slice(at(4), 2).first().map(|buffer| buffer.as_ptr());

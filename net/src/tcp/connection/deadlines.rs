@@ -8,6 +8,9 @@ use crate::tcp::error::Error;
 use crate::tcp::recovery::Expired;
 use crate::tcp::state::{Origin, State};
 
+/// How long a peer may keep the window shut for the last data of a connection that is closed.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(600);
+
 impl Connection {
     /// When [`handle_deadline`](Connection::handle_deadline) is to be called. It may become later without being told:
     /// to call too early is no harm.
@@ -91,7 +94,8 @@ impl Connection {
             _ if self.marks.contains(Marks::ORPHAN) => config.orphan_retries,
             _ => config.retries,
         };
-        let most = if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
+        let most =
+            if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
         if count > most {
             return self.time_out();
         }
@@ -138,6 +142,10 @@ impl Connection {
         if u32::from(self.send.probes) > most && !patient {
             return self.time_out();
         }
+        // A peer that shuts its window for ever must not hold what nobody here holds.
+        if self.marks.contains(Marks::ORPHAN) && self.send.progress.saturating_add(ORPHAN_PATIENCE) <= now {
+            return self.time_out();
+        }
         self.send.probes = self.send.probes.saturating_add(1);
         self.marks.insert(Marks::WINDOW_PROBE);
         self.timers.persist = now.saturating_add(self.persist_interval());
@@ -151,7 +159,7 @@ impl Connection {
         let patience = self.rare().user_timeout;
         let keepalive = &mut self.rare().keepalive;
         let (idle, interval) = (keepalive.idle, keepalive.interval);
-        if busy || heard + idle > now {
+        if busy || heard.saturating_add(idle) > now {
             keepalive.probes = 0;
             let from = if busy { now } else { heard };
             self.timers.keepalive = from.saturating_add(idle.max(Duration::from_millis(1)));
@@ -169,4 +177,3 @@ impl Connection {
         self.timers.keepalive = now.saturating_add(interval.max(Duration::from_millis(1)));
     }
 }
-

@@ -60,6 +60,8 @@ pub struct Connection {
     pub(crate) mtu: PathMtu,
     /// When the peer was heard last.
     pub(crate) heard: Instant,
+    /// Millisecond in which an unacceptable segment without data was answered last.
+    pub(crate) answered: u32,
     pub(crate) recovery: Recovery,
     pub(crate) shared: Rc<Shared>,
     /// What few connections need, made when one does.
@@ -188,10 +190,10 @@ impl Connection {
         self.send.queue.len()
     }
 
-    /// In TIME-WAIT: what remains to be done, in a small value. The connection is closed then; what it has received
-    /// can still be taken.
+    /// In TIME-WAIT, once the last acknowledgment has left: what remains to be done, in a small value. The connection
+    /// is closed then; what it has received can still be taken.
     pub fn take_time_wait(&mut self) -> Option<TimeWait> {
-        if self.state != State::TimeWait {
+        if self.state != State::TimeWait || self.marks.contains(Marks::ACKNOWLEDGE) {
             return None;
         }
         let time_wait = self.rare.as_mut()?.time_wait.take();

@@ -151,6 +151,7 @@ impl Connection {
             timers: Timers::NONE,
             mtu,
             heard: now,
+            answered: 0,
             recovery,
             shared,
             rare: None,

@@ -143,7 +143,13 @@ impl Connection {
     }
 
     /// `[sequence, sequence + length)` once more; the FIN is the octet behind the data.
-    fn transmit_again(&mut self, now: Instant, sequence: SequenceNumber, length: u32, what: Sent) -> Transmit {
+    fn transmit_again(
+        &mut self,
+        now: Instant,
+        sequence: SequenceNumber,
+        length: u32,
+        what: Sent,
+    ) -> Transmit {
         let data = length.min((self.send.queue.end().distance_from(sequence)).max(0) as u32);
         let mut flags = if data < length { Flags::FIN } else { Flags::NONE };
         if sequence + data == self.send.pushed || data < length {
@@ -269,7 +275,11 @@ impl Connection {
             octets += 1;
             self.marks.insert(Marks::FIN_SENT);
         }
-        let ecn = if length > 0 && self.marks.contains(Marks::ECN) { self.mark(&mut flags) } else { Ecn::NotCapable };
+        let ecn = if length > 0 && self.marks.contains(Marks::ECN) {
+            self.mark(&mut flags)
+        } else {
+            Ecn::NotCapable
+        };
         let was_idle = sequence == self.send.unacknowledged;
         if was_idle {
             self.send.progress = now;

@@ -36,7 +36,9 @@ pub(crate) enum Expired {
     Nothing,
     #[allow(dead_code)]
     Probe,
-    Timeout { count: u32 },
+    Timeout {
+        count: u32,
+    },
 }
 
 pub(crate) struct Recovery {
@@ -65,7 +67,14 @@ impl Recovery {
             delivered: 0,
         }
     }
-    pub(crate) fn on_sent(&mut self, now: Instant, sequence: SequenceNumber, length: u32, what: Sent, _: bool) {
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Instant,
+        sequence: SequenceNumber,
+        length: u32,
+        what: Sent,
+        _: bool,
+    ) {
         if what != Sent::New {
             self.total += u64::from(length);
         }
@@ -125,7 +134,8 @@ impl Recovery {
         Duration::ZERO
     }
     pub(crate) fn rto(&self) -> Duration {
-        let base = self.srtt.map_or(Duration::from_secs(1), |srtt| (2 * srtt).max(Duration::from_millis(200)));
+        let base =
+            self.srtt.map_or(Duration::from_secs(1), |srtt| (2 * srtt).max(Duration::from_millis(200)));
         (base * (1 << self.count.min(10))).min(Duration::from_secs(120))
     }
     pub(crate) fn min_rtt(&self) -> Option<Duration> {

@@ -124,14 +124,17 @@ impl Connection {
         DROP
     }
 
-    /// An acknowledgment, which may resolve what is wrong. Answers to what carries nothing are limited, lest two
-    /// sides answer each other for ever. [rfc9293 3.10.7.4] [rfc5961 7]
+    /// An acknowledgment, which may resolve what is wrong. What carries nothing is answered twice a second at most,
+    /// lest two sides answer each other for ever (as Linux). [rfc9293 3.10.7.4]
     fn answer_unacceptable(&mut self, arrival: &Arrival<'_>) {
-        if arrival.length() > 0 {
-            self.marks.insert(Marks::ACKNOWLEDGE);
-        } else {
-            self.challenge(arrival.now);
+        let millisecond = (arrival.now.as_nanos() / 1_000_000) as u32;
+        if arrival.length() == 0 {
+            if millisecond.wrapping_sub(self.answered) < 500 {
+                return;
+            }
+            self.answered = millisecond;
         }
+        self.marks.insert(Marks::ACKNOWLEDGE);
     }
 
     /// All of the payload is known already. [rfc2883 4]

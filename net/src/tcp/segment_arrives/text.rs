@@ -60,7 +60,12 @@ impl Connection {
             arrival.sequence = self.receive.next;
             arrival.fin = true;
         }
-        if self.receive.reassembly.as_ref().is_some_and(|reassembly| !reassembly.has_hole() && reassembly.is_idle()) {
+        if self
+            .receive
+            .reassembly
+            .as_ref()
+            .is_some_and(|reassembly| !reassembly.has_hole() && reassembly.is_idle())
+        {
             self.receive.reassembly = None;
         }
     }

@@ -184,7 +184,8 @@ pub(super) fn line(transmit: &Transmit) -> String {
     let length = transmit.payload.len() as u32;
     let mut line = format!("{:?} {}:{}({length})", segment.flags, sequence, sequence.wrapping_add(length));
     if segment.flags.contains(Flags::ACK) {
-        write!(line, " ack {}", segment.acknowledgment.value().wrapping_sub(THEIRS)).expect("a string takes all");
+        write!(line, " ack {}", segment.acknowledgment.value().wrapping_sub(THEIRS))
+            .expect("a string takes all");
     }
     for block in segment.options.sack.iter() {
         let relative = |number: SequenceNumber| number.value().wrapping_sub(THEIRS);

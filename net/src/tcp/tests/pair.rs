@@ -42,13 +42,8 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) const NONE: Faults = Faults {
-        delay: Duration::from_millis(5),
-        jitter: Duration::ZERO,
-        lost: 0,
-        repeated: 0,
-        marked: 0,
-    };
+    pub(super) const NONE: Faults =
+        Faults { delay: Duration::from_millis(5), jitter: Duration::ZERO, lost: 0, repeated: 0, marked: 0 };
 }
 
 pub(super) struct Packet {
@@ -142,7 +137,6 @@ impl End {
             && connection.state() != State::Closed
         {
             connection.handle_segment(now, &packet.segment, payload, packet.ecn);
-            self.time_wait = connection.take_time_wait();
             return None;
         }
         if self.connection.is_none() && packet.segment.flags.without(Flags::ECE | Flags::CWR) == Flags::SYN {
@@ -162,7 +156,6 @@ impl End {
         self.time_wait = self.time_wait.filter(|time_wait| time_wait.until() > now);
         if let Some(connection) = &mut self.connection {
             connection.handle_deadline(now);
-            self.time_wait = self.time_wait.or_else(|| connection.take_time_wait());
         }
     }
 }
@@ -230,13 +223,18 @@ impl Pair {
                 assert!(count < 100_000, "it sends for ever");
                 self.cut(from, transmit);
             }
+            let end = &mut self.ends[from];
+            let left = end.connection.as_mut().and_then(Connection::take_time_wait);
+            end.time_wait = end.time_wait.or(left);
         }
     }
 
     /// As the device does.
     fn cut(&mut self, from: usize, transmit: Transmit) {
         let Transmit { segment, payload, cut, ecn } = transmit;
-        let Some(size) = cut.map(usize::from) else { return self.put(from, Packet { segment, payload, ecn }) };
+        let Some(size) = cut.map(usize::from) else {
+            return self.put(from, Packet { segment, payload, ecn });
+        };
         let bytes = payload.to_vec();
         let last = bytes.chunks(size).count() - 1;
         for (index, part) in bytes.chunks(size).enumerate() {

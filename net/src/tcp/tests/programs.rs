@@ -37,12 +37,14 @@ fn last_step() -> impl Strategy<Value = Step> {
 }
 
 fn faults() -> impl Strategy<Value = Faults> {
-    (0u64..60, 0u64..30, 0u8..20, 0u8..10, 0u8..20).prop_map(|(delay, jitter, lost, repeated, marked)| Faults {
-        delay: Duration::from_millis(delay),
-        jitter: Duration::from_millis(jitter),
-        lost,
-        repeated,
-        marked,
+    (0u64..60, 0u64..30, 0u8..20, 0u8..10, 0u8..20).prop_map(|(delay, jitter, lost, repeated, marked)| {
+        Faults {
+            delay: Duration::from_millis(delay),
+            jitter: Duration::from_millis(jitter),
+            lost,
+            repeated,
+            marked,
+        }
     })
 }
 

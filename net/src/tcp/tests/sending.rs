@@ -152,7 +152,6 @@ fn a_shut_window_without_answers_times_out() {
     lone.gets(". 1:1(0) ack 1 win 0");
     lone.send(100);
     let probes = lone.wait(3600 * SECOND);
-    println!("{probes:?} {:?}", lone.connection);
     assert_eq!(lone.connection.take_error(), Some(Error::TimedOut));
     assert!((15..20).contains(&probes.len()), "{probes:?}");
 }
@@ -206,4 +205,19 @@ fn marks_of_what_leaves() {
     assert!(!lone.wait(2 * SECOND).is_empty());
     assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
     assert!(!lone.header().flags.contains(Flags::CWR));
+}
+
+/// Nobody holds the connection, and the peer keeps its window shut: that ends, though it answers.
+#[test]
+fn a_shut_window_does_not_hold_a_closed_connection() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 1:1(0) ack 1 win 0");
+    lone.send(100);
+    lone.connection.close(lone.now);
+    lone.drain();
+    for _ in 0..30 {
+        lone.wait(30 * SECOND);
+        lone.gets(". 1:1(0) ack 1 win 0");
+    }
+    assert_eq!(lone.connection.state(), State::Closed);
 }
