@@ -9,7 +9,7 @@
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
-//! - [`tcp`]: connections.
+//! - [`tcp`]: connections, as state machines without I/O.
 
 pub mod device;
 pub mod sim;
