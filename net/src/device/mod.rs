@@ -12,45 +12,17 @@ pub mod pcapng;
 mod tap;
 mod tracer;
 
+pub use crate::wire::ethernet::MacAddress;
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
 pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
 pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
 
-use std::fmt;
 use std::io;
 
 /// How many frames a burst has at most.
 pub const BURST: usize = 32;
-
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl MacAddress {
-    /// Everybody on the link.
-    pub const BROADCAST: MacAddress = MacAddress([0xff; 6]);
-
-    /// Whether it names a group, which broadcast is one of.
-    #[inline]
-    pub const fn is_multicast(self) -> bool {
-        self.0[0] & 1 != 0
-    }
-}
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What frames begin with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

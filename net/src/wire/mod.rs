@@ -3,7 +3,19 @@
 //! Parsing takes bytes from outside: it never panics, allocates nothing, and what it refuses it refuses with a
 //! [`Malformed`] that a counter can name.
 
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod icmpv4;
+pub mod icmpv6;
+pub mod ip;
+pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
+pub mod udp;
+
+#[cfg(test)]
+mod testing;
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]

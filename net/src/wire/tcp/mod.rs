@@ -1,11 +1,19 @@
 //! TCP segments (RFC 9293 section 3.1).
 
+mod emit;
+mod header;
 mod options;
+mod parse;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
+pub use header::{MAXIMUM_HEADER, MINIMUM_HEADER};
 pub use options::{Options, SackBlock, SackBlocks, Timestamps};
 pub use sequence::SequenceNumber;
 
+use super::Malformed;
+use super::checksum::Sum;
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
@@ -117,4 +125,45 @@ pub struct Segment {
     pub urgent: u16,
     /// Options.
     pub options: Options,
+}
+
+/// What an ICMP message quotes of a segment that this host sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quoted {
+    /// Source port: ours.
+    pub source: u16,
+    /// Destination port.
+    pub destination: u16,
+    /// By which a message about nothing that is under way is known as forged (RFC 5927 section 4.1).
+    pub sequence: SequenceNumber,
+}
+
+/// Writes the checksum into a header that [`Segment::emit`] wrote [rfc9293 MUST-2].
+///
+/// ```
+/// use demikernel_net::wire::{checksum::Sum, tcp::{self, Segment}};
+/// use std::net::Ipv4Addr;
+///
+/// let (segment, payload) = (Segment::default(), b"hello");
+/// let mut header = [0; tcp::MINIMUM_HEADER];
+/// let sum = segment.emit(&mut header).then(Sum::of(payload));
+/// let pseudo_header = Sum::pseudo_header_v4(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, 6, 25);
+/// tcp::set_checksum(&mut header, pseudo_header.then(sum).checksum());
+/// assert!(tcp::verify(pseudo_header, &[&header[..], payload].concat()).is_ok());
+/// ```
+///
+/// # Panics
+/// If there are fewer bytes than a header has.
+#[inline]
+pub fn set_checksum(header: &mut [u8], checksum: u16) {
+    header[header::CHECKSUM..header::CHECKSUM + 2].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Whether the checksum of a whole segment is right [rfc9293 MUST-3].
+///
+/// # Errors
+/// If it is not.
+#[inline]
+pub fn verify(pseudo_header: Sum, segment: &[u8]) -> Result<(), Malformed> {
+    if pseudo_header.then(Sum::of(segment)).is_valid() { Ok(()) } else { Err(Malformed::Checksum) }
 }

@@ -1,0 +1,322 @@
+//! The Internet checksum (RFC 1071, 1624): partial sums over pieces of a packet, put together in any way.
+//!
+//! A [`Sum`] is the one's complement sum of bytes so far. It is kept in the machine's byte order in 64 bits, since
+//! the sum does not depend on the order of bytes in a word, nor on when carries are added [rfc1071 2].
+//!
+//! ```
+//! use demikernel_net::wire::checksum::Sum;
+//!
+//! let whole = Sum::of(b"odd pieces, too");
+//! assert_eq!(Sum::of(b"odd").then(Sum::of(b" pieces, too")).checksum(), whole.checksum());
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Up to here the loop over words is expanded where it is called: headers are about this long.
+const SHORT: usize = 64;
+
+/// Bytes that one step of the vectorised loop takes.
+const STEP: usize = 32;
+
+/// A one's complement sum of bytes.
+#[derive(Clone, Copy, Default, Debug)]
+#[must_use]
+pub struct Sum {
+    /// 16-bit words in the machine's byte order, with 48 bits of carries.
+    words: u64,
+    /// Whether what follows begins in the middle of a word.
+    odd: bool,
+}
+
+impl Sum {
+    /// Of no bytes.
+    pub const ZERO: Sum = Sum { words: 0, odd: false };
+
+    /// Of some bytes. 1460 of them take 36 ns, 64 take 3 (`cargo bench -p demikernel-net --bench wire`).
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Sum {
+        let words = if bytes.len() <= SHORT { sum_words(0, bytes) } else { sum_long(bytes) };
+        Sum { words, odd: bytes.len() % 2 == 1 }
+    }
+
+    /// Of a field of 16 bits.
+    #[inline]
+    pub const fn of_u16(field: u16) -> Sum {
+        Sum { words: field.to_be() as u64, odd: false }
+    }
+
+    /// Of a field of 32 bits.
+    #[inline]
+    pub const fn of_u32(field: u32) -> Sum {
+        Sum { words: field.to_be() as u64, odd: false }
+    }
+
+    /// Of fields of 16 and 32 bits that begin at even places, given their plain sum as numbers.
+    #[inline]
+    pub const fn of_fields(sum: u64) -> Sum {
+        // That sum is of another byte order: its bytes have changed places in all words at once.
+        Sum { words: if cfg!(target_endian = "little") { sum.rotate_left(8) } else { sum }, odd: false }
+    }
+
+    /// Of an IPv4 address.
+    #[inline]
+    pub const fn of_ipv4(address: Ipv4Addr) -> Sum {
+        Sum { words: u32::from_ne_bytes(address.octets()) as u64, odd: false }
+    }
+
+    /// Of an IPv6 address.
+    #[inline]
+    pub fn of_ipv6(address: Ipv6Addr) -> Sum {
+        Sum { words: sum_words(0, &address.octets()), odd: false }
+    }
+
+    /// Of the pseudo-header of IPv4: TCP's and UDP's [rfc768 checksum].
+    ///
+    /// With a length of 0 it is the same for all segments of a connection; the length is then added as a field.
+    #[inline]
+    pub const fn pseudo_header_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
+        Sum::of_ipv4(source)
+            .then(Sum::of_ipv4(destination))
+            .then(Sum::of_u16(protocol as u16))
+            .then(Sum::of_u16(length))
+    }
+
+    /// Of the pseudo-header of IPv6 [rfc8200 8.1].
+    #[inline]
+    pub fn pseudo_header_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: u32) -> Sum {
+        Sum::of_ipv6(source)
+            .then(Sum::of_ipv6(destination))
+            .then(Sum::of_u16(u16::from(protocol)))
+            .then(Sum::of_u32(length))
+    }
+
+    /// Of the pseudo-header of the addresses' version.
+    ///
+    /// Addresses of two versions are summed as they are: no packet has such, and nothing matches the sum.
+    #[inline]
+    pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: u32) -> Sum {
+        let address = |address| match address {
+            IpAddr::V4(address) => Sum::of_ipv4(address),
+            IpAddr::V6(address) => Sum::of_ipv6(address),
+        };
+        address(source)
+            .then(address(destination))
+            .then(Sum::of_u16(u16::from(protocol)))
+            .then(Sum::of_u32(length))
+    }
+
+    /// Of these bytes with others behind them.
+    #[inline]
+    pub const fn then(self, next: Sum) -> Sum {
+        // In the middle of a word the other bytes change places, and so they do in their sum [rfc1071 2].
+        let words = if self.odd { next.words.rotate_left(8) } else { next.words };
+        Sum { words: add_with_carry(self.words, words), odd: self.odd != next.odd }
+    }
+
+    /// The sum itself as a field: what a device that completes a checksum wants to find in its place.
+    #[inline]
+    #[must_use]
+    pub const fn fold(self) -> u16 {
+        // Each half plus the other: the upper half of the result has got the carry of the lower.
+        let words = (self.words.wrapping_add(self.words.rotate_left(32)) >> 32) as u32;
+        let words = (words.wrapping_add(words.rotate_left(16)) >> 16) as u16;
+        u16::from_be(words)
+    }
+
+    /// The field that makes these bytes valid, if it was zero in the sum.
+    #[inline]
+    #[must_use]
+    pub const fn checksum(self) -> u16 {
+        !self.fold()
+    }
+
+    /// Whether the bytes, with their checksum among them, are as they were sent [rfc1071 1-verify].
+    #[inline]
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.fold() == 0xffff
+    }
+}
+
+/// A checksum after a field that it covers has changed, by equation 3 of RFC 1624 [rfc1624 3].
+///
+/// That one gives 0 where summing anew gives 0, and never 0xffff for bytes that are not all zero.
+#[inline]
+#[must_use]
+pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    Sum::of_u16(!checksum).then(Sum::of_u16(!old)).then(Sum::of_u16(new)).checksum()
+}
+
+/// [`update`] for a field of 32 bits.
+#[inline]
+#[must_use]
+pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
+    Sum::of_u16(!checksum).then(Sum::of_u32(!old)).then(Sum::of_u32(new)).checksum()
+}
+
+#[inline]
+const fn add_with_carry(one: u64, other: u64) -> u64 {
+    let (sum, carry) = one.overflowing_add(other);
+    sum + carry as u64
+}
+
+#[inline]
+fn sum_words(mut sum: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        sum = add_with_carry(sum, u64::from_ne_bytes(*word));
+    }
+    if rest.is_empty() { sum } else { add_with_carry(sum, sum_rest(rest)) }
+}
+
+/// Of fewer than eight bytes. The last one of an odd number has a zero behind it [rfc1071 1-odd].
+#[inline]
+fn sum_rest(bytes: &[u8]) -> u64 {
+    let (double_words, bytes) = bytes.as_chunks::<4>();
+    let (words, bytes) = bytes.as_chunks::<2>();
+    let mut sum = 0;
+    if let [double_word] = double_words {
+        sum += u64::from(u32::from_ne_bytes(*double_word));
+    }
+    if let [word] = words {
+        sum += u64::from(u16::from_ne_bytes(*word));
+    }
+    if let [byte] = bytes {
+        sum += u64::from(u16::from_ne_bytes([*byte, 0]));
+    }
+    sum
+}
+
+/// Adds 32-bit words in 64-bit lanes, which needs no carries for the first 16 GiB and which LLVM vectorises. A chain
+/// of 64-bit additions with carry takes more than twice as long.
+#[inline(never)]
+fn sum_long(bytes: &[u8]) -> u64 {
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    let mut lanes = [0u64; STEP / 4];
+    for step in steps {
+        let (double_words, _) = step.as_chunks::<4>();
+        for (lane, double_word) in lanes.iter_mut().zip(double_words) {
+            *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*double_word)));
+        }
+    }
+    sum_words(lanes.into_iter().fold(0, add_with_carry), rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Word by word as RFC 1071 section 1 puts it, big-endian, carries at once.
+    fn by_the_book(bytes: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        // Section 3: its sum is ddf2.
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::of(&bytes).fold(), 0xddf2);
+        assert_eq!(Sum::of(&bytes).checksum(), 0x220d);
+        assert_eq!(
+            Sum::of_u32(0x0001_f203).then(Sum::of_u16(0xf4f5)).then(Sum::of_u16(0xf6f7)).fold(),
+            0xddf2
+        );
+    }
+
+    #[test]
+    fn a_well_known_header() {
+        let mut header = [
+            0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0x00, 0x00, 0xc0, 0xa8, 0x00, 0x01,
+            0xc0, 0xa8, 0x00, 0xc7,
+        ];
+        assert_eq!(Sum::of(&header).checksum(), 0xb861);
+        header[10..12].copy_from_slice(&[0xb8, 0x61]);
+        // [rfc1071 1-verify]
+        assert!(Sum::of(&header).is_valid());
+        header[3] ^= 1;
+        assert!(!Sum::of(&header).is_valid());
+    }
+
+    #[test]
+    fn the_end_of_an_odd_number_is_padded_behind() {
+        // [rfc1071 1-odd]
+        assert_eq!(Sum::of(&[0x12]).fold(), 0x1200);
+        assert_eq!(Sum::of(&[0x12, 0x34, 0x56]).fold(), 0x1234 + 0x5600);
+    }
+
+    #[test]
+    fn the_update_where_rfc_1141_was_wrong() {
+        // RFC 1624 section 4: the checksum is dd2f, a word goes from 5555 to 3285, and becomes 0000, not ffff.
+        // [rfc1624 3]
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn pseudo_headers_are_the_sums_of_their_bytes() {
+        let v4 = [192, 0, 2, 1, 198, 51, 100, 2, 0, 17, 0x12, 0x34];
+        let sum =
+            Sum::pseudo_header_v4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2), 17, 0x1234);
+        assert_eq!(sum.fold(), by_the_book(&v4));
+        // [rfc8200 8.1]
+        let (one, other): (Ipv6Addr, Ipv6Addr) =
+            ("2001:db8::1".parse().unwrap(), "fe80::aaaa:5".parse().unwrap());
+        let mut v6 = [one.octets(), other.octets()].concat();
+        v6.extend([0, 1, 0x23, 0x45, 0, 0, 0, 6]);
+        assert_eq!(Sum::pseudo_header_v6(one, other, 6, 0x12345).fold(), by_the_book(&v6));
+        assert_eq!(Sum::pseudo_header(one.into(), other.into(), 6, 0x12345).fold(), by_the_book(&v6));
+    }
+
+    #[test]
+    fn no_length_overflows() {
+        for length in 0..300 {
+            let bytes = vec![0xff; length];
+            assert_eq!(Sum::of(&bytes).fold(), by_the_book(&bytes), "{length}");
+        }
+        let bytes = vec![0xff; 1 << 20];
+        assert_eq!(Sum::of(&bytes).fold(), 0xffff);
+    }
+
+    proptest! {
+        #[test]
+        fn sums_are_those_of_the_book(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(Sum::of(&bytes).fold(), by_the_book(&bytes));
+        }
+
+        #[test]
+        fn pieces_of_any_length_make_the_whole(
+            bytes in prop::collection::vec(any::<u8>(), 0..600),
+            mut cuts in prop::collection::vec(0usize..600, 0..8),
+        ) {
+            // [rfc1071 2]
+            cuts.iter_mut().for_each(|cut| *cut = (*cut).min(bytes.len()));
+            cuts.sort_unstable();
+            let (mut sum, mut start) = (Sum::ZERO, 0);
+            for cut in cuts.into_iter().chain([bytes.len()]) {
+                sum = sum.then(Sum::of(&bytes[start..cut]));
+                start = cut;
+            }
+            prop_assert_eq!(sum.fold(), by_the_book(&bytes));
+        }
+
+        #[test]
+        fn updates_are_sums_anew(
+            mut bytes in prop::collection::vec(any::<u8>(), 6..64),
+            field: u32,
+        ) {
+            prop_assume!(bytes[4..].iter().any(|byte| *byte != 0));
+            let checksum = Sum::of(&bytes).checksum();
+            let old = u32::from_be_bytes(*bytes.first_chunk().unwrap());
+            bytes[..4].copy_from_slice(&field.to_be_bytes());
+            prop_assert_eq!(update_u32(checksum, old, field), Sum::of(&bytes).checksum());
+            bytes[..2].copy_from_slice(&(old as u16).to_be_bytes());
+            let anew = update(update_u32(checksum, old, field), (field >> 16) as u16, old as u16);
+            prop_assert_eq!(anew, Sum::of(&bytes).checksum());
+        }
+    }
+}
