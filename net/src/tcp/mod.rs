@@ -1,1 +1,77 @@
-//! TCP: connections as state machines without I/O, clock or randomness of their own.
+//! TCP: connections as state machines, without I/O, clock or randomness of their own.
+//!
+//! - [`connection`]: one end of a connection: getters, commands, `handle_*`, `poll_*`.
+//! - `segment_arrives`: what a segment does to it, step by step as in RFC 9293 section 3.10.7.
+//! - [`State`]: the states, and the moves between them.
+//! - `send`, `receive`, `reassembly`: the data, in shared slices.
+//! - `mtu`: how large segments may be.
+//! - [`TimeWait`]: what remains of a connection when both sides have closed.
+//! - [`Listener`], [`Cookies`]: connections that begin, within limits.
+//! - [`Key`], [`EphemeralPorts`]: numbers that nobody can guess.
+//! - [`Info`]: what people want to know.
+//! - [`Config`], [`Shared`]: what all connections of a stack have in common.
+
+mod config;
+pub mod connection;
+mod cookies;
+mod error;
+mod info;
+mod isn;
+mod listener;
+mod mtu;
+mod ports;
+mod reassembly;
+mod receive;
+pub(crate) mod recovery;
+mod reset;
+mod segment_arrives;
+mod send;
+mod state;
+mod time_wait;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Counter, EcnMode, Shared};
+pub use connection::{Connection, Events, Limits, Negotiated, Receiving, Start, Transmit, Unreachable};
+pub use cookies::Cookies;
+pub use error::Error;
+pub use info::Info;
+pub use isn::{InitialNumbers, Key, Tuple};
+pub use listener::{Listener, OnSyn, Ticket};
+pub use ports::EphemeralPorts;
+pub use recovery::RecoveryConfig;
+pub use reset::reset_for;
+pub use state::{Origin, State};
+pub use time_wait::{InTimeWait, TimeWait};
+
+/// The field of the IP header for explicit congestion notification (RFC 3168 section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Ecn {
+    /// The transport does not understand it.
+    #[default]
+    NotCapable,
+    /// It does: ECT(1).
+    Capable1,
+    /// It does: ECT(0).
+    Capable0,
+    /// A router has met congestion.
+    Congestion,
+}
+
+impl Ecn {
+    /// From the two bits of the header.
+    pub const fn from_bits(bits: u8) -> Ecn {
+        match bits & 3 {
+            0 => Ecn::NotCapable,
+            1 => Ecn::Capable1,
+            2 => Ecn::Capable0,
+            _ => Ecn::Congestion,
+        }
+    }
+
+    /// The two bits of the header.
+    pub const fn bits(self) -> u8 {
+        self as u8
+    }
+}

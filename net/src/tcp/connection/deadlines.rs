@@ -1,0 +1,172 @@
+//! Deadlines: which is next, and what happens at one.
+
+use demikernel_runtime::time::{Duration, Instant};
+
+use super::{Connection, Marks};
+use crate::tcp::config::Counter;
+use crate::tcp::error::Error;
+use crate::tcp::recovery::Expired;
+use crate::tcp::state::{Origin, State};
+
+impl Connection {
+    /// When [`handle_deadline`](Connection::handle_deadline) is to be called. It may become later without being told:
+    /// to call too early is no harm.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let first = self.least();
+        (first != Instant::MAX).then_some(first)
+    }
+
+    #[inline]
+    fn least(&self) -> Instant {
+        let timers = &self.timers;
+        let mut first = timers.acknowledge.min(timers.persist).min(timers.linger).min(timers.keepalive);
+        if self.state == State::Closed {
+            return first;
+        }
+        if let Some(recovery) = self.recovery.next_deadline() {
+            first = first.min(recovery);
+        }
+        if let Some(at) = self.recovery.send_at()
+            && self.state.may_transmit()
+            && (self.has_unsent() || self.recovery.next_retransmission().is_some())
+        {
+            first = first.min(at);
+        }
+        if self.rare.is_some()
+            && let Some(at) = self.user_deadline()
+        {
+            first = first.min(at);
+        }
+        first
+    }
+
+    /// When the user's patience ends. [rfc5482 3.1]
+    #[cold]
+    fn user_deadline(&self) -> Option<Instant> {
+        let patience = self.rare.as_ref()?.user_timeout?;
+        let waits = self.send.next != self.send.unacknowledged || self.has_unsent();
+        (waits && self.state != State::TimeWait).then(|| self.send.progress.saturating_add(patience))
+    }
+
+    /// The time has come, or some time.
+    pub fn handle_deadline(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            return;
+        }
+        if self.user_deadline().is_some_and(|at| at <= now) {
+            return self.time_out();
+        }
+        if self.recovery.next_deadline().is_some_and(|at| at <= now) {
+            match self.recovery.on_deadline(now) {
+                Expired::Nothing => {}
+                Expired::Probe => self.marks.insert(Marks::TAIL_PROBE),
+                Expired::Timeout { count } => self.handle_timeout(count),
+            }
+        }
+        if self.timers.acknowledge <= now {
+            self.timers.acknowledge = Instant::MAX;
+            // Nothing has answered in time, so there is no reason to wait next time. (As Linux.)
+            self.receive.interactive = false;
+            self.marks.insert(Marks::ACKNOWLEDGE);
+        }
+        if self.timers.persist <= now {
+            self.handle_persist(now);
+        }
+        if self.timers.keepalive <= now {
+            self.handle_keepalive(now);
+        }
+        if self.timers.linger <= now {
+            // FIN-WAIT-2 of a connection that nobody holds, or TIME-WAIT, is over.
+            self.close_now();
+        }
+    }
+
+    /// A retransmission time-out, the `count`th in a row. [rfc9293 MUST-20] [rfc9293 MUST-21]
+    fn handle_timeout(&mut self, count: u32) {
+        let config = self.shared.config();
+        let most = match self.state {
+            State::SynSent | State::SynReceived(Origin::Active) => config.syn_retries,
+            State::SynReceived(Origin::Passive) => config.syn_ack_retries,
+            _ if self.marks.contains(Marks::ORPHAN) => config.orphan_retries,
+            _ => config.retries,
+        };
+        let most = if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
+        if count > most {
+            return self.time_out();
+        }
+        match self.state {
+            State::SynSent | State::SynReceived(_) => {
+                if count >= 2 {
+                    self.give_up_ecn();
+                }
+                self.marks.insert(Marks::SYN);
+            }
+            _ => {
+                if self.mtu.on_timeout(count) {
+                    self.set_segment_size();
+                }
+            }
+        }
+    }
+
+    /// The peer does not answer: what a router has reported meanwhile is the better reason. [rfc9293 MUST-21]
+    #[cold]
+    pub(crate) fn time_out(&mut self) {
+        self.shared.count(Counter::TimedOut);
+        let reason = self.rare.as_ref().and_then(|rare| rare.soft_error).unwrap_or(Error::TimedOut);
+        if self.state.is_synchronized() {
+            self.reset_peer();
+        }
+        self.fail(reason);
+    }
+
+    /// Data wait for the window to open, or for more to go with them. As long as the peer answers, this goes on.
+    /// [rfc9293 MUST-37]
+    fn handle_persist(&mut self, now: Instant) {
+        self.timers.persist = Instant::MAX;
+        if !self.has_unsent() || self.send.next != self.send.unacknowledged {
+            return;
+        }
+        if self.send.unacknowledged + self.send.window != self.send.next {
+            self.marks.insert(Marks::OVERRIDE);
+            return;
+        }
+        let config = self.shared.config();
+        let most = if self.marks.contains(Marks::ORPHAN) { config.orphan_retries } else { config.retries };
+        let patient = self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some());
+        if u32::from(self.send.probes) > most && !patient {
+            return self.time_out();
+        }
+        self.send.probes = self.send.probes.saturating_add(1);
+        self.marks.insert(Marks::WINDOW_PROBE);
+        self.timers.persist = now.saturating_add(self.persist_interval());
+    }
+
+    /// Nothing has come for long, if so: nothing moves this deadline when something comes. [rfc9293 MUST-26]
+    #[cold]
+    fn handle_keepalive(&mut self, now: Instant) {
+        let heard = self.heard;
+        let busy = self.send.next != self.send.unacknowledged || self.has_unsent();
+        let patience = self.rare().user_timeout;
+        let keepalive = &mut self.rare().keepalive;
+        let (idle, interval) = (keepalive.idle, keepalive.interval);
+        if busy || heard + idle > now {
+            keepalive.probes = 0;
+            let from = if busy { now } else { heard };
+            self.timers.keepalive = from.saturating_add(idle.max(Duration::from_millis(1)));
+            return;
+        }
+        let lost = match patience {
+            Some(patience) => keepalive.probes > 0 && now.duration_since(heard) >= patience,
+            None => keepalive.probes >= keepalive.count,
+        };
+        if lost {
+            return self.time_out();
+        }
+        keepalive.probes += 1;
+        self.marks.insert(Marks::KEEPALIVE_PROBE);
+        self.timers.keepalive = now.saturating_add(interval.max(Duration::from_millis(1)));
+    }
+}
+

@@ -1,0 +1,254 @@
+//! A connection: a state machine that is given segments, calls and the time, and gives segments, events and the next
+//! deadline.
+//!
+//! - Getters tell about it and change nothing.
+//! - Commands are the user's calls: [`send`](Connection::send), [`receive`](Connection::receive),
+//!   [`close`](Connection::close) and others.
+//! - `handle_*` take what has happened: a segment, a deadline, an ICMP message.
+//! - `poll_*` and [`take_events`](Connection::take_events) give what is to be done.
+//!
+//! After each command and each `handle_*`, call [`poll_transmit`](Connection::poll_transmit) until there is nothing,
+//! then look at [`take_events`](Connection::take_events) and [`next_deadline`](Connection::next_deadline). When the
+//! state is TIME-WAIT, [`take_time_wait`](Connection::take_time_wait) gives what is left to be done in a fraction of
+//! the memory; when it is CLOSED and nothing is left to transmit or to receive, the connection can go.
+
+mod clock;
+mod commands;
+mod deadlines;
+mod icmp;
+mod marks;
+mod open;
+mod rare;
+mod tell;
+mod transmit;
+
+use std::rc::Rc;
+
+use demikernel_runtime::time::{Duration, Instant};
+
+pub(crate) use clock::Clock;
+pub use commands::Receiving;
+pub use icmp::Unreachable;
+pub use marks::Events;
+pub(crate) use marks::Marks;
+pub use open::{Negotiated, Start};
+pub(crate) use rare::Rare;
+pub use transmit::{Limits, Transmit};
+
+use super::config::Shared;
+use super::error::Error;
+use super::mtu::PathMtu;
+use super::receive::Receive;
+use super::recovery::Recovery;
+use super::send::SendQueue;
+use super::state::State;
+use super::time_wait::TimeWait;
+use crate::wire::tcp::SequenceNumber;
+
+/// One end of a connection. See the [module](self).
+pub struct Connection {
+    pub(crate) state: State,
+    pub(crate) error: Option<Error>,
+    pub(crate) events: Events,
+    pub(crate) local: u16,
+    pub(crate) remote: u16,
+    pub(crate) marks: Marks,
+    pub(crate) send: Send,
+    pub(crate) receive: Receive,
+    pub(crate) clock: Clock,
+    pub(crate) timers: Timers,
+    pub(crate) mtu: PathMtu,
+    /// When the peer was heard last.
+    pub(crate) heard: Instant,
+    pub(crate) recovery: Recovery,
+    pub(crate) shared: Rc<Shared>,
+    /// What few connections need, made when one does.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// The send sequence space (RFC 9293 section 3.3.1).
+pub(crate) struct Send {
+    /// SND.UNA.
+    pub(crate) unacknowledged: SequenceNumber,
+    /// SND.NXT: retransmissions do not move it.
+    pub(crate) next: SequenceNumber,
+    /// SND.WND.
+    pub(crate) window: u32,
+    /// The largest that the peer has offered.
+    pub(crate) window_most: u32,
+    /// SND.WL1.
+    pub(crate) window_sequence: SequenceNumber,
+    /// SND.WL2.
+    pub(crate) window_acknowledgment: SequenceNumber,
+    /// The end of the last segment that was not full: while it is not acknowledged, there is no other (Minshall's
+    /// variant of Nagle's algorithm).
+    pub(crate) small: SequenceNumber,
+    /// The end of what the user has sent in its last call: a segment that ends there has PSH.
+    pub(crate) pushed: SequenceNumber,
+    /// An ECN echo before this number is of the window that was reduced already. [rfc3168 6.1.2]
+    pub(crate) reduced: SequenceNumber,
+    /// The field of the last segment that changed the window, to predict the next by.
+    pub(crate) window_field: u16,
+    /// Octets of payload in a segment with no options but timestamps.
+    pub(crate) segment: u16,
+    /// What the peer has announced.
+    pub(crate) maximum_segment: u16,
+    /// What the peer's windows are shifted by.
+    pub(crate) shift: u8,
+    /// Zero-window probes since the peer was heard.
+    pub(crate) probes: u8,
+    /// Octets that may be in the queue.
+    pub(crate) limit: u32,
+    pub(crate) queue: SendQueue,
+    /// When SND.UNA moved, or something left after everything was acknowledged.
+    pub(crate) progress: Instant,
+    /// When the last zero-window probe left.
+    pub(crate) probed: Instant,
+    /// Octets acknowledged, in all.
+    pub(crate) acknowledged: u64,
+}
+
+/// Deadlines; [`Instant::MAX`] is none. Moving one is a store.
+pub(crate) struct Timers {
+    /// An acknowledgment that waits must go.
+    pub(crate) acknowledge: Instant,
+    /// The peer's window is to be probed, or a segment goes although it is small.
+    pub(crate) persist: Instant,
+    /// FIN-WAIT-2 of a closed connection ends.
+    pub(crate) linger: Instant,
+    /// The peer may have gone.
+    pub(crate) keepalive: Instant,
+}
+
+impl Timers {
+    pub(crate) const NONE: Timers = Timers {
+        acknowledge: Instant::MAX,
+        persist: Instant::MAX,
+        linger: Instant::MAX,
+        keepalive: Instant::MAX,
+    };
+}
+
+impl Connection {
+    /// Its state.
+    #[inline]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The port here.
+    #[inline]
+    pub fn local_port(&self) -> u16 {
+        self.local
+    }
+
+    /// The port of the peer.
+    #[inline]
+    pub fn remote_port(&self) -> u16 {
+        self.remote
+    }
+
+    /// What has happened since the last call.
+    #[inline]
+    pub fn take_events(&mut self) -> Events {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Why the connection failed; told once.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    /// Octets that can be received now.
+    #[inline]
+    pub fn receivable(&self) -> u32 {
+        self.receive.queued()
+    }
+
+    /// Octets that [`send`](Connection::send) would take now.
+    #[inline]
+    pub fn sendable(&self) -> u32 {
+        if self.state.may_send() { self.send.limit.saturating_sub(self.send.queue.len()) } else { 0 }
+    }
+
+    /// Whether the peer has closed, so that nothing follows what is receivable.
+    #[inline]
+    pub fn is_receive_closed(&self) -> bool {
+        !self.state.may_receive() && !matches!(self.state, State::SynSent | State::SynReceived(_))
+    }
+
+    /// Whether there is no connection, nothing to transmit, and nothing to receive: it can be dropped.
+    #[inline]
+    pub fn is_finished(&self) -> bool {
+        self.state == State::Closed && !self.marks.contains(Marks::RESET) && self.receive.queued() == 0
+    }
+
+    /// Octets that are sent and not acknowledged, or wait to be sent.
+    pub fn unacknowledged(&self) -> u32 {
+        self.send.queue.len()
+    }
+
+    /// In TIME-WAIT: what remains to be done, in a small value. The connection is closed then; what it has received
+    /// can still be taken.
+    pub fn take_time_wait(&mut self) -> Option<TimeWait> {
+        if self.state != State::TimeWait {
+            return None;
+        }
+        let time_wait = self.rare.as_mut()?.time_wait.take();
+        self.close_now();
+        time_wait
+    }
+
+    /// The rarely used part.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The connection is over: nothing more is sent but a reset that waits, and no deadline comes.
+    pub(crate) fn close_now(&mut self) {
+        self.state = State::Closed;
+        self.timers = Timers::NONE;
+        self.send.queue.clear();
+        self.receive.reassembly = None;
+        self.marks.remove(Marks::TRANSMIT);
+        self.events |= Events::CLOSED | Events::READABLE | Events::WRITABLE;
+    }
+
+    /// The connection has failed: what was received before can be taken, then the error is told, as in Linux.
+    #[cold]
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.error = Some(error);
+        self.events |= Events::ERROR;
+        self.close_now();
+    }
+
+    /// Both FINs are acknowledged.
+    pub(crate) fn enter_time_wait(&mut self, now: Instant) {
+        let length = self.shared.config().time_wait;
+        let time_wait = TimeWait::of(self, now, length);
+        self.timers = Timers { linger: now.saturating_add(length), ..Timers::NONE };
+        self.rare().time_wait = Some(time_wait);
+        self.send.queue.clear();
+        self.state = State::TimeWait;
+        self.events |= Events::TIME_WAIT;
+    }
+
+    /// Round-trip time as far as it is known.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.recovery.srtt().unwrap_or(Duration::from_millis(20))
+    }
+}
+
+/// An idle connection is to cost 512 bytes at most, without its buffers.
+const _: () = assert!(std::mem::size_of::<Connection>() <= 512);
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Connection");
+        debug.field("local", &self.local).field("remote", &self.remote).field("state", &self.state);
+        debug.field("unacknowledged", &self.send.unacknowledged).field("next", &self.send.next);
+        debug.field("window", &self.send.window).field("queued", &self.send.queue.len());
+        debug.field("receive_next", &self.receive.next).field("receive_window", &self.receive.window());
+        debug.finish_non_exhaustive()
+    }
+}

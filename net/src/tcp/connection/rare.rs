@@ -1,0 +1,51 @@
+//! What few connections need.
+
+use demikernel_runtime::time::Duration;
+
+use crate::tcp::error::Error;
+use crate::tcp::time_wait::TimeWait;
+use crate::wire::tcp::SequenceNumber;
+
+/// The part of a connection that is made when it is needed.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) keepalive: Keepalive,
+    /// How long data may be unacknowledged, if the user has said so (RFC 5482).
+    pub(crate) user_timeout: Option<Duration>,
+    /// A reset that waits: its number, and whether it acknowledges.
+    pub(crate) reset: Option<Reset>,
+    pub(crate) time_wait: Option<TimeWait>,
+    /// What a router has reported; the reason if nothing comes through until the end. [rfc9293 MUST-56]
+    pub(crate) soft_error: Option<Error>,
+}
+
+/// A reset that is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reset {
+    pub(crate) sequence: SequenceNumber,
+    pub(crate) acknowledgment: Option<SequenceNumber>,
+}
+
+/// How it is found out that the peer has gone.
+pub(crate) struct Keepalive {
+    pub(crate) idle: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) count: u32,
+    /// Probes that have not been answered.
+    pub(crate) probes: u32,
+}
+
+impl Default for Keepalive {
+    /// Two hours, as Linux and as RFC 9293 wants. [rfc9293 MUST-28]
+    fn default() -> Keepalive {
+        let (idle, interval) = (Duration::from_secs(7200), Duration::from_secs(75));
+        Keepalive { idle, interval, count: 9, probes: 0 }
+    }
+}
+
+impl Rare {
+    /// A reset with the number that the peer expects.
+    pub(crate) fn answer_with_reset(&mut self, sequence: SequenceNumber) {
+        self.reset = Some(Reset { sequence, acknowledgment: None });
+    }
+}

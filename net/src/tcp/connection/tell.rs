@@ -1,0 +1,107 @@
+//! Headers: what every segment tells.
+
+use demikernel_runtime::time::Instant;
+
+use super::{Connection, Marks};
+use crate::tcp::config::EcnMode;
+use crate::tcp::state::State;
+use crate::wire::tcp::{Flags, Options, SackBlocks, Segment, SequenceNumber};
+
+impl Connection {
+    /// The header of a segment within the connection: it acknowledges all that has come, so none else need to.
+    #[inline]
+    pub(crate) fn header(&mut self, now: Instant, sequence: SequenceNumber, flags: Flags) -> Segment {
+        let mut flags = flags | Flags::ACK;
+        if self.marks.contains(Marks::ECN_ECHO) {
+            flags |= Flags::ECE;
+        }
+        let window = self.receive.advertise();
+        let sack = if self.receive.reassembly.is_some() { self.sack() } else { SackBlocks::new() };
+        self.acknowledged();
+        Segment {
+            source: self.local,
+            destination: self.remote,
+            sequence,
+            acknowledgment: self.receive.next,
+            flags,
+            window,
+            urgent: 0,
+            options: Options { timestamps: self.clock.stamp(now), sack, ..Options::default() },
+        }
+    }
+
+    /// An acknowledgment of all that has come leaves.
+    #[inline]
+    fn acknowledged(&mut self) {
+        self.receive.acknowledged = self.receive.next;
+        self.receive.pushed = false;
+        self.timers.acknowledge = Instant::MAX;
+        self.marks.remove(Marks::ACKNOWLEDGE);
+    }
+
+    /// [rfc2018 4], [rfc2018 3]: three blocks beside timestamps, else four.
+    #[cold]
+    fn sack(&mut self) -> SackBlocks {
+        let Some(reassembly) = &mut self.receive.reassembly else { return SackBlocks::new() };
+        let room = if self.clock.on { 3 } else { 4 };
+        let blocks = if self.marks.contains(Marks::SACK) { reassembly.sack(room) } else { SackBlocks::new() };
+        if reassembly.is_idle() {
+            self.receive.reassembly = None;
+        }
+        blocks
+    }
+
+    /// Octets that SACK blocks will take of the next segment.
+    #[inline]
+    pub(crate) fn sack_room(&mut self) -> u16 {
+        match &mut self.receive.reassembly {
+            // A duplicate that is told with the blocks makes one more.
+            Some(reassembly) if self.marks.contains(Marks::SACK) => {
+                let blocks = reassembly.told().min(if self.clock.on { 3 } else { 4 });
+                if blocks == 0 { 0 } else { 4 + 8 * blocks as u16 }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Our SYN, or SYN-ACK, with what we offer. [rfc9293 MUST-14]
+    #[cold]
+    pub(crate) fn syn(&mut self, now: Instant) -> Segment {
+        let answers = matches!(self.state, State::SynReceived(_));
+        let scale = self.marks.contains(Marks::WINDOW_SCALE).then_some(self.shared.config().window_scale());
+        let options = Options {
+            maximum_segment_size: Some(self.mtu.announced()),
+            window_scale: scale,
+            sack_permitted: self.marks.contains(Marks::SACK),
+            timestamps: self.clock.stamp(now),
+            ..Options::default()
+        };
+        let mut flags = Flags::SYN;
+        if answers {
+            flags |= Flags::ACK;
+            self.acknowledged();
+        }
+        if self.marks.contains(Marks::ECN) {
+            // [rfc3168 6.1.1]: both bits in a SYN, one in its answer.
+            flags |= if answers { Flags::ECE } else { Flags::ECE | Flags::CWR };
+        }
+        Segment {
+            source: self.local,
+            destination: self.remote,
+            sequence: self.send.unacknowledged,
+            acknowledgment: if answers { self.receive.next } else { SequenceNumber::default() },
+            flags,
+            window: self.syn_window() as u16,
+            urgent: 0,
+            options,
+        }
+    }
+
+    /// The SYN that asked for notification is not answered: some routers drop those. [rfc3168 6.1.1.1]
+    pub(crate) fn give_up_ecn(&mut self) {
+        if self.shared.config().ecn != EcnMode::Off && self.state == State::SynSent {
+            self.marks.remove(Marks::ECN);
+            self.marks.remove(Marks::ECN_EXACT);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What leaves: one segment a call, in the order of urgency.
+
+use demikernel_runtime::buffer::Sga;
+use demikernel_runtime::time::{Duration, Instant};
+
+use super::{Connection, Events, Marks};
+use crate::tcp::Ecn;
+use crate::tcp::recovery::Sent;
+use crate::tcp::state::State;
+use crate::wire::tcp::{Flags, Segment, SequenceNumber};
+
+/// What the device takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Octets of payload in a segment that the device cuts; 0 if it cuts none.
+    pub segmentation: u32,
+}
+
+/// A segment that is to leave. The stack adds the headers around it.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Its header.
+    pub segment: Segment,
+    /// Its payload: slices that the connection keeps until they are acknowledged.
+    pub payload: Sga,
+    /// If it is longer than the path takes: octets of payload in each segment that the device is to cut it into.
+    pub cut: Option<u16>,
+    /// What the IP header is to say.
+    pub ecn: Ecn,
+}
+
+impl Transmit {
+    fn bare(segment: Segment) -> Transmit {
+        Transmit { segment, payload: Sga::new(), cut: None, ecn: Ecn::NotCapable }
+    }
+}
+
+impl Connection {
+    /// The next segment that is to leave, if there is one.
+    #[inline]
+    pub fn poll_transmit(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
+        if self.marks.intersects(Marks::SPECIAL)
+            && let Some(special) = self.transmit_special(now)
+        {
+            return Some(special);
+        }
+        if self.state.may_transmit() {
+            if let Some((sequence, length)) = self.recovery.next_retransmission()
+                && let Some(again) = self.retransmit(now, sequence, length)
+            {
+                return Some(again);
+            }
+            if let Some(data) = self.transmit_data(now, limits) {
+                return Some(data);
+            }
+        }
+        if self.marks.contains(Marks::ACKNOWLEDGE) && self.state != State::Closed {
+            let segment = self.header(now, self.send.next, Flags::NONE);
+            return Some(Transmit::bare(segment));
+        }
+        None
+    }
+
+    /// What is neither data nor an acknowledgment.
+    #[cold]
+    fn transmit_special(&mut self, now: Instant) -> Option<Transmit> {
+        if self.marks.take(Marks::RESET) {
+            let reset = self.rare.as_mut()?.reset.take()?;
+            let flags = if reset.acknowledgment.is_some() { Flags::RST | Flags::ACK } else { Flags::RST };
+            return Some(Transmit::bare(Segment {
+                source: self.local,
+                destination: self.remote,
+                sequence: reset.sequence,
+                acknowledgment: reset.acknowledgment.unwrap_or_default(),
+                flags,
+                ..Segment::default()
+            }));
+        }
+        if self.marks.take(Marks::SYN) {
+            let first = self.send.next == self.send.unacknowledged;
+            let segment = self.syn(now);
+            self.note_syn_sent(now, if first { Sent::New } else { Sent::Retransmission });
+            return Some(Transmit::bare(segment));
+        }
+        if self.marks.take(Marks::WINDOW_PROBE) {
+            return self.probe_window(now);
+        }
+        if self.marks.take(Marks::KEEPALIVE_PROBE) {
+            // A number that was acknowledged long ago, and no data: only an answer can come of it. [rfc9293 MUST-25]
+            let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
+            return Some(Transmit::bare(segment));
+        }
+        if self.marks.take(Marks::FIRST_AGAIN) && self.state.may_transmit() {
+            let in_flight = self.send.next - self.send.unacknowledged;
+            let length = in_flight.min(u32::from(self.send.segment));
+            let first = self.send.unacknowledged;
+            return (length > 0).then(|| self.transmit_again(now, first, length, Sent::Retransmission));
+        }
+        if self.marks.take(Marks::TAIL_PROBE) && self.state.may_transmit() {
+            return self.probe_tail(now);
+        }
+        None
+    }
+
+    /// One octet behind SND.NXT, which neither the window nor loss recovery knows of: the persist timer alone sends
+    /// it again. If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-36]
+    fn probe_window(&mut self, now: Instant) -> Option<Transmit> {
+        if self.send.queue.end() == self.send.next || !self.state.may_transmit() {
+            let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
+            return Some(Transmit::bare(segment));
+        }
+        self.marks.insert(Marks::WINDOW_PROBED);
+        self.send.probed = now;
+        let segment = self.header(now, self.send.next, Flags::NONE);
+        let payload = self.send.queue.slice(self.send.next, 1);
+        Some(Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable })
+    }
+
+    /// New data if the window lets it, else the last segment again. [rfc8985 7.3]
+    fn probe_tail(&mut self, now: Instant) -> Option<Transmit> {
+        let unsent = self.send.queue.end() - self.send.next.earliest(self.send.queue.end());
+        let length = unsent.min(self.window_room()).min(u32::from(self.send.segment));
+        if length > 0 {
+            return Some(self.transmit_new(now, length, u32::from(self.send.segment), Sent::Probe));
+        }
+        let in_flight = self.send.next - self.send.unacknowledged;
+        let length = in_flight.min(u32::from(self.send.segment));
+        (length > 0).then(|| self.transmit_again(now, self.send.next - length, length, Sent::Probe))
+    }
+
+    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go.
+    #[cold]
+    fn retransmit(&mut self, now: Instant, sequence: SequenceNumber, length: u32) -> Option<Transmit> {
+        let end = (sequence + length).earliest(self.send.next);
+        let sequence = sequence.latest(self.send.unacknowledged);
+        let length = (end.distance_from(sequence).max(0) as u32).min(u32::from(self.send.segment));
+        let blocked = self.recovery.allowance() < length && self.recovery.in_flight() > 0;
+        if length == 0 || blocked || self.is_paced(now) {
+            return None;
+        }
+        self.mtu.on_lost(sequence);
+        Some(self.transmit_again(now, sequence, length, Sent::Retransmission))
+    }
+
+    /// `[sequence, sequence + length)` once more; the FIN is the octet behind the data.
+    fn transmit_again(&mut self, now: Instant, sequence: SequenceNumber, length: u32, what: Sent) -> Transmit {
+        let data = length.min((self.send.queue.end().distance_from(sequence)).max(0) as u32);
+        let mut flags = if data < length { Flags::FIN } else { Flags::NONE };
+        if sequence + data == self.send.pushed || data < length {
+            flags |= Flags::PSH;
+        }
+        let segment = self.header(now, sequence, flags);
+        let payload = self.send.queue.slice(sequence, data as usize);
+        self.recovery.on_sent(now, sequence, length, what, false);
+        // [rfc3168 6.1.5]: what is retransmitted is not marked.
+        Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable }
+    }
+
+    /// How far the peer's window lets SND.NXT go.
+    #[inline]
+    fn window_room(&self) -> u32 {
+        (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
+    }
+
+    #[inline]
+    pub(crate) fn is_paced(&self, now: Instant) -> bool {
+        self.recovery.send_at().is_some_and(|at| at > now)
+    }
+
+    /// Whether something that was never sent waits.
+    #[inline]
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.send.next != self.send.queue.end() + u32::from(self.marks.contains(Marks::FIN_SENT))
+            || self.marks.contains(Marks::FIN) && !self.marks.contains(Marks::FIN_SENT)
+    }
+
+    /// New data, or a FIN.
+    #[inline]
+    fn transmit_data(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
+        if !self.has_unsent() || self.is_paced(now) {
+            return None;
+        }
+        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
+        let unsent = self.send.queue.end() - self.send.next;
+        if unsent == 0 {
+            return self.has_unsent().then(|| self.transmit_new(now, 0, full, Sent::New));
+        }
+        if let Some(probe) = self.probe_mtu(now, unsent) {
+            return Some(probe);
+        }
+        let length = self.sendable_now(unsent, full, limits);
+        if length == 0 {
+            self.arm_persist(now);
+            return None;
+        }
+        Some(self.transmit_new(now, length, full, Sent::New))
+    }
+
+    /// A segment larger than the path is known to take, if it is time to try. [rfc8899 3]
+    #[inline]
+    fn probe_mtu(&mut self, now: Instant, unsent: u32) -> Option<Transmit> {
+        let stamps = if self.clock.on { 12 } else { 0 };
+        let size = u32::from(self.mtu.wanted(now)?.min(self.send.maximum_segment)).saturating_sub(stamps);
+        let worth = size > u32::from(self.send.segment) && self.shared.config().mtu_probing;
+        let fits = size <= unsent.min(self.window_room()).min(self.recovery.allowance());
+        if !worth || !fits || self.receive.reassembly.is_some() {
+            return None;
+        }
+        let probe = self.transmit_new(now, size, size, Sent::New);
+        self.mtu.on_probe_sent(self.send.next);
+        Some(probe)
+    }
+
+    /// How much of `unsent` octets may go in one segment: 0 if it must wait.
+    #[inline]
+    fn sendable_now(&mut self, unsent: u32, full: u32, limits: &Limits) -> u32 {
+        let room = self.window_room();
+        let allowance = self.recovery.allowance();
+        let most = unsent.min(room).min(allowance);
+        if most >= full {
+            // Whole segments, and the rest by itself. [rfc9293 3.7.4]
+            let cut = limits.segmentation.max(full);
+            return most.min(cut) / full * full;
+        }
+        let idle = self.recovery.in_flight() == 0;
+        if allowance < unsent.min(room).min(full) && !idle {
+            return 0;
+        }
+        let length = unsent.min(room);
+        if length >= full {
+            return full;
+        }
+        if length == unsent {
+            return if self.may_send_small() { length } else { 0 };
+        }
+        // The window cuts it: not worth it unless it is half of what the peer ever offered, or has waited.
+        // [rfc9293 MUST-38]
+        let worth = length >= self.send.window_most.div_ceil(2) && length > 0;
+        if worth || (length > 0 && idle && self.marks.take(Marks::OVERRIDE)) { length } else { 0 }
+    }
+
+    /// Nagle's algorithm, in Minshall's variant as in Linux: no second small segment while one is under way.
+    /// [rfc9293 SHLD-7] [rfc9293 MUST-17]
+    #[inline]
+    fn may_send_small(&mut self) -> bool {
+        if self.marks.contains(Marks::FIN) {
+            return true;
+        }
+        if self.marks.contains(Marks::CORK) {
+            return self.recovery.in_flight() == 0 && self.marks.take(Marks::OVERRIDE);
+        }
+        self.marks.contains(Marks::NO_DELAY) || !self.send.small.is_after(self.send.unacknowledged)
+    }
+
+    /// `length` octets from SND.NXT on, and the FIN if it follows.
+    #[inline]
+    fn transmit_new(&mut self, now: Instant, length: u32, full: u32, what: Sent) -> Transmit {
+        let sequence = self.send.next;
+        let end = sequence + length;
+        let last = end == self.send.queue.end();
+        let mut flags = Flags::NONE;
+        // [rfc9293 MUST-61]: the last of what the user has sent is pushed, and what fills half of the window.
+        if length > 0 && (last || end == self.send.pushed) {
+            flags |= Flags::PSH;
+        }
+        let mut octets = length;
+        if last && self.marks.contains(Marks::FIN) {
+            flags |= Flags::FIN;
+            octets += 1;
+            self.marks.insert(Marks::FIN_SENT);
+        }
+        let ecn = if length > 0 && self.marks.contains(Marks::ECN) { self.mark(&mut flags) } else { Ecn::NotCapable };
+        let was_idle = sequence == self.send.unacknowledged;
+        if was_idle {
+            self.send.progress = now;
+        }
+        if now < self.heard.saturating_add(self.shared.config().acknowledgment_delay) {
+            self.receive.interactive = true;
+        }
+        if length % full != 0 {
+            self.send.small = end;
+        }
+        let segment = self.header(now, sequence, flags);
+        let payload = self.send.queue.slice(sequence, length as usize);
+        self.send.next = sequence + octets;
+        self.timers.persist = Instant::MAX;
+        self.recovery.on_sent(now, sequence, octets, what, last);
+        let cut = (length > full).then_some(full as u16);
+        Transmit { segment, payload, cut, ecn }
+    }
+
+    /// Data that are sent for the first time are marked. [rfc3168 6.1.2]
+    fn mark(&mut self, flags: &mut Flags) -> Ecn {
+        if self.marks.take(Marks::ECN_REDUCED) {
+            *flags |= Flags::CWR;
+        }
+        Ecn::Capable0
+    }
+
+    /// Data wait and nothing is under way whose acknowledgment would let them go: then time does. [rfc9293 MUST-36]
+    #[cold]
+    fn arm_persist(&mut self, now: Instant) {
+        if self.timers.persist != Instant::MAX || self.send.next != self.send.unacknowledged {
+            return;
+        }
+        if self.send.probes == 0 && self.window_room() == 0 {
+            self.send.progress = now;
+        }
+        self.timers.persist = now.saturating_add(self.persist_interval());
+    }
+
+    /// [rfc9293 SHLD-29], [rfc9293 SHLD-30]: the retransmission time-out at first, then twice as long each time. What
+    /// is held back for being small waits a fifth of a second at most.
+    pub(crate) fn persist_interval(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(120);
+        if self.window_room() > 0 {
+            return Duration::from_millis(200);
+        }
+        self.recovery.rto().saturating_mul(1 << self.send.probes.min(10)).min(LONGEST)
+    }
+
+    /// The peer has answered: there is no reason to probe.
+    #[inline]
+    pub(crate) fn end_persist(&mut self) {
+        self.timers.persist = Instant::MAX;
+        self.send.probes = 0;
+    }
+
+    /// Tells the user that there is room, once there is enough of it.
+    #[inline]
+    pub(crate) fn note_room(&mut self) {
+        if !self.marks.contains(Marks::WANTS_ROOM) {
+            return;
+        }
+        if self.marks.contains(Marks::SEND_TUNING) {
+            let most = self.shared.config().send_buffer_most;
+            self.send.limit = self.send.limit.max(self.recovery.cwnd().saturating_mul(2).min(most));
+        }
+        if self.send.queue.len() <= self.send.limit / 3 * 2 {
+            self.marks.remove(Marks::WANTS_ROOM);
+            self.events |= Events::WRITABLE;
+        }
+    }
+}

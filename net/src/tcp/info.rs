@@ -1,0 +1,125 @@
+//! What people want to know of a connection: `tcp_info` of Linux.
+
+use demikernel_runtime::time::{Duration, Instant};
+
+use super::connection::{Connection, Marks};
+use super::state::State;
+
+/// A view of a connection. Sizes are in octets, not in segments as in Linux, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Info {
+    /// The state.
+    pub state: State,
+    /// What congestion control is doing, as Linux names it: `Open`, `Disorder`, `CWR`, `Recovery`, `Loss`.
+    pub ca_state: &'static str,
+    /// Retransmission time-out.
+    pub rto: Duration,
+    /// Smoothed round-trip time, once there is one.
+    pub rtt: Option<Duration>,
+    /// Its variation.
+    pub rttvar: Duration,
+    /// The least round-trip time that was seen.
+    pub min_rtt: Option<Duration>,
+    /// Size of segments that are sent.
+    pub snd_mss: u32,
+    /// The largest segment that was received.
+    pub rcv_mss: u32,
+    /// What our SYN announced.
+    pub advmss: u32,
+    /// The path's MTU.
+    pub pmtu: u32,
+    /// Congestion window.
+    pub cwnd: u32,
+    /// Slow-start threshold.
+    pub ssthresh: u32,
+    /// Sent and not acknowledged.
+    pub unacked: u32,
+    /// Of these, what has arrived out of order.
+    pub sacked: u32,
+    /// Of these, what is taken to be lost.
+    pub lost: u32,
+    /// Of these, what was retransmitted and is still under way.
+    pub retrans: u32,
+    /// Retransmitted, in all.
+    pub total_retrans: u64,
+    /// Delivered, in all, also out of order.
+    pub delivered: u64,
+    /// Acknowledged, in all.
+    pub bytes_acked: u64,
+    /// Received in order, in all.
+    pub bytes_received: u64,
+    /// Waits to be sent for the first time.
+    pub notsent_bytes: u32,
+    /// The peer's window.
+    pub snd_wnd: u32,
+    /// Our window.
+    pub rcv_wnd: u32,
+    /// What the receive buffer has become.
+    pub rcv_space: u32,
+    /// The peer's window scale.
+    pub snd_wscale: u8,
+    /// Our window scale.
+    pub rcv_wscale: u8,
+    /// Octets in a second that pacing lets go; `None` if nothing is paced.
+    pub pacing_rate: Option<u64>,
+    /// Octets in a second that were delivered.
+    pub delivery_rate: Option<u64>,
+    /// Whether reordering was seen.
+    pub reord_seen: bool,
+    /// Timestamps are in use.
+    pub timestamps: bool,
+    /// Selective acknowledgments are in use.
+    pub sack: bool,
+    /// Explicit congestion notification is in use.
+    pub ecn: bool,
+    /// Zero-window or keepalive probes that were not answered.
+    pub probes: u32,
+    /// Time since something came last.
+    pub last_data_recv: Duration,
+}
+
+impl Connection {
+    /// A view of it.
+    pub fn info(&self, now: Instant) -> Info {
+        let recovery = &self.recovery;
+        let keepalive = self.rare.as_ref().map_or(0, |rare| rare.keepalive.probes);
+        let unacked = self.send.next - self.send.unacknowledged;
+        Info {
+            state: self.state,
+            ca_state: recovery.ca_state(),
+            rto: recovery.rto(),
+            rtt: recovery.srtt(),
+            rttvar: recovery.rttvar(),
+            min_rtt: recovery.min_rtt(),
+            snd_mss: u32::from(self.send.segment),
+            rcv_mss: u32::from(self.receive.segment),
+            advmss: u32::from(self.mtu.announced()),
+            pmtu: u32::from(self.mtu.current()),
+            cwnd: recovery.cwnd(),
+            ssthresh: recovery.ssthresh(),
+            unacked,
+            sacked: recovery.sacked(),
+            lost: recovery.lost(),
+            retrans: recovery.retrans(),
+            total_retrans: recovery.total_retrans(),
+            delivered: recovery.delivered(),
+            bytes_acked: self.send.acknowledged,
+            bytes_received: self.receive.received(),
+            notsent_bytes: self.send.queue.end().distance_from(self.send.next).max(0) as u32,
+            snd_wnd: self.send.window,
+            rcv_wnd: self.receive.window(),
+            rcv_space: self.receive.limit,
+            snd_wscale: self.send.shift,
+            rcv_wscale: self.receive.shift,
+            pacing_rate: recovery.pacing_rate(),
+            delivery_rate: recovery.delivery_rate(),
+            reord_seen: recovery.reord_seen(),
+            timestamps: self.clock.on,
+            sack: self.marks.contains(Marks::SACK),
+            ecn: self.marks.contains(Marks::ECN),
+            probes: u32::from(self.send.probes) + keepalive,
+            last_data_recv: now.duration_since(self.heard),
+        }
+    }
+}

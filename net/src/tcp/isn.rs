@@ -1,0 +1,118 @@
+//! Initial sequence numbers (RFC 6528).
+
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use demikernel_runtime::time::Instant;
+use siphasher::sip::SipHasher24;
+
+use crate::wire::tcp::SequenceNumber;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Tuple {
+    /// The address here.
+    pub local: IpAddr,
+    /// The port here.
+    pub local_port: u16,
+    /// The address of the peer.
+    pub remote: IpAddr,
+    /// The port of the peer.
+    pub remote_port: u16,
+}
+
+/// A key for hashes that nobody outside can know: 16 random octets, as two numbers.
+#[derive(Clone, Copy)]
+pub struct Key(u64, u64);
+
+impl std::fmt::Debug for Key {
+    /// A secret is not shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// The first number of a connection, and what is added to its timestamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct InitialNumbers {
+    /// ISS: of the SYN.
+    pub sequence: SequenceNumber,
+    /// Added to the timestamp clock. [rfc7323 5.4]
+    pub timestamp_offset: u32,
+}
+
+impl Key {
+    /// A key of random octets.
+    pub fn new(random: [u8; 16]) -> Key {
+        let number = u128::from_ne_bytes(random);
+        Key(number as u64, (number >> 64) as u64)
+    }
+
+    /// Hash of the four, and of what `purpose` it is for.
+    pub(crate) fn hash(&self, tuple: &Tuple, purpose: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
+        for address in [tuple.local, tuple.remote] {
+            match address {
+                IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+                IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
+            }
+        }
+        hasher.write_u32(u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port));
+        hasher.write_u64(purpose);
+        hasher.finish()
+    }
+
+    /// The numbers for a connection that begins now: a clock of four microseconds, and a hash of the four that only
+    /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 SHLD-1]
+    ///
+    /// Timestamps of connections between the same hosts are on one clock: so a new one of the same four has later
+    /// stamps than the old. [rfc6191 2]
+    pub fn initial_numbers(&self, now: Instant, tuple: &Tuple) -> InitialNumbers {
+        let hash = self.hash(tuple, 1);
+        let hosts = self.hash(&Tuple { local_port: 0, remote_port: 0, ..*tuple }, 2);
+        let ticks = (now.as_nanos() / 4000) as u32;
+        InitialNumbers {
+            sequence: SequenceNumber::new((hash as u32).wrapping_add(ticks)),
+            timestamp_offset: hosts as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use demikernel_runtime::time::Duration;
+
+    fn tuple(remote_port: u16) -> Tuple {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        Tuple { local: address, local_port: 80, remote: IpAddr::from([10, 0, 0, 2]), remote_port }
+    }
+
+    /// [rfc6528 3], [rfc9293 MUST-8]: one more each four microseconds for the same four.
+    #[test]
+    fn numbers_of_a_tuple_follow_the_clock() {
+        let key = Key::new([7; 16]);
+        let now = Instant::from_nanos(1 << 50);
+        let first = key.initial_numbers(now, &tuple(1)).sequence;
+        for micros in [0, 4, 400, 4_000_000_000] {
+            let later = key.initial_numbers(now + Duration::from_micros(micros), &tuple(1)).sequence;
+            assert_eq!(later - first, (micros / 4) as u32);
+        }
+    }
+
+    /// [rfc6528 3], [rfc9293 SHLD-1]: others, and other keys, have others.
+    #[test]
+    fn numbers_of_others_tell_nothing() {
+        let now = Instant::from_nanos(1 << 50);
+        let mut all: Vec<u32> = Vec::new();
+        for key in 0..8 {
+            let key = Key::new([key; 16]);
+            all.extend((0..512).map(|port| key.initial_numbers(now, &tuple(port)).sequence.value()));
+        }
+        let high = all.iter().filter(|number| **number > u32::MAX / 2).count();
+        assert!((1850..2250).contains(&high), "{high}");
+        all.sort_unstable();
+        all.dedup();
+        assert!(all.len() > 4090);
+    }
+}

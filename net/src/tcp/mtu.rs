@@ -1,0 +1,273 @@
+//! The largest packet that the path takes: what routers report (RFC 1191, 8201), and what is found out by sending
+//! (RFC 8899).
+
+use demikernel_runtime::time::{Duration, Instant};
+
+use crate::wire::tcp::SequenceNumber;
+
+/// Octets of a TCP header without options.
+const TCP_HEADER: u16 = 20;
+
+/// The least that IPv4 and IPv6 paths are assumed to take: a report of less is not believed.
+const LEAST_V4: u16 = 552;
+const LEAST_V6: u16 = 1280;
+
+/// How small packets become when large ones vanish without a report. (As Linux.) [rfc8899 4.3]
+const BASE: u16 = 1024 + 40;
+
+/// How long a size that a router has reported stands before more is tried. [rfc8899 5.1.1-raise] [rfc1191 6.3]
+const RAISE: Duration = Duration::from_secs(600);
+
+/// Lost probes of a size, until it is taken to be too large. [rfc8899 5.1.2-probes]
+const PROBES: u8 = 3;
+
+/// Time-outs in a row that make a black hole likely. [rfc8899 4.3]
+const TIMEOUTS: u32 = 2;
+
+/// What a segment must gain to be worth a probe.
+const STEP: u16 = 64;
+
+/// What is known of the path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathMtu {
+    /// What packets may be.
+    current: u16,
+    /// What the link takes: nothing larger can leave.
+    link: u16,
+    /// The least size known, or believed, not to get through; `link` + 1 if none is.
+    ceiling: u16,
+    /// Size of the probe that is under way; 0 if none is.
+    probe: u16,
+    probe_end: SequenceNumber,
+    /// Not to probe before; [`Instant::MAX`] while there is nothing to find.
+    next: Instant,
+    /// The user's limit for segments.
+    clamp: u16,
+    ip_header: u8,
+    failures: u8,
+}
+
+impl PathMtu {
+    pub(crate) fn new(mtu: u16, ip_header: u8) -> PathMtu {
+        let mtu = mtu.max(u16::from(ip_header) + TCP_HEADER + 1);
+        PathMtu {
+            current: mtu,
+            link: mtu,
+            ceiling: mtu.saturating_add(1),
+            probe: 0,
+            probe_end: SequenceNumber::default(),
+            next: Instant::MAX,
+            clamp: u16::MAX,
+            ip_header,
+            failures: 0,
+        }
+    }
+
+    /// Size of packets.
+    pub(crate) fn current(&self) -> u16 {
+        self.current
+    }
+
+    /// Octets behind a TCP header without options. [rfc9293 MUST-16]
+    pub(crate) fn segment(&self) -> u16 {
+        self.payload(self.current).min(self.clamp)
+    }
+
+    /// What our SYN says: what the link takes, whatever the path does. [rfc9293 MUST-67] [rfc8201 5.4]
+    pub(crate) fn announced(&self) -> u16 {
+        self.payload(self.link).min(self.clamp)
+    }
+
+    fn payload(&self, mtu: u16) -> u16 {
+        mtu.saturating_sub(u16::from(self.ip_header) + TCP_HEADER).max(1)
+    }
+
+    /// The user's limit.
+    pub(crate) fn clamp(&mut self, segment: u16) {
+        self.clamp = segment.max(88);
+    }
+
+    fn least(&self) -> u16 {
+        (if self.ip_header >= 40 { LEAST_V6 } else { LEAST_V4 }).min(self.link)
+    }
+
+    /// A router reports what it takes; 0 if it is an old one that does not say. Whether that changes anything.
+    /// [rfc1191 5] [rfc8899 4.6.2]
+    pub(crate) fn on_too_big(&mut self, now: Instant, reported: u16) -> bool {
+        // The sizes that links have, from RFC 1191 section 7.1.
+        const PLATEAUS: [u16; 8] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508];
+        let reported = if reported == 0 {
+            PLATEAUS.into_iter().find(|size| *size < self.current).unwrap_or(0)
+        } else {
+            reported
+        };
+        // [rfc8201 4]: less than the least is not believed, and a report never makes it larger.
+        let size = reported.max(self.least());
+        if size >= self.current {
+            return false;
+        }
+        self.shrink(now, size);
+        true
+    }
+
+    /// The route says so.
+    pub(crate) fn on_route(&mut self, now: Instant, mtu: u16) -> bool {
+        let size = mtu.max(self.least()).min(self.link);
+        if size == self.current {
+            return false;
+        }
+        if size < self.current {
+            self.shrink(now, size);
+        } else {
+            self.current = size;
+        }
+        true
+    }
+
+    /// Time-outs in a row: if packets larger than the base may be what gets lost, they become smaller.
+    pub(crate) fn on_timeout(&mut self, count: u32) -> bool {
+        if self.probe != 0 {
+            self.probe = 0;
+            self.failures += 1;
+        }
+        let base = BASE.max(self.least());
+        if count != TIMEOUTS || self.current <= base {
+            return false;
+        }
+        self.ceiling = self.current;
+        self.current = base;
+        // Looks again soon: it may have been the network that was gone.
+        self.failures = 0;
+        self.next = Instant::from_nanos(0);
+        true
+    }
+
+    fn shrink(&mut self, now: Instant, size: u16) {
+        self.current = size;
+        self.ceiling = self.link.saturating_add(1);
+        self.probe = 0;
+        self.failures = 0;
+        self.next = now.saturating_add(RAISE);
+    }
+
+    /// Size of payload, without options, that a probe should have now.
+    #[inline]
+    pub(crate) fn wanted(&mut self, now: Instant) -> Option<u16> {
+        if self.next > now || self.probe != 0 {
+            return None;
+        }
+        self.search(now)
+    }
+
+    #[cold]
+    fn search(&mut self, now: Instant) -> Option<u16> {
+        if self.failures >= PROBES {
+            self.ceiling = self.middle();
+            self.failures = 0;
+        }
+        if self.ceiling.saturating_sub(self.current) <= STEP {
+            // Found; what is too large now may fit later. [rfc8899 5.2-complete]
+            self.ceiling = self.link.saturating_add(1);
+            self.next = if self.current < self.link { now.saturating_add(RAISE) } else { Instant::MAX };
+            return None;
+        }
+        Some(self.payload(self.middle()))
+    }
+
+    /// The size to try: the link's own at first, then halfway. [rfc8899 5.3]
+    fn middle(&self) -> u16 {
+        if self.ceiling > self.link {
+            return self.link;
+        }
+        self.current + (self.ceiling - self.current) / 2
+    }
+
+    /// A probe of the wanted size has left, up to `end`.
+    pub(crate) fn on_probe_sent(&mut self, end: SequenceNumber) {
+        self.probe = self.middle();
+        self.probe_end = end;
+    }
+
+    /// Everything before `number` has arrived; whether larger packets are known to get through now.
+    #[inline]
+    pub(crate) fn on_acknowledged(&mut self, number: SequenceNumber) -> bool {
+        if self.probe == 0 || self.probe_end.is_after(number) {
+            return false;
+        }
+        // A probe that had to be sent again went in smaller pieces, and `on_lost` has ended it.
+        self.current = self.probe;
+        self.probe = 0;
+        self.failures = 0;
+        true
+    }
+
+    /// The octet `number` is retransmitted: the probe, if it is of it. [rfc8899 3-lost]
+    #[inline]
+    pub(crate) fn on_lost(&mut self, number: SequenceNumber) {
+        let length = u32::from(self.payload(self.probe));
+        if self.probe != 0 && number.is_within(self.probe_end - length, length) {
+            self.probe = 0;
+            self.failures += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
+    /// [rfc1191 5], [rfc8201 4]: a report makes packets smaller, never larger, and not smaller than the least.
+    #[test]
+    fn reports_are_believed_within_reason() {
+        let mut path = PathMtu::new(1500, 20);
+        assert_eq!((path.segment(), path.announced()), (1460, 1460));
+        assert!(!path.on_too_big(NOW, 9000));
+        assert!(path.on_too_big(NOW, 1400));
+        assert!(!path.on_too_big(NOW, 1450));
+        assert!(path.on_too_big(NOW, 0));
+        assert_eq!(path.current(), 1006);
+        assert!(path.on_too_big(NOW, 68));
+        assert_eq!((path.current(), path.announced()), (552, 1460));
+        let mut path = PathMtu::new(1500, 40);
+        assert!(path.on_too_big(NOW, 100));
+        assert_eq!(path.current(), 1280);
+    }
+
+    /// [rfc8899 5.3], [rfc8899 5.2-complete]: after a report nothing is tried for ten minutes; then the true size is
+    /// found by halving.
+    #[test]
+    fn the_true_size_is_found() {
+        for truth in [600u16, 1300, 1499, 1500] {
+            let mut path = PathMtu::new(1500, 20);
+            path.on_too_big(NOW, 576);
+            assert_eq!(path.wanted(NOW + RAISE - Duration::from_secs(1)), None);
+            let now = NOW + RAISE;
+            let mut probes = 0;
+            while let Some(size) = path.wanted(now) {
+                probes += 1;
+                path.on_probe_sent(SequenceNumber::new(7));
+                if size + 40 <= truth {
+                    assert!(path.on_acknowledged(SequenceNumber::new(7)));
+                    assert_eq!(path.segment(), size);
+                } else {
+                    path.on_lost(SequenceNumber::new(6));
+                }
+                assert!(probes < 40);
+            }
+            assert!(path.current() <= truth && path.current() + STEP + 1 >= truth, "{truth}: {path:?}");
+        }
+    }
+
+    /// [rfc8899 4.3]
+    #[test]
+    fn two_time_outs_make_a_black_hole() {
+        let mut path = PathMtu::new(1500, 20);
+        assert!(!path.on_timeout(1));
+        assert!(path.on_timeout(2));
+        assert!(!path.on_timeout(3));
+        assert_eq!(path.current(), BASE);
+        assert!(path.wanted(NOW).is_some());
+    }
+}

@@ -1,0 +1,208 @@
+//! Step 5: the ACK bit (RFC 9293 section 3.10.7.4).
+
+use std::ops::ControlFlow;
+
+use demikernel_runtime::time::Instant;
+
+use super::{Arrival, Step};
+use crate::tcp::config::Counter;
+use crate::tcp::connection::{Connection, Events, Marks};
+use crate::tcp::recovery::{Ack, Sent};
+use crate::tcp::state::State;
+use crate::wire::tcp::{Flags, Segment};
+
+const PASS: Step = ControlFlow::Continue(());
+const DROP: Step = ControlFlow::Break(());
+
+impl Connection {
+    pub(super) fn check_acknowledgment(&mut self, arrival: &Arrival<'_>) -> Step {
+        let segment = arrival.segment;
+        if !segment.flags.contains(Flags::ACK) {
+            self.shared.count(Counter::NoAcknowledgment);
+            return DROP;
+        }
+        if self.marks.contains(Marks::WINDOW_PROBED) {
+            self.note_probe_answered(segment);
+        }
+        if matches!(self.state, State::SynReceived(_)) {
+            self.open(arrival)?;
+        }
+        if segment.acknowledgment.is_after(self.send.next) {
+            // What was never sent. [rfc9293 3.10.7.4]
+            self.shared.count(Counter::WrongAcknowledgment);
+            self.challenge(arrival.now);
+            return DROP;
+        }
+        if segment.acknowledgment.is_before(self.send.unacknowledged) {
+            return self.check_old(arrival);
+        }
+        let changes_window = self.take_window(segment);
+        let in_flight = self.send.next != self.send.unacknowledged;
+        // [rfc5681 2]: what makes an acknowledgment a duplicate.
+        let duplicate = in_flight
+            && segment.acknowledgment == self.send.unacknowledged
+            && arrival.length() == 0
+            && !segment.flags.contains(Flags::SYN)
+            && !changes_window;
+        self.send.probes = 0;
+        if segment.acknowledgment != self.send.unacknowledged {
+            self.advance(arrival.now, segment);
+        } else if in_flight {
+            self.note_repeated(arrival.now, segment, duplicate);
+        }
+        self.note_fin_acknowledged(arrival.now);
+        if self.state == State::Closed { DROP } else { PASS }
+    }
+
+    /// Our SYN is acknowledged, or it is not ours. [rfc9293 3.10.7.4]
+    fn open(&mut self, arrival: &Arrival<'_>) -> Step {
+        let segment = arrival.segment;
+        if segment.acknowledgment != self.send.next {
+            self.shared.count(Counter::WrongAcknowledgment);
+            self.answer_with_reset(segment);
+            return DROP;
+        }
+        self.state = self.state.on_open();
+        if self.marks.contains(Marks::FIN) {
+            // The user has closed meanwhile.
+            self.state = self.state.on_close();
+        }
+        self.begin_window(segment);
+        self.events |= Events::CONNECTED | Events::WRITABLE;
+        PASS
+    }
+
+    /// An acknowledgment that was overtaken is no harm; one from long ago is a guess. [rfc5961 5.2]
+    #[cold]
+    fn check_old(&mut self, arrival: &Arrival<'_>) -> Step {
+        let age = self.send.unacknowledged - arrival.segment.acknowledgment;
+        if age > self.send.window_most {
+            self.shared.count(Counter::WrongAcknowledgment);
+            self.challenge(arrival.now);
+            return DROP;
+        }
+        PASS
+    }
+
+    /// The peer has taken the octet of a window probe: it is sent and known from then on.
+    #[cold]
+    fn note_probe_answered(&mut self, segment: &Segment) {
+        if segment.acknowledgment == self.send.next + 1 {
+            self.recovery.on_sent(self.send.probed, self.send.next, 1, Sent::New, true);
+            self.send.next += 1;
+        }
+        self.marks.remove(Marks::WINDOW_PROBED);
+    }
+
+    /// SND.WND, unless the segment is older than the one that set it; whether it changes. [rfc9293 3.10.7.4]
+    pub(super) fn take_window(&mut self, segment: &Segment) -> bool {
+        let (sequence, acknowledgment) = (segment.sequence, segment.acknowledgment);
+        let newer = self.send.window_sequence.is_before(sequence)
+            || self.send.window_sequence == sequence
+                && self.send.window_acknowledgment.is_at_or_before(acknowledgment);
+        if !newer {
+            return false;
+        }
+        self.send.window_sequence = sequence;
+        self.send.window_acknowledgment = acknowledgment;
+        let before = self.send.window;
+        self.set_window(segment);
+        before != self.send.window
+    }
+
+    /// The window of the segment that opens the connection, whatever came before.
+    pub(super) fn begin_window(&mut self, segment: &Segment) {
+        self.send.window_sequence = segment.sequence;
+        self.send.window_acknowledgment = segment.acknowledgment;
+        self.set_window(segment);
+    }
+
+    /// [rfc7323 2.3-shift]: the window of a SYN is not shifted. [rfc9293 MUST-1]
+    fn set_window(&mut self, segment: &Segment) {
+        let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.send.shift };
+        self.send.window = u32::from(segment.window) << shift;
+        self.send.window_most = self.send.window_most.max(self.send.window);
+        // The window of a SYN predicts nothing.
+        self.send.window_field = segment.window;
+        if self.send.window > 0 && self.timers.persist != Instant::MAX {
+            self.end_persist();
+        }
+    }
+
+    /// SND.UNA moves: what is acknowledged is gone for good.
+    #[inline]
+    pub(super) fn advance(&mut self, now: Instant, segment: &Segment) {
+        let acknowledgment = segment.acknowledgment;
+        let ece = self.takes_echo(segment);
+        let rtt = segment.options.timestamps.and_then(|stamps| self.clock.since(now, stamps.echo));
+        let _ = self.recovery.on_ack(&Ack {
+            now,
+            acknowledgment,
+            sack: &segment.options.sack,
+            rtt,
+            ece,
+            duplicate: false,
+            window: self.send.window,
+        });
+        self.send.acknowledged += u64::from(acknowledgment - self.send.unacknowledged);
+        self.send.unacknowledged = acknowledgment;
+        self.send.queue.acknowledge(acknowledgment.earliest(self.send.queue.end()));
+        self.send.progress = now;
+        if self.mtu.on_acknowledged(acknowledgment) {
+            self.set_segment_size();
+        }
+        self.note_room();
+    }
+
+    /// Nothing new is acknowledged while something is under way: it may say what is lost.
+    #[cold]
+    fn note_repeated(&mut self, now: Instant, segment: &Segment, duplicate: bool) {
+        let ece = self.takes_echo(segment);
+        let _ = self.recovery.on_ack(&Ack {
+            now,
+            acknowledgment: segment.acknowledgment,
+            sack: &segment.options.sack,
+            rtt: None,
+            ece,
+            duplicate,
+            window: self.send.window,
+        });
+    }
+
+    /// Whether the peer reports congestion; the next new data tell it that this was heard. [rfc3168 6.1.2]
+    #[inline]
+    fn takes_echo(&mut self, segment: &Segment) -> bool {
+        let echo = segment.flags.contains(Flags::ECE) && self.marks.contains(Marks::ECN);
+        if echo && !segment.flags.contains(Flags::SYN) {
+            self.note_echo(segment);
+        }
+        echo && !segment.flags.contains(Flags::SYN)
+    }
+
+    /// Once for a window of data.
+    #[cold]
+    fn note_echo(&mut self, segment: &Segment) {
+        if segment.acknowledgment.is_at_or_after(self.send.reduced) {
+            self.send.reduced = self.send.next;
+            self.marks.insert(Marks::ECN_REDUCED);
+        }
+    }
+
+    /// All that we sent, with the FIN, is acknowledged.
+    fn note_fin_acknowledged(&mut self, now: Instant) {
+        if !self.marks.contains(Marks::FIN_SENT) || self.send.unacknowledged != self.send.next {
+            return;
+        }
+        match self.state.on_fin_acknowledged() {
+            State::TimeWait => self.enter_time_wait(now),
+            State::Closed => self.close_now(),
+            State::FinWait2 if self.state != State::FinWait2 => {
+                self.state = State::FinWait2;
+                if self.marks.contains(Marks::ORPHAN) {
+                    self.timers.linger = now.saturating_add(self.shared.config().fin_wait);
+                }
+            }
+            _ => {}
+        }
+    }
+}

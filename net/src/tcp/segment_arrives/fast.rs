@@ -1,0 +1,58 @@
+//! Header prediction: the next data, or the next acknowledgment, of an established connection.
+
+use demikernel_runtime::buffer::Buffer;
+use demikernel_runtime::time::Instant;
+
+use crate::tcp::Ecn;
+use crate::tcp::connection::{Connection, Events, Marks};
+use crate::tcp::state::State;
+use crate::wire::tcp::{Flags, Segment};
+
+impl Connection {
+    /// Whether every step of RFC 9293 would let the segment pass and only deliver it: those that are not predicted
+    /// lose nothing but time.
+    #[inline]
+    pub(super) fn is_predicted(&self, segment: &Segment, payload: &Buffer, ecn: Ecn) -> bool {
+        let acknowledged = segment.acknowledgment - self.send.unacknowledged;
+        let in_flight = self.send.next - self.send.unacknowledged;
+        let stamped = match segment.options.timestamps {
+            Some(stamps) => self.clock.on && stamps.value.wrapping_sub(self.clock.recent) as i32 >= 0,
+            None => !self.clock.on,
+        };
+        self.state == State::Established
+            && segment.flags.without(Flags::PSH) == Flags::ACK
+            && segment.sequence == self.receive.next
+            && segment.window == self.send.window_field
+            && acknowledged <= in_flight
+            && stamped
+            && segment.options.sack.is_empty()
+            && self.receive.reassembly.is_none()
+            && payload.len() as u32 <= self.receive.window()
+            && (acknowledged != 0 || !payload.is_empty())
+            && !self.marks.intersects(Marks::UNPREDICTABLE)
+            && ecn != Ecn::Congestion
+    }
+
+    /// What is left of steps 5 and 7.
+    #[inline]
+    pub(super) fn handle_predicted(&mut self, now: Instant, segment: &Segment, payload: Buffer) {
+        self.heard = now;
+        if let Some(stamps) = segment.options.timestamps
+            && segment.sequence.is_at_or_before(self.receive.acknowledged)
+        {
+            self.clock.set_recent(now, stamps.value);
+        }
+        self.send.window_sequence = segment.sequence;
+        self.send.window_acknowledgment = segment.acknowledgment;
+        if segment.acknowledgment != self.send.unacknowledged {
+            self.advance(now, segment);
+        }
+        if !payload.is_empty() {
+            let length = payload.len() as u32;
+            if self.receive.deliver(payload) {
+                self.events |= Events::READABLE;
+                self.acknowledge_later(now, length, segment.flags.contains(Flags::PSH));
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the user has sent and the peer has not acknowledged: shared slices with their sequence numbers.
+
+use std::collections::VecDeque;
+
+use demikernel_runtime::buffer::{Buffer, Sga};
+
+use crate::wire::tcp::SequenceNumber;
+
+/// The data from SND.UNA up to the end of what the user has sent.
+///
+/// Each buffer knows the number of its first octet, so a retransmission finds its place by bisection, and new data
+/// find theirs by a hint. Segments share the buffers: nothing is copied.
+#[derive(Default)]
+pub(crate) struct SendQueue {
+    chunks: VecDeque<Chunk>,
+    start: SequenceNumber,
+    end: SequenceNumber,
+    /// Index of the buffer from which the last segment was cut: where the next one is most likely cut from.
+    hint: usize,
+}
+
+struct Chunk {
+    start: SequenceNumber,
+    buffer: Buffer,
+}
+
+impl SendQueue {
+    /// Empty; the next octet has the number `start`.
+    pub(crate) fn new(start: SequenceNumber) -> SendQueue {
+        SendQueue { start, end: start, ..SendQueue::default() }
+    }
+
+    /// Adds at the end.
+    #[inline]
+    pub(crate) fn push(&mut self, buffer: Buffer) {
+        if buffer.is_empty() {
+            return;
+        }
+        let start = self.end;
+        self.end += buffer.len() as u32;
+        self.chunks.push_back(Chunk { start, buffer });
+    }
+
+    /// Drops everything before `number`, which is not behind the end.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, number: SequenceNumber) {
+        debug_assert!(number.is_at_or_before(self.end));
+        while let Some(first) = self.chunks.front_mut() {
+            let count = (number - first.start) as usize;
+            if count < first.buffer.len() {
+                first.buffer.advance(count);
+                first.start = number;
+                break;
+            }
+            self.chunks.pop_front();
+            self.hint = self.hint.saturating_sub(1);
+        }
+        self.start = number;
+    }
+
+    /// The octets `[from, from + length)`, all of which are here.
+    #[inline]
+    pub(crate) fn slice(&mut self, from: SequenceNumber, mut length: usize) -> Sga {
+        let mut list = Sga::new();
+        let mut index = self.index_of(from);
+        let mut offset = 0;
+        if let Some(chunk) = self.chunks.get(index) {
+            offset = (from - chunk.start) as usize;
+        }
+        while length > 0 {
+            let Some(chunk) = self.chunks.get(index) else {
+                debug_assert!(false, "{length} octets from {from} are not in the queue");
+                break;
+            };
+            let rest = chunk.buffer.len() - offset;
+            let count = rest.min(length);
+            list.push(chunk.buffer.slice(offset..offset + count));
+            length -= count;
+            if count == rest {
+                index += 1;
+                offset = 0;
+            }
+        }
+        self.hint = index;
+        list
+    }
+
+    /// Index of the buffer in which the octet `number` is.
+    #[inline]
+    fn index_of(&self, number: SequenceNumber) -> usize {
+        if let Some(chunk) = self.chunks.get(self.hint)
+            && number.is_within(chunk.start, chunk.buffer.len() as u32)
+        {
+            return self.hint;
+        }
+        self.chunks.partition_point(|chunk| chunk.start.is_at_or_before(number)).saturating_sub(1)
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.chunks = VecDeque::new();
+        self.start = self.end;
+        self.hint = 0;
+    }
+
+    /// Octets that are not acknowledged.
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.end - self.start
+    }
+
+    /// The number behind the last octet.
+    #[inline]
+    pub(crate) fn end(&self) -> SequenceNumber {
+        self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(start: u32, parts: &[&'static str]) -> SendQueue {
+        let mut queue = SendQueue::new(SequenceNumber::new(start));
+        parts.iter().for_each(|part| queue.push(Buffer::from(*part)));
+        queue
+    }
+
+    #[test]
+    fn segments_are_cut_across_buffers_without_copies() {
+        let mut queue = queue(u32::MAX - 2, &["abcd", "efg", "h"]);
+        let at = |offset: u32| SequenceNumber::new(u32::MAX - 2) + offset;
+        for (from, length, expected) in [(0, 8, "abcdefgh"), (2, 3, "cde"), (4, 3, "efg"), (7, 1, "h"), (3, 0, "")] {
+            assert_eq!(queue.slice(at(from), length).to_vec(), expected.as_bytes());
+        }
+        let address = queue.slice(at(4), 2).first().map(|buffer| buffer.as_ptr());
+        assert_eq!(queue.slice(at(4), 3).first().map(|buffer| buffer.as_ptr()), address);
+    }
+
+    #[test]
+    fn what_is_acknowledged_goes() {
+        let mut queue = queue(10, &["abcd", "efg", "h"]);
+        queue.acknowledge(SequenceNumber::new(12));
+        assert_eq!((queue.len(), queue.slice(SequenceNumber::new(12), 6).to_vec()), (6, b"cdefgh".to_vec()));
+        queue.acknowledge(SequenceNumber::new(14));
+        assert_eq!(queue.slice(SequenceNumber::new(16), 2).to_vec(), b"gh");
+        queue.acknowledge(SequenceNumber::new(18));
+        assert_eq!(queue.len(), 0);
+        queue.push(Buffer::from("i"));
+        assert_eq!(queue.slice(SequenceNumber::new(18), 1).to_vec(), b"i");
+    }
+}

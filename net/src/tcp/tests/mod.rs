@@ -1,0 +1,12 @@
+//! Tests of whole connections: one against a script, and two against each other over a link.
+
+mod arrives;
+mod closing;
+mod lone;
+mod mtu;
+mod opening;
+mod pair;
+mod programs;
+mod receiving;
+mod sending;
+mod timers;
