@@ -75,6 +75,7 @@ fn other_options(length: usize, rest: &[u8], flags: Flags) -> Result<Options, Ma
 
 /// Options as `tcp_parse_options` of Linux takes them:
 ///
+/// - those that everybody knows end the list, fill, or are the maximum segment size [rfc9293 MUST-4];
 /// - they may begin on any byte [rfc9293 MUST-64], in any segment [rfc9293 MUST-5];
 /// - a length below 2, or beyond the header, ends the list, and what was read before it counts [rfc9293 MUST-7];
 /// - unknown kinds are skipped by their length [rfc9293 MUST-6] [rfc9293 MUST-68], and so are known ones whose
