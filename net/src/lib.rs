@@ -7,8 +7,10 @@
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
+//! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
 //! - [`tcp`]: connections.
 
 pub mod device;
+pub mod ip;
 pub mod tcp;
 pub mod wire;
