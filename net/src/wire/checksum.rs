@@ -187,8 +187,8 @@ fn sum_rest(bytes: &[u8]) -> u64 {
     sum
 }
 
-/// Adds 32-bit words in 64-bit lanes, which needs no carries for the first 16 GiB and which LLVM vectorises. A chain
-/// of 64-bit additions with carry takes more than twice as long.
+/// Adds 32-bit words in 64-bit lanes, which LLVM vectorises, and which needs no carries: a slice would have to have
+/// 16 GiB. A chain of 64-bit additions with carry takes more than twice as long.
 #[inline(never)]
 fn sum_long(bytes: &[u8]) -> u64 {
     let (steps, rest) = bytes.as_chunks::<STEP>();
@@ -199,7 +199,7 @@ fn sum_long(bytes: &[u8]) -> u64 {
             *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*double_word)));
         }
     }
-    sum_words(lanes.into_iter().fold(0, add_with_carry), rest)
+    sum_words(lanes.into_iter().fold(0, u64::wrapping_add), rest)
 }
 
 #[cfg(test)]
@@ -259,6 +259,7 @@ mod tests {
 
     #[test]
     fn pseudo_headers_are_the_sums_of_their_bytes() {
+        // [rfc768 checksum]
         let v4 = [192, 0, 2, 1, 198, 51, 100, 2, 0, 17, 0x12, 0x34];
         let sum =
             Sum::pseudo_header_v4(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2), 17, 0x1234);

@@ -66,7 +66,7 @@ impl Unreachable {
     pub const NETWORK: Unreachable = Unreachable(0);
     /// The host does not answer.
     pub const HOST: Unreachable = Unreachable(1);
-    /// The host does not know the protocol: for a transport, a hard error [rfc1122 4.2.3.9].
+    /// The host does not know the protocol: for a transport, a hard error (RFC 1122 section 4.2.3.9).
     pub const PROTOCOL: Unreachable = Unreachable(2);
     /// Nobody is at the port: a hard error.
     pub const PORT: Unreachable = Unreachable(3);
@@ -248,6 +248,7 @@ mod tests {
     #[test]
     fn known_bytes_both_ways() {
         let echo = Echo { identifier: 7, sequence: 1 };
+        // [rfc1122 3.2.2-unknown] [rfc1191 4]
         let table = [
             ("0800 258e 0007 0001 6869 6a", Message::EchoRequest(echo)),
             ("0000 2d8e 0007 0001 6869 6a", Message::EchoReply(echo)),

@@ -340,7 +340,7 @@ mod tests {
             let pseudo_header = pseudo_header(from.into(), to.into(), HEADER + rest.len());
             let bytes = emitted(&message, &rest, pseudo_header);
             prop_assert_eq!(Message::parse(&bytes, pseudo_header), Ok((message, HEADER)));
-            prop_assert_eq!(Icmpv6Slice::from_slice(&bytes).unwrap().icmp_type(), other.clone());
+            prop_assert_eq!(Icmpv6Slice::from_slice(&bytes).unwrap().icmp_type(), other);
             let written = Icmpv6Header::with_checksum(other, from, to, &rest).unwrap();
             let mut written = written.to_bytes().to_vec();
             written.extend(rest);

@@ -11,10 +11,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Bytes of a header without options.
 pub const MINIMUM_HEADER: usize = 20;
 
-/// What every host takes, in one piece or reassembled [rfc791 3.1-576].
+/// What every host takes, in one piece or reassembled (RFC 791 section 3.1).
 pub const MINIMUM_MTU: usize = 576;
 
-/// What every link carries without fragmentation [rfc791 3.2-68].
+/// What every link carries without fragmentation (RFC 791 section 3.2).
 pub const MINIMUM_LINK_MTU: usize = 68;
 
 /// Version 4, and a header of five words.
@@ -98,12 +98,13 @@ impl Header {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Header, Range<usize>), Malformed> {
         let (header, payload) = Header::parse_unverified(bytes)?;
+        // Of a known number of bytes the sum has no loop and no rests.
+        let sum = match bytes.first_chunk::<MINIMUM_HEADER>() {
+            Some(fixed) if payload.start == MINIMUM_HEADER => Sum::of(fixed),
+            _ => Sum::of(&bytes[..payload.start]),
+        };
         // [rfc791 3.1-checksum] [rfc1122 3.2.1.2]
-        if Sum::of(&bytes[..payload.start]).is_valid() {
-            Ok((header, payload))
-        } else {
-            Err(Malformed::Checksum)
-        }
+        if sum.is_valid() { Ok((header, payload)) } else { Err(Malformed::Checksum) }
     }
 
     /// [`parse`](Header::parse) where a device has verified the checksum.
@@ -130,6 +131,7 @@ impl Header {
             other => parse_options(other, rest)?,
         };
         let payload_len = layout.total_length.get().checked_sub(start as u16).ok_or(Malformed::Length)?;
+        // The bit that is reserved is ignored [rfc791 3.1-reserved].
         let flags_and_offset = layout.flags_and_offset.get();
         let fragment_offset = (flags_and_offset & OFFSET) * 8;
         // What would end beyond the longest packet is a fragment of none [rfc791 3.1-65535].
@@ -174,12 +176,12 @@ impl Header {
     /// the fragment's offset is not a multiple of 8.
     #[inline]
     pub fn emit(&self, bytes: &mut [u8]) {
-        assert!(self.fragment_offset % 8 == 0, "a fragment begins on a multiple of 8");
+        assert!(self.fragment_offset.is_multiple_of(8), "a fragment begins on a multiple of 8");
         let length = self.header_len();
         let total_length =
             u16::try_from(length + usize::from(self.payload_len)).expect("a packet has 64 KiB");
         let version_and_length = 0x40 | (length / 4) as u8;
-        let flags_and_offset = self.fragment_offset / 8
+        let flags_and_offset = (self.fragment_offset / 8)
             | if self.dont_fragment { DONT_FRAGMENT } else { 0 }
             | if self.more_fragments { MORE_FRAGMENTS } else { 0 };
         // Of fields, not of the bytes, which are on their way to memory: see the emitter of TCP.
@@ -246,10 +248,12 @@ fn parse_options(version_and_length: u8, rest: &[u8]) -> Result<(usize, Options)
     const NOP: u8 = 1;
     const LOOSE_SOURCE_ROUTE: u8 = 131;
     const STRICT_SOURCE_ROUTE: u8 = 137;
+    // [rfc791 3.1-version]
     if version_and_length >> 4 != 4 {
         return Err(Malformed::Version);
     }
     let start = usize::from(version_and_length & 0x0f) * 4;
+    // [rfc791 3.1-ihl]
     let length = start.checked_sub(MINIMUM_HEADER).ok_or(Malformed::Length)?;
     let mut bytes = rest.get(..length).ok_or(Malformed::Truncated)?;
     let mut options = Options::default();

@@ -13,10 +13,10 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 
 /// Cuts a valid packet off everywhere: before `needed` bytes it must be refused, and from there on taken.
 #[track_caller]
-pub(crate) fn truncate_everywhere<T: Debug>(
-    bytes: &[u8],
+pub(crate) fn truncate_everywhere<'a, T: Debug>(
+    bytes: &'a [u8],
     needed: usize,
-    parse: impl Fn(&[u8]) -> Result<T, Malformed>,
+    parse: impl Fn(&'a [u8]) -> Result<T, Malformed>,
 ) {
     for length in 0..=bytes.len() {
         let result = parse(&bytes[..length]);

@@ -224,6 +224,7 @@ impl Chain {
     fn take_fragment(&mut self, packet: &[u8]) -> Result<(), Refusal> {
         let extension = self.take(packet)?;
         let (layout, _) = FragmentLayout::ref_from_prefix(extension).map_err(|_| Malformed::Truncated)?;
+        // Two bits between offset and flag are reserved, and ignored [rfc8200 4.5-reserved].
         let offset_and_more = layout.offset_and_more.get();
         let fragment = Fragment {
             next_header: layout.next_header,
@@ -240,7 +241,7 @@ impl Chain {
             return Err(Malformed::Length.into());
         }
         // [rfc8200 4.5-multiple-of-8]
-        if fragment.more && length % 8 != 0 {
+        if fragment.more && !length.is_multiple_of(8) {
             return Err(problem(ProblemCode::ErroneousField, PAYLOAD_LENGTH));
         }
         // Longer than any packet, once it is whole [rfc8200 4.5-65535].
@@ -262,7 +263,7 @@ impl Fragment {
     /// # Panics
     /// If there are fewer than [`Fragment::HEADER`] bytes, or the offset is not a multiple of 8.
     pub fn emit(&self, bytes: &mut [u8]) {
-        assert!(self.offset % 8 == 0, "a fragment begins on a multiple of 8");
+        assert!(self.offset.is_multiple_of(8), "a fragment begins on a multiple of 8");
         let layout = FragmentLayout {
             next_header: self.next_header,
             reserved: 0,

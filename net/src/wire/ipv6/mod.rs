@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Bytes of the fixed header.
 pub const HEADER: usize = 40;
 
-/// What every link carries [rfc8200 5-1280].
+/// What every link carries (RFC 8200 section 5).
 pub const MINIMUM_MTU: usize = 1280;
 
 const VERSION: u32 = 6;
@@ -91,6 +91,7 @@ impl Header {
     pub fn parse_quoted(bytes: &[u8]) -> Result<Header, Malformed> {
         let (layout, _) = Layout::ref_from_prefix(bytes).map_err(|_| Malformed::Truncated)?;
         let first = layout.version_class_label.get();
+        // [rfc8200 3-version]
         if first >> 28 != VERSION {
             return Err(Malformed::Version);
         }

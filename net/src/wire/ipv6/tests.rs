@@ -77,11 +77,14 @@ fn truncated_packets_and_other_versions_are_refused() {
 fn headers_in_a_chain_are_walked_over() {
     use next_header::{DESTINATION, FRAGMENT, HOP_BY_HOP, NONE, ROUTING};
     assert_eq!(walk(protocol::TCP, ""), chain(6, 40, 6));
+    // What nobody knows is pointed at where it stands [rfc8200 4-unrecognized].
+    assert_eq!(walk(254, ""), chain(254, 40, 6));
+    assert_eq!(walk(DESTINATION, "fe00 0104 00000000"), chain(254, 48, 40));
     assert_eq!(walk(NONE, "0102"), chain(59, 40, 6));
     assert_eq!(walk(HOP_BY_HOP, "0600 0104 00000000"), chain(6, 48, 40));
     assert_eq!(walk(DESTINATION, "1101 010c 00000000 00000000 00000000"), chain(17, 56, 40));
     // Hop-by-hop, destination, routing with nothing left to visit, a fragment that is the whole, destination.
-    // [rfc8200 4.1-any-order] [rfc8200 4.4-unrecognized] [rfc8200 4.5-whole]
+    // [rfc8200 4.1-any-order] [rfc8200 4.4-unrecognized] [rfc8200 4.5-whole] [rfc6946 4]
     let all =
         "3c00 0104 00000000  2b00 0000 00000000  2c00 0400 00000000  3c00 0000 12345678  0600 0104 00000000";
     assert_eq!(walk(HOP_BY_HOP, all), chain(6, 80, 72));
@@ -105,7 +108,7 @@ fn hop_by_hop_options_are_first_or_unrecognized() {
 
 #[test]
 fn unknown_options_ask_for_what_becomes_of_the_packet() {
-    // [rfc8200 4.2-unrecognized]
+    // [rfc8200 4.2-unrecognized] [rfc4443 2.4-e3]
     let code = ProblemCode::UnrecognizedOption;
     for next_header in [next_header::HOP_BY_HOP, next_header::DESTINATION] {
         assert_eq!(walk(next_header, "1100 1e02 ffff 0100"), chain(17, 48, 40));

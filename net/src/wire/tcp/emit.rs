@@ -27,7 +27,7 @@ impl Segment {
     /// [`set_checksum`](super::set_checksum) then needs to read none of it again.
     ///
     /// Options that belong into SYN segments only are left out of others, and selective acknowledgments out of
-    /// SYN segments. As many SACK blocks are written as have room, the first ones [rfc2018 4-first].
+    /// SYN segments. As many SACK blocks are written as have room, the first ones [rfc2018 4-as-many].
     ///
     /// # Panics
     /// If there are fewer than [`header_len`](Segment::header_len) bytes.
@@ -114,7 +114,7 @@ impl Options {
 }
 
 /// Options in the order of Linux (`tcp_options_write`), each padded in front so that the next begins on a multiple
-/// of four: no padding is needed at the end.
+/// of four: no padding is needed at the end, so none is other than zero [rfc9293 MUST-69].
 struct Writer<'a> {
     bytes: &'a mut [u8],
     length: usize,

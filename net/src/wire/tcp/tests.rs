@@ -81,6 +81,7 @@ fn the_aligned_timestamps_of_a_connection_both_ways() {
 
 #[test]
 fn syn_options_in_every_combination_are_words_in_the_order_of_linux() {
+    // [rfc9293 MUST-69]: there is no end, and nothing behind it.
     let timestamps = Some(Timestamps { value: 1, echo: 2 });
     let table = [
         (None, false, None, None, ""),
@@ -104,7 +105,7 @@ fn syn_options_in_every_combination_are_words_in_the_order_of_linux() {
 
 #[test]
 fn as_many_sack_blocks_as_have_room() {
-    // [rfc2018 3] [rfc2018 4-first]
+    // [rfc2018 3] [rfc2018 4-as-many]
     let four = blocks(&[(1, 2), (3, 4), (5, 6), (7, 8)]);
     let timestamps = Some(Timestamps::default());
     for (timestamps, user_timeout, room, length) in
@@ -133,6 +134,7 @@ fn what_belongs_into_a_syn_only_is_neither_sent_nor_taken_elsewhere() {
 
 #[test]
 fn odd_options_are_taken_as_linux_takes_them() {
+    // [rfc9293 MUST-4] [rfc9293 MUST-68]
     let timestamps = Some(Timestamps { value: 1, echo: 2 });
     let with_timestamps = Options { timestamps, ..Options::default() };
     let mss = |size| Options { maximum_segment_size: Some(size), ..Options::default() };
