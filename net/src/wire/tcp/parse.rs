@@ -28,7 +28,11 @@ impl Segment {
         let options = match timestamps_alone(length, rest) {
             Some(timestamps) => Options { timestamps: Some(timestamps), ..Options::default() },
             None if length == MINIMUM_HEADER => Options::default(),
-            None => other_options(length, rest, flags)?,
+            None => {
+                let mut options = Options::default();
+                parse_other(&mut options, length, rest, flags)?;
+                options
+            }
         };
         let segment = Segment {
             source: header.source.get(),
@@ -66,11 +70,13 @@ fn timestamps_alone(length: usize, rest: &[u8]) -> Option<Timestamps> {
         .then(|| Timestamps { value: option.value.get(), echo: option.echo.get() })
 }
 
+/// In place: were they returned, in a `Result`, usual segments would go through its layout too, byte by byte.
 #[cold]
-fn other_options(length: usize, rest: &[u8], flags: Flags) -> Result<Options, Malformed> {
+fn parse_other(options: &mut Options, length: usize, rest: &[u8], flags: Flags) -> Result<(), Malformed> {
     let length = length.checked_sub(MINIMUM_HEADER).ok_or(Malformed::Length)?;
     let bytes = rest.get(..length).ok_or(Malformed::Truncated)?;
-    Ok(parse_options(bytes, flags.contains(Flags::SYN)))
+    parse_options(options, bytes, flags.contains(Flags::SYN));
+    Ok(())
 }
 
 /// Options as `tcp_parse_options` of Linux takes them:
@@ -82,8 +88,7 @@ fn other_options(length: usize, rest: &[u8], flags: Flags) -> Result<Options, Ma
 ///   length is another than it must be;
 /// - maximum segment size, window scale and SACK-permitted count in a SYN only [rfc7323 2.2-syn] [rfc2018 2];
 /// - an option that comes twice counts the last time.
-fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
-    let mut options = Options::default();
+fn parse_options(options: &mut Options, mut bytes: &[u8], syn: bool) {
     while let [kind, rest @ ..] = bytes {
         let length = match (*kind, rest) {
             (kind::END, _) => break,
@@ -93,11 +98,10 @@ fn parse_options(mut bytes: &[u8], syn: bool) -> Options {
         };
         let Some((option, rest)) = bytes.split_at_checked(length) else { break };
         if let [kind, length, value @ ..] = option {
-            take_option(&mut options, (*kind, *length), value, syn);
+            take_option(options, (*kind, *length), value, syn);
         }
         bytes = rest;
     }
-    options
 }
 
 fn take_option(options: &mut Options, kind_and_length: (u8, u8), value: &[u8], syn: bool) {
