@@ -7,7 +7,7 @@
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
-//! - [`tcp`]: connections.
+//! - [`tcp`](mod@tcp): connections.
 
 pub mod device;
 pub mod tcp;
