@@ -10,7 +10,7 @@
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
 //! - [`ip`]: addresses, routes, neighbours, fragments, path MTUs, ICMP.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
-//! - [`tcp`]: connections.
+//! - [`tcp`](mod@tcp): connections.
 
 pub mod device;
 pub mod ip;

@@ -55,8 +55,10 @@ impl Cookies {
         let ecn = asked && config.ecn != super::EcnMode::Off && stamps.is_some();
         let size = offered.maximum_segment_size.unwrap_or(536);
         let value = clock(now).wrapping_add(initial.timestamp_offset);
-        let bits = u32::from(scale.map_or(15, |scale| scale.min(14))) | u32::from(sack) << 4 | u32::from(ecn) << 5;
-        let timestamps = stamps.map(|stamps| Timestamps { value: with_bits(value, bits), echo: stamps.value });
+        let bits =
+            u32::from(scale.map_or(15, |scale| scale.min(14))) | u32::from(sack) << 4 | u32::from(ecn) << 5;
+        let timestamps =
+            stamps.map(|stamps| Timestamps { value: with_bits(value, bits), echo: stamps.value });
         let options = Options {
             maximum_segment_size: Some(announced),
             window_scale: scale.map(|_| config.window_scale()),
@@ -112,7 +114,8 @@ impl Cookies {
     }
 
     fn hash(&self, tuple: &Tuple, peer: SequenceNumber, minute: u32) -> u32 {
-        self.key.hash(tuple, 5 << 60 | u64::from(minute) << 32 & (0xff << 32) | u64::from(peer.value())) as u32
+        self.key.hash(tuple, 5 << 60 | u64::from(minute) << 32 & (0xff << 32) | u64::from(peer.value()))
+            as u32
             & ((1 << HASH_BITS) - 1)
     }
 
@@ -189,7 +192,10 @@ mod tests {
                     let (sack, stamps, ecn) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
                     let answer = answer(&cookies, NOW, &syn(size, scale, sack, stamps, ecn));
                     let got = cookies.check(NOW, &tuple(9), &ack(&answer)).expect("it is ours");
-                    assert!(got.maximum_segment_size <= size && u32::from(got.maximum_segment_size) * 2 > u32::from(size));
+                    assert!(
+                        got.maximum_segment_size <= size
+                            && u32::from(got.maximum_segment_size) * 2 > u32::from(size)
+                    );
                     let kept = if stamps { (scale, sack, true, ecn) } else { (None, false, false, false) };
                     assert_eq!((got.window_scale, got.sack, got.timestamps, got.ecn), kept);
                     assert_eq!(answer.options.sack_permitted, got.sack);

@@ -79,7 +79,9 @@ impl<I: Copy> Listener<I> {
             return OnSyn::Cookie;
         }
         match self.slots.get(self.oldest as usize) {
-            Some(HalfOpen { id: Some(id), since, .. }) if *since + AGE <= now => OnSyn::Replace(*id),
+            Some(HalfOpen { id: Some(id), since, .. }) if since.saturating_add(AGE) <= now => {
+                OnSyn::Replace(*id)
+            }
             _ => OnSyn::Drop,
         }
     }

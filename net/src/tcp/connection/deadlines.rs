@@ -2,11 +2,14 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{Connection, Marks};
+use super::{Connection, Marks, Rare};
 use crate::tcp::config::Counter;
 use crate::tcp::error::Error;
 use crate::tcp::recovery::Expired;
 use crate::tcp::state::{Origin, State};
+
+/// How long a peer may keep the window shut for the last data of a connection that is closed.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Connection {
     /// When [`handle_deadline`](Connection::handle_deadline) is to be called. It may become later without being told:
@@ -20,7 +23,7 @@ impl Connection {
     #[inline]
     fn least(&self) -> Instant {
         let timers = &self.timers;
-        let mut first = timers.acknowledge.min(timers.persist).min(timers.linger).min(timers.keepalive);
+        let mut first = timers.acknowledge.min(timers.state);
         if self.state == State::Closed {
             return first;
         }
@@ -33,20 +36,21 @@ impl Connection {
         {
             first = first.min(at);
         }
-        if self.rare.is_some()
-            && let Some(at) = self.user_deadline()
-        {
-            first = first.min(at);
+        if let Some(rare) = &self.rare {
+            first = first.min(rare.keepalive.at).min(self.user_deadline());
         }
         first
     }
 
     /// When the user's patience ends. [rfc5482 3.1]
     #[cold]
-    fn user_deadline(&self) -> Option<Instant> {
-        let patience = self.rare.as_ref()?.user_timeout?;
+    fn user_deadline(&self) -> Instant {
+        let Some(Rare { user_timeout: Some(patience), progress: Some(since), .. }) = self.rare.as_deref()
+        else {
+            return Instant::MAX;
+        };
         let waits = self.send.next != self.send.unacknowledged || self.has_unsent();
-        (waits && self.state != State::TimeWait).then(|| self.send.progress.saturating_add(patience))
+        if waits && self.state != State::TimeWait { since.saturating_add(*patience) } else { Instant::MAX }
     }
 
     /// The time has come, or some time.
@@ -54,7 +58,7 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        if self.user_deadline().is_some_and(|at| at <= now) {
+        if self.user_deadline() <= now {
             return self.time_out();
         }
         if self.recovery.next_deadline().is_some_and(|at| at <= now) {
@@ -67,18 +71,18 @@ impl Connection {
         if self.timers.acknowledge <= now {
             self.timers.acknowledge = Instant::MAX;
             // Nothing has answered in time, so there is no reason to wait next time. (As Linux.)
-            self.receive.interactive = false;
+            self.receive.set_interactive(false);
             self.marks.insert(Marks::ACKNOWLEDGE);
         }
-        if self.timers.persist <= now {
-            self.handle_persist(now);
-        }
-        if self.timers.keepalive <= now {
+        if self.rare.as_ref().is_some_and(|rare| rare.keepalive.at <= now) {
             self.handle_keepalive(now);
         }
-        if self.timers.linger <= now {
-            // FIN-WAIT-2 of a connection that nobody holds, or TIME-WAIT, is over.
-            self.close_now();
+        if self.timers.state <= now {
+            match self.state {
+                // Nobody holds it, or it is over.
+                State::FinWait2 | State::TimeWait => self.close_now(),
+                _ => self.handle_persist(now),
+            }
         }
     }
 
@@ -91,7 +95,8 @@ impl Connection {
             _ if self.marks.contains(Marks::ORPHAN) => config.orphan_retries,
             _ => config.retries,
         };
-        let most = if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
+        let most =
+            if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
         if count > most {
             return self.time_out();
         }
@@ -124,7 +129,7 @@ impl Connection {
     /// Data wait for the window to open, or for more to go with them. As long as the peer answers, this goes on.
     /// [rfc9293 MUST-37]
     fn handle_persist(&mut self, now: Instant) {
-        self.timers.persist = Instant::MAX;
+        self.timers.state = Instant::MAX;
         if !self.has_unsent() || self.send.next != self.send.unacknowledged {
             return;
         }
@@ -138,9 +143,14 @@ impl Connection {
         if u32::from(self.send.probes) > most && !patient {
             return self.time_out();
         }
+        // A peer that shuts its window for ever must not hold what nobody here holds.
+        let since = self.rare.as_ref().and_then(|rare| rare.progress).unwrap_or(now);
+        if self.marks.contains(Marks::ORPHAN) && since.saturating_add(ORPHAN_PATIENCE) <= now {
+            return self.time_out();
+        }
         self.send.probes = self.send.probes.saturating_add(1);
         self.marks.insert(Marks::WINDOW_PROBE);
-        self.timers.persist = now.saturating_add(self.persist_interval());
+        self.timers.state = now.saturating_add(self.persist_interval());
     }
 
     /// Nothing has come for long, if so: nothing moves this deadline when something comes. [rfc9293 MUST-26]
@@ -151,10 +161,10 @@ impl Connection {
         let patience = self.rare().user_timeout;
         let keepalive = &mut self.rare().keepalive;
         let (idle, interval) = (keepalive.idle, keepalive.interval);
-        if busy || heard + idle > now {
+        if busy || heard.saturating_add(idle) > now {
             keepalive.probes = 0;
             let from = if busy { now } else { heard };
-            self.timers.keepalive = from.saturating_add(idle.max(Duration::from_millis(1)));
+            keepalive.at = from.saturating_add(idle.max(Duration::from_millis(1)));
             return;
         }
         let lost = match patience {
@@ -165,8 +175,7 @@ impl Connection {
             return self.time_out();
         }
         keepalive.probes += 1;
+        keepalive.at = now.saturating_add(interval.max(Duration::from_millis(1)));
         self.marks.insert(Marks::KEEPALIVE_PROBE);
-        self.timers.keepalive = now.saturating_add(interval.max(Duration::from_millis(1)));
     }
 }
-

@@ -83,8 +83,14 @@ impl Marks {
     /// The first segment is lost for sure: it was too big.
     pub(crate) const FIRST_AGAIN: Marks = Marks(1 << 7);
     /// What only `transmit_special` looks at.
-    pub(crate) const SPECIAL: Marks =
-        Marks(Marks::RESET.0 | Marks::SYN.0 | Marks::WINDOW_PROBE.0 | Marks::KEEPALIVE_PROBE.0 | Marks::TAIL_PROBE.0 | Marks::FIRST_AGAIN.0);
+    pub(crate) const SPECIAL: Marks = Marks(
+        Marks::RESET.0
+            | Marks::SYN.0
+            | Marks::WINDOW_PROBE.0
+            | Marks::KEEPALIVE_PROBE.0
+            | Marks::TAIL_PROBE.0
+            | Marks::FIRST_AGAIN.0,
+    );
     /// All that waits, but the reset.
     pub(crate) const TRANSMIT: Marks =
         Marks((Marks::SPECIAL.0 | Marks::ACKNOWLEDGE.0 | Marks::OVERRIDE.0) & !Marks::RESET.0);
@@ -122,7 +128,8 @@ impl Marks {
     pub(crate) const SEND_TUNING: Marks = Marks(1 << 23);
 
     /// With which nothing can be predicted.
-    pub(crate) const UNPREDICTABLE: Marks = Marks(Marks::ORPHAN.0 | Marks::WINDOW_PROBED.0 | Marks::ECN_ECHO.0);
+    pub(crate) const UNPREDICTABLE: Marks =
+        Marks(Marks::ORPHAN.0 | Marks::WINDOW_PROBED.0 | Marks::ECN_ECHO.0);
 
     #[inline]
     pub(crate) fn contains(self, other: Marks) -> bool {

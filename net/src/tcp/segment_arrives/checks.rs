@@ -36,7 +36,7 @@ impl Connection {
 
     /// Old duplicates that sequence numbers, which have wrapped, no longer tell. [rfc7323 5.3-R1]
     pub(super) fn check_timestamp(&mut self, arrival: &Arrival<'_>) -> Step {
-        if !self.clock.on || arrival.flags().contains(Flags::RST) {
+        if !self.clock.is_on() || arrival.flags().contains(Flags::RST) {
             return PASS;
         }
         let Some(stamps) = arrival.segment.options.timestamps else {
@@ -57,7 +57,7 @@ impl Connection {
     /// acknowledgment echoes the earliest.
     pub(super) fn note_timestamp(&mut self, arrival: &Arrival<'_>) {
         if let Some(stamps) = arrival.segment.options.timestamps
-            && self.clock.on
+            && self.clock.is_on()
             && arrival.segment.sequence.is_at_or_before(self.receive.acknowledged)
             && !self.clock.is_old(arrival.now, stamps.value)
         {
@@ -94,7 +94,8 @@ impl Connection {
         }
         let beyond = arrival.end().distance_from(next + window);
         if beyond > 0 {
-            // The end does not fit: it will come again.
+            // The end does not fit: it will come again, when the peer knows of room.
+            self.marks.insert(Marks::ACKNOWLEDGE);
             arrival.fin = false;
             let room = (next + window).distance_from(arrival.sequence).max(0) as usize;
             arrival.payload.truncate(room);
@@ -123,14 +124,17 @@ impl Connection {
         DROP
     }
 
-    /// An acknowledgment, which may resolve what is wrong. Answers to what carries nothing are limited, lest two
-    /// sides answer each other for ever. [rfc9293 3.10.7.4] [rfc5961 7]
+    /// An acknowledgment, which may resolve what is wrong. What carries nothing is answered twice a second at most,
+    /// lest two sides answer each other for ever (as Linux). [rfc9293 3.10.7.4]
     fn answer_unacceptable(&mut self, arrival: &Arrival<'_>) {
-        if arrival.length() > 0 {
-            self.marks.insert(Marks::ACKNOWLEDGE);
-        } else {
-            self.challenge(arrival.now);
+        let half_second = (arrival.now.as_nanos() / 500_000_000) as u16;
+        if arrival.length() == 0 {
+            if self.receive.answered == half_second {
+                return;
+            }
+            self.receive.answered = half_second;
         }
+        self.marks.insert(Marks::ACKNOWLEDGE);
     }
 
     /// All of the payload is known already. [rfc2883 4]

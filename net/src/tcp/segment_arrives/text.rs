@@ -60,7 +60,12 @@ impl Connection {
             arrival.sequence = self.receive.next;
             arrival.fin = true;
         }
-        if self.receive.reassembly.as_ref().is_some_and(|reassembly| !reassembly.has_hole() && reassembly.is_idle()) {
+        if self
+            .receive
+            .reassembly
+            .as_ref()
+            .is_some_and(|reassembly| !reassembly.has_hole() && reassembly.is_idle())
+        {
             self.receive.reassembly = None;
         }
     }
@@ -127,10 +132,7 @@ impl Connection {
             self.receive.segment = length.min(u32::from(u16::MAX)) as u16;
         }
         self.receive.pushed |= pushed;
-        if self.receive.quick > 0 && !self.receive.interactive {
-            self.receive.quick -= 1;
-            self.marks.insert(Marks::ACKNOWLEDGE);
-        } else if self.receive.unacknowledged() > u32::from(self.receive.segment) {
+        if self.receive.take_quick() || self.receive.unacknowledged() > u32::from(self.receive.segment) {
             self.marks.insert(Marks::ACKNOWLEDGE);
         } else if self.timers.acknowledge == Instant::MAX {
             self.timers.acknowledge = now.saturating_add(self.shared.config().acknowledgment_delay);

@@ -1,8 +1,12 @@
 //! RFC 9293 section 3.10.7: each state and each step.
 
+use demikernel_runtime::buffer::{Buffer, Sga};
+use proptest::prelude::*;
+
 use super::lone::*;
 use crate::tcp::State::*;
 use crate::tcp::*;
+use crate::wire::tcp::{Flags, SackBlock, Segment, SequenceNumber, Timestamps};
 
 const PASSIVE: State = SynReceived(Origin::Passive);
 const ACTIVE: State = SynReceived(Origin::Active);
@@ -239,7 +243,7 @@ fn a_shut_window_takes_acknowledgments() {
     let shut = || {
         let mut lone = Lone::established(Config { receive_buffer: 10, ..plain() });
         lone.gets("P. 1:11(10) ack 1");
-        lone.drain();
+        lone.wait(50 * MS);
         assert_eq!(lone.header().window, 0);
         lone.send(5);
         lone.sends(&["P. 1:6(5) ack 11"]);
@@ -255,4 +259,137 @@ fn a_shut_window_takes_acknowledgments() {
     let mut lone = shut();
     lone.gets("F. 11:11(0) ack 6");
     assert_eq!(lone.connection.state(), CloseWait);
+}
+
+/// Two sides that disagree do not answer each other for ever.
+#[test]
+fn answers_to_nothing_are_rare() {
+    let mut lone = Lone::in_state(Established);
+    let mut sent = 0;
+    for _ in 0..100 {
+        lone.gets(". 0:0(0) ack 1");
+        sent += lone.drain().len();
+        lone.wait(100 * MS);
+    }
+    assert_eq!(sent, 20);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Segment { sequence: i32, acknowledgment: i32, flags: u8, window: u16, length: u16, options: u8, ecn: u8 },
+    Send(u16),
+    Receive(u16),
+    Wait(u32),
+    Call(u8),
+}
+
+fn number() -> impl Strategy<Value = i32> {
+    prop_oneof![4 => -3..4i32, 2 => -3000..3000i32, 1 => -80_000..80_000i32, 1 => any::<i32>()]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let segment = (number(), number(), any::<u8>(), any::<u16>(), 0u16..2000, any::<u8>(), 0u8..4);
+    prop_oneof![
+        8 => segment.prop_map(|(sequence, acknowledgment, flags, window, length, options, ecn)| Act::Segment {
+            sequence, acknowledgment, flags, window, length: if options & 64 == 0 { length } else { 0 }, options, ecn,
+        }),
+        2 => any::<u16>().prop_map(Act::Send),
+        2 => any::<u16>().prop_map(Act::Receive),
+        2 => (0u32..100_000).prop_map(Act::Wait),
+        1 => any::<u8>().prop_map(Act::Call),
+    ]
+}
+
+fn perform(lone: &mut Lone, act: Act) {
+    match act {
+        Act::Segment { sequence, acknowledgment, flags, window, length, options, ecn } => {
+            let mut segment = Segment {
+                sequence: lone.connection.receive.next + sequence as u32,
+                acknowledgment: lone.connection.send.next + acknowledgment as u32,
+                // Mostly plain ones, or all would end at the first bits.
+                flags: Flags::from_bits(if options & 3 == 0 { flags } else { flags & 8 | 16 }),
+                window,
+                ..Segment::default()
+            };
+            if options & 4 != 0 || lone.connection.clock.is_on() {
+                let value = lone.connection.clock.recent.wrapping_add(u32::from(options & 8)).wrapping_sub(1);
+                segment.options.timestamps =
+                    Some(Timestamps { value, echo: lone.connection.clock.value(lone.now) });
+            }
+            if options & 16 != 0 {
+                let left = lone.connection.send.unacknowledged + u32::from(window);
+                segment.options.sack.push(SackBlock { left, right: left + u32::from(length) });
+            }
+            if options & 32 != 0 {
+                segment.options.maximum_segment_size = Some(window);
+                segment.options.window_scale = Some(flags);
+            }
+            let payload = vec![0u8; usize::from(length)].into();
+            lone.connection.handle_segment(lone.now, &segment, payload, Ecn::from_bits(ecn));
+        }
+        Act::Send(octets) => {
+            let mut data = Sga::from(Buffer::from(vec![1u8; usize::from(octets)]));
+            let _ = lone.connection.send(lone.now, &mut data);
+        }
+        Act::Receive(limit) => drop(lone.connection.receive(lone.now, usize::from(limit) + 1)),
+        Act::Wait(ms) => drop(lone.wait(ms * MS)),
+        Act::Call(which) => call(lone, which),
+    }
+}
+
+fn call(lone: &mut Lone, which: u8) {
+    let (now, connection) = (lone.now, &mut lone.connection);
+    match which % 11 {
+        0 => drop(connection.shutdown_write(now)),
+        1 if which > 200 => connection.close(now),
+        2 if which > 240 => connection.abort(),
+        3 => connection.set_keepalive_times(now, u32::from(which) * SECOND, SECOND, 2),
+        4 => connection.set_keepalive(now, true),
+        5 => connection.set_cork(which & 64 != 0),
+        6 => connection.handle_too_big(now, connection.send.unacknowledged, u16::from(which) * 8),
+        7 => connection.handle_unreachable(now, connection.send.unacknowledged, Unreachable::Host),
+        8 => connection.set_user_timeout(now, Some(u32::from(which) * SECOND)),
+        9 => connection.handle_mtu(now, u16::from(which) * 16),
+        10 => connection.set_receive_buffer(u32::from(which) * 100),
+        _ => {}
+    }
+}
+
+/// What must be true whatever has come.
+fn check_invariants(
+    lone: &Lone,
+    before: (SequenceNumber, Option<SequenceNumber>),
+) -> Result<(), TestCaseError> {
+    let connection = &lone.connection;
+    let send = &connection.send;
+    prop_assert!(send.unacknowledged.is_at_or_before(send.next));
+    prop_assert!(send.unacknowledged.is_at_or_after(before.0), "SND.UNA moved back");
+    prop_assert!(connection.receive.next.is_at_or_before(connection.receive.edge));
+    let shrank = before.1.is_some_and(|edge| connection.receive.edge.is_before(edge));
+    prop_assert!(!shrank, "the window shrank");
+    prop_assert!(connection.state != Closed || connection.next_deadline().is_none());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// In every state, whatever comes: no panic, nothing for ever, and the invariants hold.
+    #[test]
+    fn anything_may_arrive(
+        state in prop::sample::select(vec![
+            SynSent, PASSIVE, ACTIVE, Established, FinWait1, FinWait2, CloseWait, Closing, LastAck, TimeWait,
+        ]),
+        acts in prop::collection::vec(act(), 1..40),
+    ) {
+        let mut lone = Lone::in_state(state);
+        for act in acts {
+            let synchronized = lone.connection.state.is_synchronized();
+            let edge = synchronized.then_some(lone.connection.receive.edge);
+            let before = (lone.connection.send.unacknowledged, edge);
+            perform(&mut lone, act);
+            lone.drain();
+            check_invariants(&lone, before)?;
+        }
+    }
 }

@@ -149,7 +149,7 @@ impl Lone {
     /// Time passes, deadlines are kept, and what is sent meanwhile is told with the milliseconds.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<String> {
         let (begin, end) = (self.now, self.now + time);
-        let mut lines = Vec::new();
+        let mut lines: Vec<_> = self.drain().into_iter().map(|line| format!("0: {line}")).collect();
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= end) {
             self.now = self.now.max(deadline);
             self.connection.handle_deadline(self.now);
@@ -184,7 +184,8 @@ pub(super) fn line(transmit: &Transmit) -> String {
     let length = transmit.payload.len() as u32;
     let mut line = format!("{:?} {}:{}({length})", segment.flags, sequence, sequence.wrapping_add(length));
     if segment.flags.contains(Flags::ACK) {
-        write!(line, " ack {}", segment.acknowledgment.value().wrapping_sub(THEIRS)).expect("a string takes all");
+        write!(line, " ack {}", segment.acknowledgment.value().wrapping_sub(THEIRS))
+            .expect("a string takes all");
     }
     for block in segment.options.sack.iter() {
         let relative = |number: SequenceNumber| number.value().wrapping_sub(THEIRS);

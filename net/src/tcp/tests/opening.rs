@@ -124,7 +124,9 @@ fn notification_is_agreed_on() {
         lone.drain();
         assert_eq!(lone.header().flags, flags, "{ecn:?} {syn}");
     }
-    for (answer, agreed) in [("S.E 0:0(0) ack 1", true), ("S. 0:0(0) ack 1", false), ("S.EW 0:0(0) ack 1", false)] {
+    for (answer, agreed) in
+        [("S.E 0:0(0) ack 1", true), ("S. 0:0(0) ack 1", false), ("S.EW 0:0(0) ack 1", false)]
+    {
         let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
         lone.drain();
         assert_eq!(lone.header().flags, Flags::SYN | Flags::ECE | Flags::CWR);

@@ -1,1 +1,223 @@
-//! x
+//! Segments, windows, Nagle, and what the peer's window forbids.
+
+use super::lone::*;
+use crate::tcp::*;
+use crate::wire::tcp::Flags;
+use demikernel_runtime::buffer::{Buffer, Sga};
+
+/// [rfc9293 MUST-61]: full segments, and PSH where the user's data end.
+#[test]
+fn data_leave_in_segments() {
+    let mut lone = Lone::established(plain());
+    assert_eq!(lone.send(2500), 2500);
+    lone.sends(&[". 1:1001(1000) ack 1", ". 1001:2001(1000) ack 1", "P. 2001:2501(500) ack 1"]);
+    lone.gets(". 1:1(0) ack 2501");
+    assert_eq!(lone.connection.unacknowledged(), 0);
+}
+
+/// The device cuts: whole segments in one, the rest by itself.
+#[test]
+fn a_device_that_cuts_gets_whole_segments() {
+    let mut lone = Lone::established(plain());
+    lone.send(4700);
+    let limits = Limits { segmentation: 3500 };
+    let mut sent = Vec::new();
+    while let Some(transmit) = lone.connection.poll_transmit(lone.now, &limits) {
+        sent.push((transmit.payload.len(), transmit.cut));
+    }
+    assert_eq!(sent, [(3000, Some(1000)), (1000, None), (700, None)]);
+}
+
+/// Segments share the user's memory.
+#[test]
+fn nothing_is_copied() {
+    let mut lone = Lone::established(plain());
+    let buffer = Buffer::from(vec![1u8; 1500]);
+    lone.connection.send(lone.now, &mut Sga::from(buffer.clone())).expect("it is connected");
+    let mut transmit = || lone.connection.poll_transmit(lone.now, &Limits::default()).expect("there is more");
+    assert_eq!(transmit().payload.first().map(|part| part.as_ptr()), Some(buffer.as_ptr()));
+    assert_eq!(transmit().payload.first().map(|part| part.as_ptr()), Some(buffer[1000..].as_ptr()));
+}
+
+/// [rfc9293 SHLD-7], [rfc9293 MUST-17]: no second small segment while one is under way, unless the user wants it.
+#[test]
+fn nagle() {
+    let mut lone = Lone::established(plain());
+    lone.send(10);
+    lone.sends(&["P. 1:11(10) ack 1"]);
+    lone.send(10);
+    lone.send(10);
+    lone.sends(&[]);
+    lone.send(985);
+    lone.sends(&[". 11:1011(1000) ack 1"]);
+    lone.gets(". 1:1(0) ack 11");
+    // Minshall: only a full segment is under way, so a small one may follow.
+    lone.sends(&["P. 1011:1016(5) ack 1"]);
+    lone.send(10);
+    lone.sends(&[]);
+    lone.connection.set_no_delay(true);
+    lone.sends(&["P. 1016:1026(10) ack 1"]);
+    // A FIN lets the rest go.
+    lone.connection.set_no_delay(false);
+    lone.send(10);
+    lone.shutdown();
+    lone.sends(&["FP. 1026:1036(10) ack 1"]);
+}
+
+/// As Linux: what is corked leaves in full segments, or after a fifth of a second.
+#[test]
+fn cork() {
+    let mut lone = Lone::established(plain());
+    lone.connection.set_cork(true);
+    lone.send(1300);
+    lone.sends(&[". 1:1001(1000) ack 1"]);
+    lone.gets(". 1:1(0) ack 1001");
+    lone.sends(&[]);
+    assert_eq!(lone.wait(SECOND).first().map(String::as_str), Some("200: P. 1001:1301(300) ack 1"));
+    lone.gets(". 1:1(0) ack 1301");
+    lone.send(10);
+    lone.sends(&[]);
+    lone.connection.set_cork(false);
+    lone.sends(&["P. 1301:1311(10) ack 1"]);
+}
+
+/// [rfc9293 MUST-38]: a window that opens by little does not make little segments.
+#[test]
+fn no_silly_segments() {
+    let mut lone = Lone::established(plain());
+    lone.window = 3000;
+    lone.gets(". 1:1(0) ack 1");
+    lone.send(20_000);
+    lone.sends(&[". 1:1001(1000) ack 1", ". 1001:2001(1000) ack 1", ". 2001:3001(1000) ack 1"]);
+    lone.window = 2100;
+    lone.gets(". 1:1(0) ack 1001");
+    lone.sends(&[]);
+    lone.window = 1900;
+    lone.gets(". 1:1(0) ack 2001");
+    lone.sends(&[]);
+    lone.window = 2000;
+    lone.gets(". 1:1(0) ack 2001");
+    lone.sends(&[". 3001:4001(1000) ack 1"]);
+}
+
+/// [rfc9293 MUST-36], [rfc9293 MUST-37], [rfc9293 SHLD-29], [rfc9293 SHLD-30]: a shut window is probed with the next
+/// octet, ever more rarely, for as long as the peer answers.
+#[test]
+fn a_shut_window_is_probed() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 1:1(0) ack 1 win 0");
+    lone.send(100);
+    lone.sends(&[]);
+    let mut waits = Vec::new();
+    let mut last = lone.now;
+    for _ in 0..30 {
+        while lone.drain().is_empty() {
+            let deadline = lone.connection.next_deadline().expect("it probes");
+            lone.now = deadline;
+            lone.connection.handle_deadline(deadline);
+            if let Some(transmit) = lone.connection.poll_transmit(lone.now, &Limits::default()) {
+                assert_eq!(line(&transmit), ". 1:2(1) ack 1");
+                break;
+            }
+        }
+        waits.push(lone.now.duration_since(last).as_millis());
+        last = lone.now;
+        lone.gets(". 1:1(0) ack 1 win 0");
+    }
+    assert_eq!(lone.connection.state(), State::Established);
+    lone.gets(". 1:1(0) ack 1 win 1000");
+    lone.sends(&["P. 1:101(100) ack 1"]);
+    lone.gets(". 1:1(0) ack 101 win 1000");
+    assert_eq!(lone.connection.unacknowledged(), 0);
+}
+
+/// The peer takes the octet of a probe.
+#[test]
+fn the_octet_of_a_probe_may_be_taken() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 1:1(0) ack 1 win 0");
+    lone.send(100);
+    lone.drain();
+    assert_eq!(lone.wait(SECOND + MS).first().map(|line| line.ends_with(". 1:2(1) ack 1")), Some(true));
+    lone.gets(". 1:1(0) ack 2 win 1000");
+    lone.sends(&["P. 2:101(99) ack 1"]);
+    lone.gets(". 1:1(0) ack 101");
+    assert_eq!(lone.connection.unacknowledged(), 0);
+}
+
+/// A peer that answers no probe has gone.
+#[test]
+fn a_shut_window_without_answers_times_out() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 1:1(0) ack 1 win 0");
+    lone.send(100);
+    let probes = lone.wait(3600 * SECOND);
+    assert_eq!(lone.connection.take_error(), Some(Error::TimedOut));
+    assert!((15..20).contains(&probes.len()), "{probes:?}");
+}
+
+/// [rfc9293 MUST-34]: a window that shrinks is borne.
+#[test]
+fn a_window_may_shrink() {
+    let mut lone = Lone::established(plain());
+    lone.send(3000);
+    assert_eq!(lone.drain().len(), 3);
+    lone.send(1000);
+    lone.gets(". 1:1(0) ack 1 win 500");
+    lone.sends(&[]);
+    assert!(lone.wait(2 * SECOND).iter().any(|line| line.contains(" 1:1001(1000)")));
+    lone.gets(". 1:1(0) ack 3001 win 5000");
+    lone.sends(&["P. 3001:4001(1000) ack 1"]);
+}
+
+/// The buffer is a limit, and whoever met it is told of room.
+#[test]
+fn the_send_buffer_is_a_limit() {
+    let mut lone = Lone::established(Config { send_buffer: 3000, ..plain() });
+    lone.connection.set_send_buffer(3000);
+    let mut data = Sga::from(Buffer::from(vec![1u8; 5000]));
+    assert_eq!(lone.connection.send(lone.now, &mut data), Ok(3000));
+    assert_eq!((data.len(), lone.connection.sendable()), (2000, 0));
+    lone.drain();
+    assert!(!lone.connection.take_events().contains(Events::WRITABLE));
+    lone.gets(". 1:1(0) ack 2001");
+    assert!(lone.connection.take_events().contains(Events::WRITABLE));
+    assert_eq!(lone.connection.send(lone.now, &mut data), Ok(2000));
+}
+
+/// [rfc3168 6.1.2], [rfc3168 6.1.5]: new data are marked, nothing else is; one echo in a window is heard.
+#[test]
+fn marks_of_what_leaves() {
+    let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
+    lone.drain();
+    lone.gets("S.E 0:0(0) ack 1 mss 1000");
+    lone.drain();
+    assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
+    lone.send(2000);
+    assert_eq!(lone.drain().len(), 2);
+    assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::Capable0));
+    lone.gets(".E 1:1(0) ack 1001");
+    lone.send(1000);
+    lone.sends(&["P.W 2001:3001(1000) ack 1"]);
+    lone.gets(".E 1:1(0) ack 1501");
+    lone.send(1000);
+    lone.sends(&["P. 3001:4001(1000) ack 1"]);
+    assert!(!lone.wait(2 * SECOND).is_empty());
+    assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
+    assert!(!lone.header().flags.contains(Flags::CWR));
+}
+
+/// Nobody holds the connection, and the peer keeps its window shut: that ends, though it answers.
+#[test]
+fn a_shut_window_does_not_hold_a_closed_connection() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 1:1(0) ack 1 win 0");
+    lone.send(100);
+    lone.connection.close(lone.now);
+    lone.drain();
+    for _ in 0..30 {
+        lone.wait(30 * SECOND);
+        lone.gets(". 1:1(0) ack 1 win 0");
+    }
+    assert_eq!(lone.connection.state(), State::Closed);
+}
