@@ -8,12 +8,17 @@
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
+//! - [`ip`]: addresses, routes, neighbours, fragments, path MTUs, ICMP.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
-//! - [`tcp`]: connections, as state machines without I/O.
+//! - [`tcp`](mod@tcp), [`udp`]: the transports.
+//! - [`stack`]: sockets, from frames and back to frames.
 
 pub mod device;
+pub mod ip;
 pub mod sim;
 mod slots;
+pub mod stack;
 mod table;
 pub mod tcp;
+pub mod udp;
 pub mod wire;
