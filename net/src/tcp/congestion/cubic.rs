@@ -100,6 +100,7 @@ impl Cubic {
         let now = f64::from(window.congestion) / segment;
         self.before = self.curve;
         self.hystart.finish();
+        self.unused_since = None;
         // [rfc9438 4.7] Fast convergence: leave room to others if the last top was not reached.
         let top = if now < self.curve.top { now * (1.0 + BETA) / 2.0 } else { now };
         self.curve = Curve { top, prior: now, ..Curve::NONE };

@@ -330,10 +330,11 @@ impl Recovery {
         let again = if sequence.is_before(next) { length.min(next - sequence) } else { 0 };
         if again > 0 {
             let stamp = self.stamp(now);
+            let first = self.scoreboard.ambiguous == 0;
             self.scoreboard.resend(sequence, again, &stamp);
             self.pacing.on_sent(now, again);
             self.total_retransmitted = self.total_retransmitted.saturating_add(again);
-            self.count_resent(now, sequence, again, what);
+            self.count_resent(now, sequence, again, what, first);
             if sequence.is_at_or_before(self.scoreboard.unacknowledged) {
                 self.timeout_from = now;
             }
@@ -403,7 +404,8 @@ impl Recovery {
             min_rtt: self.rtt.least(),
             smoothed,
             round,
-            limited: is_limited(&self.window, most),
+            // [rfc5681 3.2-limited] What duplicates say does not open the window.
+            limited: is_limited(&self.window, most) && self.state != CongestionState::Disorder,
             ece,
             state: self.state,
             rate,
