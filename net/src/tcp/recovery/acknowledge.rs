@@ -4,7 +4,7 @@ use demikernel_runtime::time::Duration;
 
 use super::loss::DUPLICATES;
 use super::records::Delivery;
-use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag};
+use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag, nanos};
 use crate::tcp::congestion::Window;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -161,7 +161,7 @@ impl Recovery {
         if delivery.retransmitted_at.is_none()
             && let (Some(oldest), Some(newest)) = (delivery.oldest_sent, &delivery.newest)
         {
-            let latest = (ack.now - newest.sent).as_nanos() as u64;
+            let latest = nanos(newest.sent, ack.now);
             let rtt = ack.now - oldest;
             self.rtt.on_sample(rtt.as_nanos() as u64);
             self.rtt.on_least_sample(ack.now, latest);

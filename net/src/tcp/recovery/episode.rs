@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use demikernel_runtime::time::Instant;
 
 use super::records::{Delivery, Marks};
-use super::{Ack, CongestionState, Recovery, Sent, flag};
+use super::{Ack, CongestionState, Recovery, Sent, flag, nanos};
 use crate::tcp::congestion::Congestion;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -348,7 +348,7 @@ impl Recovery {
         if undo.needed == 0 {
             return true;
         }
-        let since = (ack.now - cold.resent_at).as_nanos() as u64;
+        let since = nanos(cold.resent_at, ack.now);
         let echoes_original =
             delivery.acked > 0 && ack.rtt.is_some_and(|rtt| rtt.as_nanos() as u64 > since + TIMESTAMP_TICK);
         if echoes_original && self.state.is_repairing() {
