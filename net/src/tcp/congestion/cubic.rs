@@ -104,9 +104,8 @@ impl Cubic {
         // [rfc9438 4.7] Fast convergence: leave room to others if the last top was not reached.
         let top = if now < self.curve.top { now * (1.0 + BETA) / 2.0 } else { now };
         self.curve = Curve { top, prior: now, ..Curve::NONE };
-        let _ = in_flight;
         // [rfc9438 4.6]
-        ((f64::from(window.congestion) * BETA) as u32).max(2 * window.segment)
+        ((f64::from(in_flight) * BETA) as u32).max(2 * window.segment)
     }
 
     /// [rfc9438 4.9.2-undo]

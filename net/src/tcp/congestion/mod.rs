@@ -183,7 +183,8 @@ impl Controller {
         }
     }
 
-    /// Congestion was met: the new slow start threshold. The window is left to the caller.
+    /// Congestion was met while `in_flight` of the window was in use: the new slow start threshold. The window is left
+    /// to the caller.
     pub(crate) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         match self {
             Controller::Reno(_) => reno::threshold(window, in_flight),

@@ -4,7 +4,7 @@ use demikernel_runtime::time::Duration;
 
 use super::loss::DUPLICATES;
 use super::records::Delivery;
-use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag, nanos};
+use super::{Ack, Acked, CongestionState, RateSample, Recovery, Signals, flag, nanos};
 use crate::tcp::congestion::Window;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -14,6 +14,7 @@ impl Recovery {
     pub(super) fn on_extraordinary_ack(&mut self, ack: &Ack<'_>) -> Acked {
         let (now, was_in_flight) = (ack.now, self.in_flight());
         let handshake = self.flags & flag::HANDSHAKE != 0;
+        let was_reducing = self.state.is_reducing();
         let mut delivery = Delivery::default();
         let dsack = self.mark_blocks(ack, &mut delivery);
         let advanced = self.advance(ack, &mut delivery);
@@ -39,7 +40,10 @@ impl Recovery {
         let arrived = (delivery.delivered + presumed.0).saturating_sub(presumed.1);
         self.reduce_proportionally(arrived, delivery.acked, lost);
         if !handshake {
-            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, ack.ece);
+            // [rfc5681 3.2-limited] Neither duplicates open the window, nor what ends a reduction.
+            let opens = self.state != CongestionState::Disorder && !was_reducing && !undone;
+            let signals = Signals { ece: ack.ece, opens };
+            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, signals);
         }
         Acked {
             octets: delivery.acked,

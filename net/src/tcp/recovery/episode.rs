@@ -137,13 +137,13 @@ impl Recovery {
         let flight = self.flight_for_reduction();
         let threshold = self.controller.on_congestion(event, &self.window, flight);
         self.window.threshold = threshold;
-        let (next, outstanding) = (self.scoreboard.next, self.scoreboard.outstanding());
+        let next = self.scoreboard.next;
         let cold = self.cold();
         cold.recovery_point = next;
         cold.prr_delivered = 0;
         cold.prr_out = 0;
         // [rfc6937 3-recoverfs]
-        cold.recover_flight = outstanding.max(1);
+        cold.recover_flight = flight.max(1);
     }
 
     /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh].
@@ -257,6 +257,7 @@ impl Recovery {
             return;
         }
         let (pipe, threshold, segment) = (self.in_flight(), self.window.threshold, self.window.segment);
+        let by_duplicates = self.flags & flag::SACK == 0;
         let cold = self.cold();
         // [rfc6937 3-delivered]
         cold.prr_delivered = cold.prr_delivered.saturating_add(delivered);
@@ -272,8 +273,8 @@ impl Recovery {
                 if advanced > 0 && lost == 0 { conserved.max(delivered) + segment } else { conserved };
             limit.min(threshold - pipe)
         };
-        if cold.prr_out == 0 {
-            // The first retransmission goes at once.
+        if cold.prr_out == 0 || (by_duplicates && advanced > 0 && lost > 0) {
+            // The first retransmission goes at once, and without SACK each [rfc6582 3.2-partial].
             let_go = let_go.max(segment);
         }
         self.window.congestion = pipe.saturating_add(let_go);
@@ -367,6 +368,10 @@ impl Recovery {
 
     fn undo(&mut self) {
         let Some(undo) = self.cold().undo.take() else { return };
+        if self.state != CongestionState::Loss {
+            // What was taken for lost was late.
+            self.flags |= flag::REORDERED;
+        }
         self.scoreboard.find_again();
         self.scoreboard.aged_to = self.scoreboard.unacknowledged;
         self.controller.undo();
@@ -379,6 +384,7 @@ impl Recovery {
     /// [rfc5682 2.1-2]
     fn step_forward(&mut self, ack: &Ack<'_>, delivery: &Delivery) {
         let room = ack.window > self.scoreboard.outstanding();
+        let before = self.cold().forward;
         let cold = self.cold();
         cold.forward = match cold.forward {
             Forward::First if delivery.acked > 0 && room => Forward::Second,
@@ -386,6 +392,10 @@ impl Recovery {
             Forward::Second => Forward::Second,
             _ => Forward::Idle,
         };
+        if before == Forward::Second && cold.forward == Forward::Idle {
+            // [rfc5682 2.1-3a] What was sent anew shall not keep what is lost from being repaired.
+            self.window.congestion = self.window.congestion.max(3 * self.window.segment);
+        }
     }
 
     /// New data go before what is to be sent again, if there are any: their acknowledgments will tell whether anything

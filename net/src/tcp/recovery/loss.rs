@@ -2,9 +2,9 @@
 
 use demikernel_runtime::time::Instant;
 
-use super::records::{Delivery, Marks, Record};
 use super::nanos;
-use super::{Recovery, flag};
+use super::records::{Delivery, Marks, Record};
+use super::{RateSample, Recovery, Signals, flag};
 use crate::wire::tcp::SequenceNumber;
 
 /// Segments that have overtaken another before it is lost rather than late.
@@ -184,7 +184,8 @@ impl Recovery {
         if lost > 0 {
             self.enter_recovery_if_lost();
             self.reduce_proportionally(0, 0, lost);
-            self.control(now, 0, lost, in_flight, 0, super::RateSample::default(), false);
+            let signals = Signals { ece: false, opens: false };
+            self.control(now, 0, lost, in_flight, 0, RateSample::default(), signals);
         }
     }
 }

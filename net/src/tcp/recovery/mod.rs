@@ -23,8 +23,6 @@ mod rtt;
 mod timer;
 
 #[cfg(test)]
-mod link;
-#[cfg(test)]
 mod tests;
 
 use demikernel_runtime::time::{Duration, Instant};
@@ -170,6 +168,18 @@ mod flag {
 
     /// An acknowledgment is ordinary only without these.
     pub(super) const ATTENTION: u8 = HANDSHAKE | PROBE | REORDER_TIMER;
+}
+
+/// What else an acknowledgment says to congestion control.
+#[derive(Clone, Copy)]
+struct Signals {
+    ece: bool,
+    /// The window may grow.
+    opens: bool,
+}
+
+impl Signals {
+    const ORDINARY: Signals = Signals { ece: false, opens: true };
 }
 
 /// The newest of what has arrived (RFC 8985).
@@ -373,7 +383,7 @@ impl Recovery {
         // [rfc6298 5.3]
         self.timeout_from = ack.now;
         self.active_at = ack.now;
-        self.control(ack.now, octets, 0, in_flight, latest, rate, false);
+        self.control(ack.now, octets, 0, in_flight, latest, rate, Signals::ORDINARY);
         Acked { octets, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() }
     }
 
@@ -388,7 +398,7 @@ impl Recovery {
         was_in_flight: u32,
         rtt: u64,
         rate: RateSample,
-        ece: bool,
+        signals: Signals,
     ) {
         let round = self.scoreboard.unacknowledged.is_after(self.round_end);
         let most = self.most_in_flight.max(self.most_before);
@@ -409,9 +419,8 @@ impl Recovery {
             min_rtt: self.rtt.least(),
             smoothed,
             round,
-            // [rfc5681 3.2-limited] What duplicates say does not open the window.
-            limited: is_limited(&self.window, most) && self.state != CongestionState::Disorder,
-            ece,
+            limited: signals.opens && is_limited(&self.window, most),
+            ece: signals.ece,
             state: self.state,
             rate,
             paced: self.flags & flag::PACING != 0,
