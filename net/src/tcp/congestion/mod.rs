@@ -188,7 +188,7 @@ impl Controller {
     pub(crate) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         match self {
             Controller::Reno(_) => reno::threshold(window, in_flight),
-            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(window, in_flight),
+            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(event, window, in_flight),
             Controller::Bbr(bbr) => bbr.on_congestion(window),
             Controller::Dctcp(dctcp) => dctcp.on_congestion(event, window, in_flight),
         }

@@ -68,7 +68,7 @@ fn round_trip(cubic: &mut Cubic, window: &mut Window, from: u64, rtt: u64) {
 #[test]
 fn cubic_follows_its_curve() {
     let (mut cubic, mut window) = (Cubic::default(), avoiding(1_000));
-    assert_eq!(cubic.on_congestion(&window, window.congestion), 700 * SEGMENT);
+    assert_eq!(cubic.on_congestion(Congestion::Loss, &window, window.congestion), 700 * SEGMENT);
     window = avoiding(700);
     // K = cbrt(300 / 0.4) = 9.0856 s.
     for round in 0..130u64 {
@@ -84,9 +84,9 @@ fn cubic_follows_its_curve() {
 #[test]
 fn cubic_leaves_room_if_it_did_not_reach_its_last_top() {
     let (mut cubic, mut window) = (Cubic::default(), avoiding(1_000));
-    cubic.on_congestion(&window, window.congestion);
+    cubic.on_congestion(Congestion::Loss, &window, window.congestion);
     window = avoiding(800);
-    assert_eq!(cubic.on_congestion(&window, window.congestion), 560 * SEGMENT);
+    assert_eq!(cubic.on_congestion(Congestion::Loss, &window, window.congestion), 560 * SEGMENT);
     // Its top is at 800 * 1.7 / 2 = 680, which the curve passes K = cbrt(120 / 0.4) = 6.69 s later.
     window = avoiding(560);
     for round in 0..67 {
@@ -99,7 +99,7 @@ fn cubic_leaves_room_if_it_did_not_reach_its_last_top() {
 #[test]
 fn cubic_is_no_slower_than_reno_on_short_paths() {
     let (mut cubic, mut window) = (Cubic::default(), avoiding(20));
-    cubic.on_congestion(&window, window.congestion);
+    cubic.on_congestion(Congestion::Loss, &window, window.congestion);
     window = avoiding(14);
     let mut windows = vec![];
     for round in 0..40 {
@@ -111,11 +111,25 @@ fn cubic_is_no_slower_than_reno_on_short_paths() {
     assert!((windows[39] - 47.0).abs() < 3.0, "{windows:.1?}");
 }
 
+/// [rfc9438 4.8] [rfc9438 4.10] [rfc9438 5.1-C]
+#[test]
+fn after_a_timeout_cubic_begins_on_the_convex_side() {
+    let (mut cubic, mut window) = (Cubic::default(), avoiding(1_000));
+    assert_eq!(cubic.on_congestion(Congestion::Timeout, &window, window.congestion), 700 * SEGMENT);
+    // Back in slow start, up to the threshold.
+    window = avoiding(700);
+    for round in 0..50u64 {
+        round_trip(&mut cubic, &mut window, round * 100 * MS, 100 * MS);
+    }
+    // 700 + 0.4 * 5^3
+    assert!(window.congestion.abs_diff(750 * SEGMENT) < 6 * SEGMENT, "{}", window.congestion);
+}
+
 /// [rfc9438 4.9.2-undo] [rfc9438 5.8] [rfc9438 4.2-idle]
 #[test]
 fn cubic_counts_no_time_in_which_the_window_is_not_used() {
     let (mut cubic, mut window) = (Cubic::default(), avoiding(1_000));
-    cubic.on_congestion(&window, window.congestion);
+    cubic.on_congestion(Congestion::Loss, &window, window.congestion);
     window = avoiding(700);
     round_trip(&mut cubic, &mut window, 0, 100 * MS);
     let before = window.congestion;
@@ -127,13 +141,13 @@ fn cubic_counts_no_time_in_which_the_window_is_not_used() {
     let growth = window.congestion - before;
     assert!((1..12 * SEGMENT).contains(&growth), "{growth}: as in the second round trip, not after 10 s");
 
-    cubic.on_congestion(&window, window.congestion);
+    cubic.on_congestion(Congestion::Loss, &window, window.congestion);
     cubic.undo();
     round_trip(&mut cubic, &mut window, 10_200 * MS, 100 * MS);
     assert!(window.congestion - before < 24 * SEGMENT, "the curve is the old one");
 }
 
-/// [rfc9406 4.3-round] [rfc9406 4.3-sample] [rfc9406 4.3-delay] [rfc9406 4.3-css] [rfc9406 4.3-exit]
+/// [rfc9406 4.2-round] [rfc9406 4.2-sample] [rfc9406 4.2-delay] [rfc9406 4.2-css] [rfc9406 4.2-exit]
 #[test]
 fn hystart_leaves_slow_start_when_round_trips_grow() {
     let (mut hystart, mut window) = (HyStart::default(), Window::new(10, SEGMENT));
@@ -157,7 +171,7 @@ fn hystart_leaves_slow_start_when_round_trips_grow() {
     assert!(!window.is_slow_start(), "after five rounds it ends");
 }
 
-/// [rfc9406 4.3-resume] [rfc9406 4.3-L] [rfc9406 4.3-first]
+/// [rfc9406 4.2-resume] [rfc9406 4.2-L] [rfc9406 4.3-first]
 #[test]
 fn hystart_resumes_and_bounds_bursts() {
     let (mut hystart, mut window) = (HyStart::default(), Window::new(100, SEGMENT));

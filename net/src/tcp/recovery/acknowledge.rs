@@ -188,6 +188,7 @@ impl Recovery {
         if ack.acknowledgment.is_before(end) {
             return false;
         }
+        // [rfc8985 7.4-dsack]
         let twice = dsack == Some(end);
         let pure_duplicate = delivery.acked == 0 && delivery.sacked == 0 && ack.duplicate;
         let beyond = ack.acknowledgment.is_after(end);
@@ -236,7 +237,7 @@ impl Recovery {
         (presumed, 0)
     }
 
-    /// [rfc5681 3.2] and [rfc6582 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
+    /// [rfc5681 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
     fn detect_by_duplicates(&mut self, delivery: &Delivery) -> u32 {
         if self.flags & flag::SACK != 0 {
             return 0;
@@ -255,7 +256,7 @@ impl Recovery {
     }
 }
 
-/// The first block, if it is of what arrived twice [rfc2883 4]: below the acknowledgment, or within the second block.
+/// The first block, if it is of what arrived twice [rfc2883 4] [rfc2883 4-within]: below the acknowledgment, or within the second block.
 fn find_dsack(ack: &Ack<'_>) -> Option<SackBlock> {
     let first = *ack.sack.first()?;
     if !first.left.is_before(first.right) {

@@ -146,7 +146,8 @@ impl Recovery {
         cold.recover_flight = flight.max(1);
     }
 
-    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh].
+    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh], nor
+    /// does what the application left unused [rfc7661 4.4.1].
     fn flight_for_reduction(&self) -> u32 {
         self.most_in_flight.max(self.scoreboard.outstanding()).min(self.window.congestion)
     }

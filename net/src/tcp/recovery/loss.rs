@@ -133,7 +133,7 @@ impl Recovery {
         window.min(self.rtt.smoothed().unwrap_or(window))
     }
 
-    /// Whether as many segments have overtaken others as the classic threshold wants.
+    /// Whether as many segments have overtaken others as the classic threshold wants [rfc6675 5-threshold].
     ///
     /// Asked only until it is true once, as recovery begins then: so the search costs nothing to speak of.
     fn has_overtaken(&self) -> bool {

@@ -545,7 +545,7 @@ pub(crate) fn nanos(earlier: Instant, later: Instant) -> u64 {
     later.as_nanos().saturating_sub(earlier.as_nanos())
 }
 
-/// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4].
+/// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4.3].
 #[inline]
 fn is_limited(window: &Window, most_in_flight: u32) -> bool {
     if window.is_slow_start() {

@@ -5,7 +5,7 @@ use demikernel_runtime::time::{Duration, Instant};
 /// How long the least round trip is remembered.
 const MIN_RTT_WINDOW_MS: u32 = 10_000;
 
-/// Before there is a sample [rfc6298 2.1].
+/// Before there is a sample [rfc6298 2.1] [rfc8961 4-1].
 const INITIAL_RTO: u64 = 1_000_000_000;
 
 /// If the SYN was lost, for the data that follow [rfc6298 5.7].
@@ -45,8 +45,9 @@ impl Rtt {
         }
     }
 
-    /// A round trip took `sample` nanoseconds. Not of something that was sent twice, unless timestamps tell which
-    /// transmission it was [rfc6298 3].
+    /// A round trip took `sample` nanoseconds [rfc6298 2] [rfc8961 4-2a]: one at least in each round trip, and more if
+    /// there are [rfc8961 4-2b] [rfc8961 4-2c]. Not of something that was sent twice, unless timestamps tell which
+    /// transmission it was [rfc6298 3] [rfc8961 4-2d].
     #[inline]
     pub(super) fn on_sample(&mut self, sample: u64) {
         let sample = sample.max(1);
@@ -89,7 +90,7 @@ impl Rtt {
         };
     }
 
-    /// The timer has expired [rfc6298 5.5].
+    /// The timer has expired [rfc6298 5.5] [rfc8961 4-3].
     pub(super) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(16);
     }
@@ -158,7 +159,7 @@ mod tests {
         Rtt::new(Duration::ZERO, Duration::from_secs(60), Instant::from_nanos(0))
     }
 
-    /// [rfc6298 2.1] [rfc6298 2.2] [rfc6298 2.3]
+    /// [rfc6298 2] [rfc6298 2.1] [rfc6298 2.2] [rfc6298 2.3] [rfc8961 4-1] [rfc8961 4-2a]
     #[test]
     fn the_timeout_follows_the_samples() {
         let mut rtt = fresh();
@@ -173,7 +174,7 @@ mod tests {
         }
     }
 
-    /// [rfc6298 2.4] [rfc6298 2.5] [rfc6298 5.5] [rfc6298 5.7-backoff]
+    /// [rfc6298 2.4] [rfc6298 2.5] [rfc6298 5.5] [rfc6298 5.7-backoff] [rfc8961 4-3]
     #[test]
     fn the_timeout_has_bounds_and_backs_off() {
         let (least, most) = (Duration::from_millis(200), Duration::from_secs(3));
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(rtt.rto(), 300 * MS);
     }
 
-    /// [rfc7323 G] A step of the round trip is followed as fast with 64 samples in each as with one.
+    /// [rfc7323 G] [rfc8961 4-2b] [rfc8961 4-2c] A step of the round trip is followed as fast with 64 samples in each as with one.
     #[test]
     fn many_samples_weigh_together_as_much_as_one() {
         let converged = |samples: u32| {

@@ -37,7 +37,7 @@ fn the_timer_runs_while_something_is_in_flight() {
     assert_eq!(script.deadline(), None);
 }
 
-/// [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout]
+/// [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout] [rfc8961 4-4]
 #[test]
 fn a_timeout_sends_the_head_again_and_waits_twice_as_long() {
     let mut script = Script::new(&RecoveryConfig { sack: false, ..reno() });
@@ -55,7 +55,7 @@ fn a_timeout_sends_the_head_again_and_waits_twice_as_long() {
     assert_eq!(script.deadline(), Some(1_200));
 }
 
-/// [rfc6298 3]
+/// [rfc6298 3] [rfc8961 4-2d] [rfc7323 4.1]
 #[test]
 fn what_was_sent_twice_is_no_sample_without_timestamps() {
     let mut script = Script::new(&RecoveryConfig { sack: false, ..reno() });
@@ -75,7 +75,7 @@ fn what_was_sent_twice_is_no_sample_without_timestamps() {
     assert_eq!(script.at(1_010).ack_echo(1, &[], 900).rtt, Some(ms(110)));
 }
 
-/// [rfc6928 2] [rfc6928 2-loss] [rfc6298 5.7]
+/// [rfc6928 2] [rfc6928 2-loss] [rfc6298 5.7] [rfc8985 7.2-initial]
 #[test]
 fn a_connection_begins_with_ten_segments_unless_its_syn_was_lost_twice() {
     let now = Instant::from_nanos(0);
@@ -104,6 +104,11 @@ fn a_connection_begins_with_ten_segments_unless_its_syn_was_lost_twice() {
         assert_eq!(recovery.slow_start_threshold(), u32::MAX);
         let rto = if lost > 0 { ms(3_000) } else { ms(200) };
         assert_eq!(recovery.rto(), rto, "{lost} lost");
+        if lost == 1 {
+            recovery.on_sent(script_ack.now, first + 1, 2 * SEGMENT, Sent::New, false);
+            let probe = recovery.next_deadline().expect("it is in flight");
+            assert_eq!(probe - script_ack.now, ms(1_000), "there is no round trip to go by");
+        }
         script_ack.acknowledgment = first;
         assert_eq!(recovery.on_ack(&script_ack).octets, 0, "an old acknowledgment");
     }
@@ -126,7 +131,7 @@ fn the_window_doubles_and_then_grows_by_a_segment_in_each_round_trip() {
     }
 }
 
-/// [rfc7661 4] An application that uses less than half of the window does not open it.
+/// [rfc7661 4.3] An application that uses less than half of the window does not open it.
 #[test]
 fn a_window_that_is_not_used_does_not_grow() {
     let mut script = Script::new(&reno());
