@@ -3,7 +3,7 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{CongestionState, Sample, Window};
+use super::{CongestionState, Sample, Window, nanos};
 
 /// 2/ln 2: the least gain with which the rate doubles each round.
 const HIGH_GAIN: f64 = 2.885;
@@ -95,7 +95,7 @@ impl Bbr {
         self.check_drain(sample, window);
         self.update_min_rtt(sample, window, round);
         self.set_gains();
-        self.set_window(sample, window, round);
+        self.set_window(sample, window);
     }
 
     pub(super) fn on_congestion(&mut self, window: &Window) -> u32 {
@@ -162,7 +162,7 @@ impl Bbr {
         if self.mode != Mode::ProbeBandwidth {
             return;
         }
-        let long_enough = (sample.now - self.cycle_at).as_nanos() as u64 > self.min_rtt;
+        let long_enough = nanos(self.cycle_at, sample.now) > self.min_rtt;
         let next = match CYCLE[self.cycle] {
             // Probing goes on until the path is that full, or loses.
             gain if gain > 1.0 => {
@@ -208,7 +208,7 @@ impl Bbr {
     }
 
     fn update_min_rtt(&mut self, sample: &Sample, window: &mut Window, round: bool) {
-        let age = (sample.now - self.min_rtt_at).as_nanos() as u64;
+        let age = nanos(self.min_rtt_at, sample.now);
         let expired = age > MIN_RTT_WINDOW;
         if sample.rtt != 0 && (self.min_rtt == 0 || sample.rtt <= self.min_rtt || expired) {
             self.min_rtt = sample.rtt;
@@ -260,8 +260,7 @@ impl Bbr {
         };
     }
 
-    fn set_window(&mut self, sample: &Sample, window: &mut Window, round: bool) {
-        let _ = round;
+    fn set_window(&mut self, sample: &Sample, window: &mut Window) {
         if !self.repair(sample, window) {
             let target = self.target(self.window_gain, window);
             if self.full {

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use demikernel_runtime::time::Instant;
 
-use super::recovery::{CongestionState, RateSample};
+use super::recovery::{CongestionState, RateSample, nanos};
 use bbr::Bbr;
 use cubic::Cubic;
 use dctcp::Dctcp;
@@ -183,11 +183,12 @@ impl Controller {
         }
     }
 
-    /// Congestion was met: the new slow start threshold. The window is left to the caller.
+    /// Congestion was met while `in_flight` of the window was in use: the new slow start threshold. The window is left
+    /// to the caller.
     pub(crate) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         match self {
             Controller::Reno(_) => reno::threshold(window, in_flight),
-            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(window, in_flight),
+            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(event, window, in_flight),
             Controller::Bbr(bbr) => bbr.on_congestion(window),
             Controller::Dctcp(dctcp) => dctcp.on_congestion(event, window, in_flight),
         }

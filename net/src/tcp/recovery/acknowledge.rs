@@ -4,7 +4,7 @@ use demikernel_runtime::time::Duration;
 
 use super::loss::DUPLICATES;
 use super::records::Delivery;
-use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag};
+use super::{Ack, Acked, CongestionState, RateSample, Recovery, Signals, flag, nanos};
 use crate::tcp::congestion::Window;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -13,11 +13,18 @@ impl Recovery {
     #[cold]
     pub(super) fn on_extraordinary_ack(&mut self, ack: &Ack<'_>) -> Acked {
         let (now, was_in_flight) = (ack.now, self.in_flight());
+        let handshake = self.flags & flag::HANDSHAKE != 0;
+        let was_reducing = self.state.is_reducing();
         let mut delivery = Delivery::default();
         let dsack = self.mark_blocks(ack, &mut delivery);
         let advanced = self.advance(ack, &mut delivery);
         let rtt = self.sample_rtt(ack, &delivery);
         let rate = match &delivery.newest {
+            // The handshake fills no path: its rate says nothing.
+            Some(_) if handshake => {
+                self.rate.restart(now);
+                RateSample::default()
+            }
             Some(newest) => self.rate.on_delivered(now, delivery.delivered, newest, self.rtt.least()),
             None => RateSample::default(),
         };
@@ -32,7 +39,12 @@ impl Recovery {
         let marked = ack.ece && self.on_mark(now);
         let arrived = (delivery.delivered + presumed.0).saturating_sub(presumed.1);
         self.reduce_proportionally(arrived, delivery.acked, lost);
-        self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, ack.ece);
+        if !handshake {
+            // [rfc5681 3.2-limited] Neither duplicates open the window, nor what ends a reduction.
+            let opens = self.state != CongestionState::Disorder && !was_reducing && !undone;
+            let signals = Signals { ece: ack.ece, opens };
+            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, signals);
+        }
         Acked {
             octets: delivery.acked,
             sacked: delivery.sacked,
@@ -153,7 +165,7 @@ impl Recovery {
         if delivery.retransmitted_at.is_none()
             && let (Some(oldest), Some(newest)) = (delivery.oldest_sent, &delivery.newest)
         {
-            let latest = (ack.now - newest.sent).as_nanos() as u64;
+            let latest = nanos(newest.sent, ack.now);
             let rtt = ack.now - oldest;
             self.rtt.on_sample(rtt.as_nanos() as u64);
             self.rtt.on_least_sample(ack.now, latest);
@@ -176,6 +188,7 @@ impl Recovery {
         if ack.acknowledgment.is_before(end) {
             return false;
         }
+        // [rfc8985 7.4-dsack]
         let twice = dsack == Some(end);
         let pure_duplicate = delivery.acked == 0 && delivery.sacked == 0 && ack.duplicate;
         let beyond = ack.acknowledgment.is_after(end);
@@ -224,7 +237,7 @@ impl Recovery {
         (presumed, 0)
     }
 
-    /// [rfc5681 3.2] and [rfc6582 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
+    /// [rfc5681 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
     fn detect_by_duplicates(&mut self, delivery: &Delivery) -> u32 {
         if self.flags & flag::SACK != 0 {
             return 0;
@@ -243,7 +256,7 @@ impl Recovery {
     }
 }
 
-/// The first block, if it is of what arrived twice [rfc2883 4]: below the acknowledgment, or within the second block.
+/// The first block, if it is of what arrived twice [rfc2883 4] [rfc2883 4-within]: below the acknowledgment, or within the second block.
 fn find_dsack(ack: &Ack<'_>) -> Option<SackBlock> {
     let first = *ack.sack.first()?;
     if !first.left.is_before(first.right) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use demikernel_runtime::time::Instant;
 
 use super::records::{Delivery, Marks};
-use super::{Ack, CongestionState, Recovery, Sent, flag};
+use super::{Ack, CongestionState, Recovery, Sent, flag, nanos};
 use crate::tcp::congestion::Congestion;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -22,6 +22,8 @@ pub(super) struct Cold {
     prr_out: u32,
     recover_flight: u32,
     undo: Option<Undo>,
+    /// When the first was sent again of what is on the scoreboard, or was on it with such.
+    resent_at: Instant,
     /// What was sent again and when, in that order: start, end, time.
     pub(super) resent: VecDeque<(SequenceNumber, SequenceNumber, Instant)>,
     /// What of the latest blocks has been marked already.
@@ -48,8 +50,8 @@ struct Undo {
     threshold: u32,
     /// Octets sent again of which the peer has not said that it had them already.
     needed: u32,
-    /// When something was first sent again.
-    resent_at: Option<Instant>,
+    /// Something was sent again since.
+    begun: bool,
 }
 
 /// F-RTO (RFC 5682).
@@ -70,6 +72,7 @@ impl Cold {
             prr_out: 0,
             recover_flight: 1,
             undo: None,
+            resent_at: Instant::MAX,
             resent: VecDeque::new(),
             blocks: [SackBlock::default(); 4],
             presumed: 0,
@@ -134,16 +137,17 @@ impl Recovery {
         let flight = self.flight_for_reduction();
         let threshold = self.controller.on_congestion(event, &self.window, flight);
         self.window.threshold = threshold;
-        let (next, outstanding) = (self.scoreboard.next, self.scoreboard.outstanding());
+        let next = self.scoreboard.next;
         let cold = self.cold();
         cold.recovery_point = next;
         cold.prr_delivered = 0;
         cold.prr_out = 0;
         // [rfc6937 3-recoverfs]
-        cold.recover_flight = outstanding.max(1);
+        cold.recover_flight = flight.max(1);
     }
 
-    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh].
+    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh], nor
+    /// does what the application left unused [rfc7661 4.4.1].
     fn flight_for_reduction(&self) -> u32 {
         self.most_in_flight.max(self.scoreboard.outstanding()).min(self.window.congestion)
     }
@@ -153,8 +157,8 @@ impl Recovery {
             from: self.scoreboard.unacknowledged,
             congestion: self.window.congestion,
             threshold: self.window.threshold,
-            needed: 0,
-            resent_at: None,
+            needed: self.scoreboard.retransmitted,
+            begun: false,
         };
         self.cold().undo = Some(undo);
     }
@@ -210,12 +214,22 @@ impl Recovery {
     }
 
     /// Something was sent again.
-    pub(super) fn count_resent(&mut self, now: Instant, start: SequenceNumber, length: u32, what: Sent) {
+    pub(super) fn count_resent(
+        &mut self,
+        now: Instant,
+        start: SequenceNumber,
+        length: u32,
+        what: Sent,
+        first: bool,
+    ) {
         if self.state.is_reducing() {
             self.count_reduced(length);
         }
         let by_time = self.flags & flag::SACK != 0;
         let cold = self.cold();
+        if first {
+            cold.resent_at = now;
+        }
         if by_time {
             cold.resent.push_back((start, start + length, now));
         }
@@ -223,7 +237,7 @@ impl Recovery {
             && let Some(undo) = &mut cold.undo
         {
             undo.needed = undo.needed.saturating_add(length);
-            undo.resent_at.get_or_insert(now);
+            undo.begun = true;
         }
     }
 
@@ -231,7 +245,7 @@ impl Recovery {
     pub(super) fn count_duplicate(&mut self, left: SequenceNumber, right: SequenceNumber) {
         let Some(cold) = &mut self.cold else { return };
         if let Some(undo) = &mut cold.undo
-            && undo.resent_at.is_some()
+            && undo.begun
             && left.is_at_or_after(undo.from)
         {
             undo.needed = undo.needed.saturating_sub(right - left);
@@ -244,6 +258,7 @@ impl Recovery {
             return;
         }
         let (pipe, threshold, segment) = (self.in_flight(), self.window.threshold, self.window.segment);
+        let by_duplicates = self.flags & flag::SACK == 0;
         let cold = self.cold();
         // [rfc6937 3-delivered]
         cold.prr_delivered = cold.prr_delivered.saturating_add(delivered);
@@ -259,8 +274,8 @@ impl Recovery {
                 if advanced > 0 && lost == 0 { conserved.max(delivered) + segment } else { conserved };
             limit.min(threshold - pipe)
         };
-        if cold.prr_out == 0 {
-            // The first retransmission goes at once.
+        if cold.prr_out == 0 || (by_duplicates && advanced > 0 && lost > 0) {
+            // The first retransmission goes at once, and without SACK each [rfc6582 3.2-partial].
             let_go = let_go.max(segment);
         }
         self.window.congestion = pipe.saturating_add(let_go);
@@ -329,11 +344,13 @@ impl Recovery {
     fn is_undone(&self, ack: &Ack<'_>, delivery: &Delivery) -> bool {
         let Some(cold) = &self.cold else { return false };
         let Some(undo) = cold.undo else { return false };
-        let Some(resent_at) = undo.resent_at else { return false };
+        if !undo.begun {
+            return false;
+        }
         if undo.needed == 0 {
             return true;
         }
-        let since = (ack.now - resent_at).as_nanos() as u64;
+        let since = nanos(cold.resent_at, ack.now);
         let echoes_original =
             delivery.acked > 0 && ack.rtt.is_some_and(|rtt| rtt.as_nanos() as u64 > since + TIMESTAMP_TICK);
         if echoes_original && self.state.is_repairing() {
@@ -352,6 +369,10 @@ impl Recovery {
 
     fn undo(&mut self) {
         let Some(undo) = self.cold().undo.take() else { return };
+        if self.state != CongestionState::Loss {
+            // What was taken for lost was late.
+            self.flags |= flag::REORDERED;
+        }
         self.scoreboard.find_again();
         self.scoreboard.aged_to = self.scoreboard.unacknowledged;
         self.controller.undo();
@@ -364,6 +385,7 @@ impl Recovery {
     /// [rfc5682 2.1-2]
     fn step_forward(&mut self, ack: &Ack<'_>, delivery: &Delivery) {
         let room = ack.window > self.scoreboard.outstanding();
+        let before = self.cold().forward;
         let cold = self.cold();
         cold.forward = match cold.forward {
             Forward::First if delivery.acked > 0 && room => Forward::Second,
@@ -371,6 +393,10 @@ impl Recovery {
             Forward::Second => Forward::Second,
             _ => Forward::Idle,
         };
+        if before == Forward::Second && cold.forward == Forward::Idle {
+            // [rfc5682 2.1-3a] What was sent anew shall not keep what is lost from being repaired.
+            self.window.congestion = self.window.congestion.max(3 * self.window.segment);
+        }
     }
 
     /// New data go before what is to be sent again, if there are any: their acknowledgments will tell whether anything
