@@ -8,7 +8,7 @@
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
-//! - [`tcp`]: connections.
+//! - [`tcp`]: connections, each a state machine.
 
 pub mod device;
 pub mod ip;

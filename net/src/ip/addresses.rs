@@ -261,7 +261,6 @@ impl Addresses {
     }
 
     /// All addresses.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Address> {
         self.list.iter()
     }

@@ -5,7 +5,7 @@
 //! - [`reassembly`], [`fragmentation`], [`pmtu`]: packets larger than links.
 //! - [`icmp`]: what is answered, and what errors mean to sockets.
 //! - [`ndp`], [`slaac`], [`dhcp`]: what routers and servers say, and the addresses that come of it.
-//! - [`multicast`]: groups.
+//! - [`multicast`]: groups that sockets have joined.
 //!
 //! Every table that a peer can make grow has a limit, which its module names.
 
@@ -31,7 +31,7 @@ use demikernel_runtime::time::Duration;
 #[must_use]
 pub fn between(low: Duration, high: Duration, random: u64) -> Duration {
     let span = high.saturating_sub(low).as_nanos() as u64;
-    low + Duration::from_nanos((u128::from(random) * (u128::from(span) + 1) >> 64) as u64)
+    low + Duration::from_nanos(((u128::from(random) * (u128::from(span) + 1)) >> 64) as u64)
 }
 
 #[cfg(test)]

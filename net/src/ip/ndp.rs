@@ -113,7 +113,8 @@ impl Discovery {
         if router.lifetime > 0 {
             self.solicitation = None;
         }
-        let mut changes = Changes { routes: self.take_router(now, source, router.lifetime), ..Changes::default() };
+        let mut changes =
+            Changes { routes: self.take_router(now, source, router.lifetime), ..Changes::default() };
         for prefix in router.prefixes.iter().flatten() {
             changes.routes |= self.take_prefix(now, prefix);
         }
@@ -166,10 +167,9 @@ impl Discovery {
         if router.hop_limit != 0 {
             self.hop_limit = router.hop_limit;
         }
-        if let Some(mtu) = router.mtu.and_then(|mtu| u16::try_from(mtu).ok()) {
-            if usize::from(mtu) >= MINIMUM_MTU && mtu <= self.link_mtu {
-                self.mtu = mtu;
-            }
+        let mtu = router.mtu.and_then(|mtu| u16::try_from(mtu).ok());
+        if let Some(mtu) = mtu.filter(|mtu| usize::from(*mtu) >= MINIMUM_MTU && *mtu <= self.link_mtu) {
+            self.mtu = mtu;
         }
         (self.hop_limit, self.mtu) != before
     }
@@ -210,7 +210,8 @@ impl Discovery {
         routes.remove(|route| route.origin == Origin::Router);
         let on_link = self.prefixes.iter().map(|(prefix, until)| (*prefix, None, *until));
         let all = Prefix::new(Ipv6Addr::UNSPECIFIED.into(), 0).into_iter();
-        let default = all.zip(self.routers.first()).map(|(all, (router, until))| (all, Some(*router), *until));
+        let default =
+            all.zip(self.routers.first()).map(|(all, (router, until))| (all, Some(*router), *until));
         for (prefix, gateway, until) in on_link.chain(default) {
             let gateway = gateway.map(IpAddr::from);
             // Full of what the configuration says: then that is what counts.
@@ -270,7 +271,13 @@ impl Discovery {
 
 /// Adds something with a time, or changes its time, or removes it if that is over already; whether it is now there
 /// or not, other than before.
-fn take<T: PartialEq>(list: &mut Vec<(T, Instant)>, most: usize, value: T, now: Instant, until: Instant) -> bool {
+fn take<T: PartialEq>(
+    list: &mut Vec<(T, Instant)>,
+    most: usize,
+    value: T,
+    now: Instant,
+    until: Instant,
+) -> bool {
     let known = list.iter().position(|(known, _)| *known == value);
     match known {
         Some(place) if until <= now => {
@@ -310,7 +317,12 @@ pub enum Solicited {
 /// The answer to who asks for `target` from `source` [rfc4861 7.2.4]. A tentative address has none
 /// [rfc4862 5.4.3-tentative].
 #[must_use]
-pub fn on_solicitation(source: Ipv6Addr, target: Ipv6Addr, addresses: &Addresses, own: MacAddress) -> Solicited {
+pub fn on_solicitation(
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    addresses: &Addresses,
+    own: MacAddress,
+) -> Solicited {
     let Some(address) = addresses.find(target.into()) else { return Solicited::Nothing };
     match (address.unique, source.is_unspecified()) {
         (false, true) => Solicited::Conflict,

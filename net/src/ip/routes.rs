@@ -141,7 +141,6 @@ impl Routes {
     }
 
     /// All routes, in the order in which they are tried.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Route> {
         self.list.iter()
     }

@@ -117,9 +117,8 @@ impl Slaac {
     /// [rfc7217 5] A pseudo-random function of the prefix, the interface and the count of conflicts.
     fn address(&self, prefix: Prefix, conflicts: u8) -> IpAddr {
         let IpAddr::V6(network) = prefix.network() else { return prefix.network() };
-        let identifiers = (0u8..).map(|attempt| {
-            self.key.hash(PURPOSE, &(network.to_bits(), self.interface, conflicts, attempt))
-        });
+        let identifiers = (0u8..)
+            .map(|attempt| self.key.hash(PURPOSE, &(network.to_bits(), self.interface, conflicts, attempt)));
         // One of three in 2^64 is reserved, so the first or second will do.
         let identifier = identifiers.take(4).find(|identifier| !is_reserved(*identifier)).unwrap_or(1);
         Ipv6Addr::from_bits(network.to_bits() | u128::from(identifier)).into()
@@ -139,14 +138,7 @@ fn is_link_local(prefix: &Prefix) -> bool {
 }
 
 fn tentative(address: IpAddr, preferred_until: Instant, valid_until: Instant) -> Address {
-    Address {
-        address,
-        prefix_length: 64,
-        origin: Origin::Slaac,
-        unique: false,
-        preferred_until,
-        valid_until,
-    }
+    Address { address, prefix_length: 64, origin: Origin::Slaac, unique: false, preferred_until, valid_until }
 }
 
 /// The address that was made of a prefix.

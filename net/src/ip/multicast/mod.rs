@@ -308,16 +308,20 @@ impl<A: Family> Groups<A> {
         if self.version(now) == Version::Three {
             return;
         }
-        if let Some(group) = self.find_mut(address) {
-            if group.answer.take().is_some() {
-                group.is_last_reporter = false;
-            }
+        let promised = self.find_mut(address).filter(|group| group.answer.is_some());
+        if let Some(group) = promised {
+            group.answer = None;
+            group.is_last_reporter = false;
         }
     }
 
     /// What is to be sent now, if anything. Ask again until there is nothing.
     pub fn poll(&mut self, now: Instant, random: u64) -> Option<Outgoing<A>> {
-        if self.version(now) == Version::Three { self.poll_three(now, random) } else { self.poll_old(now, random) }
+        if self.version(now) == Version::Three {
+            self.poll_three(now, random)
+        } else {
+            self.poll_old(now, random)
+        }
     }
 
     fn poll_three(&mut self, now: Instant, random: u64) -> Option<Outgoing<A>> {

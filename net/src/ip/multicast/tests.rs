@@ -165,7 +165,7 @@ fn groups_are_limited() {
     let Some(Outgoing::Records(records)) = groups.poll(NOW, 0) else { panic!("no report") };
     assert_eq!(records.len(), MOST_GROUPS);
     // They fit into what every link carries.
-    assert!(24 + 8 + 8 * MOST_GROUPS <= 576 && 40 + 8 + 8 + 20 * MOST_GROUPS <= 1280);
+    const { assert!(24 + 8 + 8 * MOST_GROUPS <= 576 && 40 + 8 + 8 + 20 * MOST_GROUPS <= 1280) };
 }
 
 proptest! {
