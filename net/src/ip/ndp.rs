@@ -6,7 +6,7 @@
 use super::addresses::{Addresses, Prefix};
 use super::between;
 use super::neighbours::Times;
-use super::routes::{Origin, Route, Routes};
+use super::routes::{Origin, REDIRECT_LIFE, Route, Routes};
 use crate::wire::ethernet::MacAddress;
 use crate::wire::ipv6::MINIMUM_MTU;
 use crate::wire::ndp::{NeighborAdvertisement, PrefixInformation, RouterAdvertisement};
@@ -35,8 +35,6 @@ const RTR_SOLICITATION_INTERVAL: Duration = Duration::from_secs(4);
 const MAX_RTR_SOLICITATION_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longer reachable times are misconfigured [rfc4861 6.2.1-reachable].
 const LONGEST_REACHABLE: Duration = Duration::from_secs(3600);
-/// How long what a redirect said stands.
-const REDIRECT_LIFE: Duration = Duration::from_secs(600);
 /// Metric of a router's routes: those of the configuration come first.
 const METRIC: u32 = 1024;
 

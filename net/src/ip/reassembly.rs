@@ -19,7 +19,7 @@ use std::net::IpAddr;
 /// What a fragment counts as at least: the least buffer that devices receive into.
 pub const LEAST_CHARGE: usize = 2048;
 
-/// The longest payload that IP can say.
+/// The longest payload that IP can say; 1500 bytes have to be taken [rfc8200 5-1500].
 const LONGEST: usize = 65535;
 
 /// How much a reassembly holds, and for how long.
@@ -498,6 +498,8 @@ mod tests {
         // [rfc8200 4.5-multiple-of-8]
         assert_eq!(story(&[(0, 9, true), (8, 0, false), (65528, 8, false)]), ["Inconsistent"; 3]);
         assert_eq!(story(&[(65528, 7, false)]), ["incomplete"]);
+        // [rfc8200 5-1500]
+        assert_eq!(story(&[(0, 1232, true), (1232, 228, false)]), ["incomplete", "complete 1460"]);
     }
 
     #[test]

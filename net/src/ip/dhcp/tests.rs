@@ -98,7 +98,8 @@ fn an_address_is_had_in_four_messages() {
     world.reply(MessageType::Offer, |_| {});
     assert_eq!(world.story(), ["Request 0.0.0.0 to 255.255.255.255"]);
     let request = world.last.clone().unwrap();
-    // [rfc2131 4.4.1-xid]
+    // [rfc2131 4.4.1-xid] [rfc2131 4.1-xid]
+    assert!(discover.xid() != 0);
     assert_eq!(request.xid(), discover.xid());
     let has = |option: DhcpOption| request.opts().iter().any(|(_, known)| *known == option);
     assert!(has(DhcpOption::RequestedIpAddress(ADDRESS)) && has(DhcpOption::ServerIdentifier(SERVER)));

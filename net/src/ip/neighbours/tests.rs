@@ -194,6 +194,18 @@ fn transports_confirm_neighbours() {
 }
 
 #[test]
+fn a_confirmation_of_the_old_address_does_not_count_for_the_new_one() {
+    let mut world = World::in_state(State::Reachable);
+    let cookie = world.send(PEER_V6, 1).unwrap();
+    world.cache.confirm(world.now, cookie);
+    world.advertise(Some(OTHER), "O");
+    assert!(world.cache.header(cookie).is_none());
+    world.send(PEER_V6, 2).unwrap();
+    world.pass(5);
+    assert_eq!(world.state(PEER_V6), Some(State::Probe));
+}
+
+#[test]
 fn advertisements_change_states_by_the_table() {
     use State::{Delay, Incomplete, Probe, Reachable, Stale};
     // State, address, flags, then state and address. [rfc4861 7.2.5]
