@@ -114,7 +114,7 @@ impl Reply {
         if payload[2] != 6 {
             return None;
         }
-        let message = Message::from_bytes(payload).ok()?;
+        let message = Message::from_bytes(&wanted_options(payload)?).ok()?;
         let is_ours = message.opcode() == Opcode::BootReply
             && message.xid() == transaction
             && message.chaddr() == hardware.0;
@@ -188,6 +188,64 @@ impl Reply {
             until: at(seconds),
         })
     }
+}
+
+/// The message with those of its options only that are read here, if their length is right; those that it has put
+/// into the fields for names among them [rfc2131 4.1-overload].
+///
+/// `dhcproto` 0.15 must not see others: it asserts what some contain, so that a server could make it panic.
+fn wanted_options(payload: &[u8]) -> Option<Vec<u8>> {
+    const FILE: std::ops::Range<usize> = 108..MAGIC_AT;
+    const SERVER_NAME: std::ops::Range<usize> = 44..108;
+    let (header, options) = payload.split_at_checked(MAGIC_AT + MAGIC.len())?;
+    let mut wanted = header.to_vec();
+    wanted[SERVER_NAME.start..FILE.end].fill(0);
+    let overload = copy_options(options, &mut wanted);
+    if overload & 1 != 0 {
+        copy_options(&header[FILE], &mut wanted);
+    }
+    if overload & 2 != 0 {
+        copy_options(&header[SERVER_NAME], &mut wanted);
+    }
+    wanted.push(END);
+    Some(wanted)
+}
+
+const PAD: u8 = 0;
+const OVERLOAD: u8 = 52;
+const END: u8 = 255;
+
+/// Copies what is wanted up to the end, or to what is malformed; returns which other fields have options too.
+fn copy_options(mut options: &[u8], wanted: &mut Vec<u8>) -> u8 {
+    let mut overload = 0;
+    while let [code, rest @ ..] = options {
+        if *code == PAD {
+            options = rest;
+            continue;
+        }
+        let [length, rest @ ..] = rest else { break };
+        let Some((value, behind)) = rest.split_at_checked(usize::from(*length)) else { break };
+        let is_wanted = match code {
+            &END => break,
+            // Mask, lease time, server, T1, T2.
+            1 | 51 | 54 | 58 | 59 => value.len() == 4,
+            // Routers, servers of names.
+            3 | 6 => !value.is_empty() && value.len().is_multiple_of(4),
+            // MTU.
+            26 => value.len() == 2,
+            // Type of message.
+            53 => value.len() == 1,
+            _ => false,
+        };
+        if is_wanted {
+            wanted.extend_from_slice(&options[..2 + value.len()]);
+        }
+        if let (&OVERLOAD, [fields]) = (code, value) {
+            overload = *fields;
+        }
+        options = behind;
+    }
+    overload
 }
 
 /// The first few that can be hosts.

@@ -260,6 +260,26 @@ fn what_is_no_answer_or_no_lease_is_ignored() {
 }
 
 #[test]
+fn options_may_stand_in_the_fields_for_names_and_unknown_ones_do_no_harm() {
+    // [rfc2131 4.1-overload]
+    for (field, place) in [(1, 108), (2, 44)] {
+        let mut world = World::new();
+        world.story();
+        world.reply(MessageType::Offer, |_| {});
+        world.story();
+        let mut payload = world.reply_to(MessageType::Ack, |message| {
+            message.opts_mut().retain(|_, option| !matches!(option, DhcpOption::AddressLeaseTime(_)));
+        });
+        // A rapid commit that has a value, on which the crate would panic, and then the overload.
+        payload.splice(240..240, [80, 1, 7, 52, 1, field]);
+        payload[place..place + 7].copy_from_slice(&[51, 4, 0, 0, 2, 0, 255]);
+        world.client.on_message(world.now, &payload, RANDOM);
+        assert_eq!(world.client.deadline().map(|_| world.client.lease().is_some()), Some(true), "{field}");
+        assert_eq!(world.client.lease().unwrap().until, NOW + 512 * SECOND);
+    }
+}
+
+#[test]
 fn servers_cannot_make_it_renew_all_the_time_nor_grow() {
     let mut world = World::new();
     world.story();
