@@ -4,16 +4,19 @@
 //! searched one by one, as a host has few; and a connection does so once: it keeps a [`CachedHop`], which is right
 //! until the routes change.
 
-use super::addresses::Prefix;
-use demikernel_runtime::time::Instant;
+use super::addresses::{Addresses, Kind, Prefix};
+use demikernel_runtime::time::{Duration, Instant};
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How many routes there are at most.
 pub const MOST_ROUTES: usize = 256;
 
 /// How many of them redirects may make.
 pub const MOST_REDIRECTS: usize = 64;
+
+/// How long what a redirect said stands.
+pub(super) const REDIRECT_LIFE: Duration = Duration::from_secs(600);
 
 /// Who said it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +116,33 @@ impl Routes {
         }
     }
 
+    /// A redirect of IPv4 that `sender` has sent: the route that it makes, if it names a gateway on our link, and comes
+    /// from the hop in use [rfc1122 3.2.2.2]. Whether redirects are taken at all, the caller knows. Those of IPv6 are
+    /// the part of [`Discovery`](super::ndp::Discovery).
+    #[must_use]
+    pub fn on_redirect(
+        &self,
+        now: Instant,
+        sender: Ipv4Addr,
+        gateway: Ipv4Addr,
+        destination: Ipv4Addr,
+        addresses: &Addresses,
+    ) -> Option<Route> {
+        let current = self.look_up(now, destination.into())?.hop;
+        let is_of_use = current == sender
+            && gateway != sender
+            && addresses.is_on_link(gateway.into())
+            && addresses.kind(gateway.into()) == Kind::Other
+            && addresses.kind(destination.into()) == Kind::Other;
+        is_of_use.then(|| Route {
+            prefix: Prefix::host(destination.into()),
+            gateway: Some(gateway.into()),
+            metric: 0,
+            origin: Origin::Redirect,
+            until: now.saturating_add(REDIRECT_LIFE),
+        })
+    }
+
     /// Removes the routes that are like this; returns how many.
     pub fn remove(&mut self, is_like: impl Fn(&Route) -> bool) -> usize {
         let before = self.list.len();
@@ -141,7 +171,6 @@ impl Routes {
     }
 
     /// All routes, in the order in which they are tried.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Route> {
         self.list.iter()
     }
@@ -174,9 +203,8 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use demikernel_runtime::time::Duration;
+    use crate::ip::addresses::Address;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
 
     const NOW: Instant = Instant::from_nanos(0);
 
@@ -239,6 +267,40 @@ mod tests {
         routes.add(Route::fixed(prefix("8.0.0.0/8"), Some(ip("192.0.2.2")))).unwrap();
         assert!(!routes.is_current(&cached));
         assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn only_the_gateway_in_use_redirects_and_to_one_on_the_link() {
+        // [rfc1122 3.2.2.2]
+        let mut addresses = Addresses::new();
+        addresses.add(Address::fixed(ip("192.0.2.9"), 24)).unwrap();
+        let mut routes = Routes::new();
+        routes.add(Route::fixed(prefix("0.0.0.0/0"), Some(ip("192.0.2.1")))).unwrap();
+        let far = "8.8.8.8";
+        let table = [
+            ("192.0.2.1", "192.0.2.2", far, true),
+            ("192.0.2.3", "192.0.2.2", far, false),
+            ("192.0.2.1", "192.0.2.1", far, false),
+            ("192.0.2.1", "192.0.3.2", far, false),
+            ("192.0.2.1", "192.0.2.9", far, false),
+            ("192.0.2.1", "192.0.2.255", far, false),
+            ("192.0.2.1", "192.0.2.2", "224.0.0.1", false),
+        ];
+        for (sender, gateway, destination, taken) in table {
+            let [sender, gateway, destination] =
+                [sender, gateway, destination].map(|text| text.parse().unwrap());
+            let route = routes.on_redirect(NOW, sender, gateway, destination, &addresses);
+            assert_eq!(route.is_some(), taken, "{sender} {gateway} {destination}");
+        }
+        let route = routes.on_redirect(
+            NOW,
+            Ipv4Addr::new(192, 0, 2, 1),
+            Ipv4Addr::new(192, 0, 2, 2),
+            Ipv4Addr::new(8, 8, 8, 8),
+            &addresses,
+        );
+        routes.add(route.unwrap()).unwrap();
+        assert_eq!(hop(&routes, far).as_deref(), Some("192.0.2.2"));
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Answers {
         self.echo(now, Some(destination.into()), source.into(), &reply, message)
     }
 
-    /// The answer to an echo request of IPv6 [rfc4443 4.2]. Those to groups are answered from an address of ours
+    /// The answer to an echo request of IPv6 [rfc4443 4.2-reply] [rfc4443 4.2-source]. Those to groups are answered from an address of ours
     /// [rfc4443 4.2-multicast], which `own` is then.
     pub fn echo_v6(
         &mut self,
@@ -224,6 +224,7 @@ impl Answers {
         let header = ipv6::Header::parse_quoted(packet).ok()?;
         let even_if_multicast =
             matches!(complaint, Complaint::ParameterProblem { even_if_multicast: true, .. });
+        // [rfc4443 2.4-e4] [rfc4443 2.4-e5]
         let to_group = is_link_group || header.destination.is_multicast();
         if to_group && !even_if_multicast || !may_complain_v6(&header, packet) {
             return None;

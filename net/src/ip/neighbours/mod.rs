@@ -393,6 +393,8 @@ impl<P> Neighbours<P> {
             State::Stale => {
                 // The next packet has to take the slow path, which begins the delay.
                 slot.renew();
+                // What was confirmed before says nothing of the address that it has now.
+                slot.confirmed = Instant::from_nanos(0);
                 self.set_deadline(index, Instant::MAX);
             }
             State::Permanent => self.set_deadline(index, Instant::MAX),

@@ -146,7 +146,7 @@ fn nobody_answers_three_questions_a_second_apart() {
 
 #[test]
 fn reachable_turns_stale_then_is_probed_when_used() {
-    // [rfc4861 7.3.3] [rfc4861 10-delay] [rfc4861 7.3.3-probe] [rfc1122 2.3.2.1-poll]
+    // [rfc4861 10-delay] [rfc4861 7.3.3-probe] [rfc1122 2.3.2.1-poll]
     let mut world = World::in_state(State::Reachable);
     let cookie = world.send(PEER_V6, 1).unwrap();
     world.pass(30);
@@ -194,9 +194,21 @@ fn transports_confirm_neighbours() {
 }
 
 #[test]
+fn a_confirmation_of_the_old_address_does_not_count_for_the_new_one() {
+    let mut world = World::in_state(State::Reachable);
+    let cookie = world.send(PEER_V6, 1).unwrap();
+    world.cache.confirm(world.now, cookie);
+    world.advertise(Some(OTHER), "O");
+    assert!(world.cache.header(cookie).is_none());
+    world.send(PEER_V6, 2).unwrap();
+    world.pass(5);
+    assert_eq!(world.state(PEER_V6), Some(State::Probe));
+}
+
+#[test]
 fn advertisements_change_states_by_the_table() {
     use State::{Delay, Incomplete, Probe, Reachable, Stale};
-    // State, address, flags, then state and address. [rfc4861 7.2.5] [rfc4861 appendix-c]
+    // State, address, flags, then state and address. [rfc4861 7.2.5]
     let table = [
         // [rfc4861 7.2.5-incomplete]
         (Incomplete, Some(OTHER), "S", Reachable, Some(OTHER)),
@@ -256,7 +268,7 @@ fn solicitations_tell_addresses_but_not_reachability() {
 
 #[test]
 fn a_router_that_is_none_any_more_is_lost() {
-    // [rfc4861 7.3.3-router] [rfc4861 6.3.4-is-router]
+    // [rfc4861 7.3.3-router] [rfc4861 6.3.4-is-router] [rfc4861 6.2.6]
     let mut world = World::new();
     world.cache.on_solicitation(world.now, PEER_V6, PEER, Some(true));
     world.advertise(Some(PEER), "SR");
