@@ -9,7 +9,7 @@ use crate::wire::tcp::{Flags, Options, SackBlocks, Segment, SequenceNumber};
 
 impl Connection {
     /// The header of a segment within the connection: it acknowledges all that has come, so none else need to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn header(&mut self, now: Instant, sequence: SequenceNumber, flags: Flags) -> Segment {
         let mut flags = flags | Flags::ACK;
         if self.marks.contains(Marks::ECN_ECHO) {

@@ -45,18 +45,13 @@ impl Connection {
             return Some(special);
         }
         if self.state.may_transmit() {
-            if self.recovery.prefers_new_data()
-                && let Some(data) = self.transmit_data(now, limits)
-            {
-                return Some(data);
-            }
             if let Some((sequence, length)) = self.recovery.next_retransmission()
-                && let Some(again) = self.retransmit(now, sequence, length)
+                && let Some(again) = self.retransmit(now, limits, sequence, length)
             {
                 return Some(again);
             }
-            if let Some(data) = self.transmit_data(now, limits) {
-                return Some(data);
+            if let Some((length, full)) = self.next_data(now, limits) {
+                return Some(self.transmit_new(now, length, full, Sent::New));
             }
         }
         if self.marks.contains(Marks::ACKNOWLEDGE) && self.state != State::Closed {
@@ -126,15 +121,27 @@ impl Connection {
         let unsent = self.send.queue.end() - self.send.next.earliest(self.send.queue.end());
         let length = unsent.min(self.window_room()).min(u32::from(self.send.segment));
         if length > 0 {
-            return Some(self.transmit_new(now, length, u32::from(self.send.segment), Sent::Probe));
+            return Some(self.transmit_new_rarely(now, length, u32::from(self.send.segment), Sent::Probe));
         }
         let (sequence, length) = self.recovery.last_segment()?;
         Some(self.transmit_again(now, sequence, length.min(u32::from(self.send.segment)), Sent::Probe))
     }
 
-    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go.
+    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go; or sends new data,
+    /// when they tell more.
     #[cold]
-    fn retransmit(&mut self, now: Instant, sequence: SequenceNumber, length: u32) -> Option<Transmit> {
+    fn retransmit(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        sequence: SequenceNumber,
+        length: u32,
+    ) -> Option<Transmit> {
+        if self.recovery.prefers_new_data()
+            && let Some((length, full)) = self.next_data(now, limits)
+        {
+            return Some(self.transmit_new_rarely(now, length, full, Sent::New));
+        }
         let end = (sequence + length).earliest(self.send.next);
         let sequence = sequence.latest(self.send.unacknowledged);
         let length = (end.distance_from(sequence).max(0) as u32).min(u32::from(self.send.segment));
@@ -184,31 +191,32 @@ impl Connection {
             || self.marks.contains(Marks::FIN) && !self.marks.contains(Marks::FIN_SENT)
     }
 
-    /// New data, or a FIN.
+    /// How many octets of new data are to go in one segment, or as many segments as the device cuts it into; and how
+    /// many are in a full one. None may go if a FIN does.
     #[inline]
-    fn transmit_data(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
+    fn next_data(&mut self, now: Instant, limits: &Limits) -> Option<(u32, u32)> {
         if !self.has_unsent() || self.is_paced(now) {
             return None;
         }
-        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
         let unsent = self.send.queue.end() - self.send.next;
-        if unsent == 0 {
-            return self.has_unsent().then(|| self.transmit_new(now, 0, full, Sent::New));
+        if let Some(size) = self.mtu_probe(now, unsent) {
+            return Some((size, size));
         }
-        if let Some(probe) = self.probe_mtu(now, unsent) {
-            return Some(probe);
+        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
+        if unsent == 0 {
+            return Some((0, full));
         }
         let length = self.sendable_now(unsent, full, limits);
         if length == 0 {
             self.arm_persist(now);
             return None;
         }
-        Some(self.transmit_new(now, length, full, Sent::New))
+        Some((length, full))
     }
 
-    /// A segment larger than the path is known to take, if it is time to try. [rfc8899 3]
+    /// Size of a segment larger than the path is known to take, if it is time to try. [rfc8899 3]
     #[inline]
-    fn probe_mtu(&mut self, now: Instant, unsent: u32) -> Option<Transmit> {
+    fn mtu_probe(&mut self, now: Instant, unsent: u32) -> Option<u32> {
         let stamps = if self.clock.is_on() { 12 } else { 0 };
         let size = u32::from(self.mtu.wanted(now)?.min(self.send.maximum_segment)).saturating_sub(stamps);
         let worth = size > u32::from(self.send.segment) && self.shared.config().mtu_probing;
@@ -216,9 +224,8 @@ impl Connection {
         if !worth || !fits || self.receive.reassembly.is_some() {
             return None;
         }
-        let probe = self.transmit_new(now, size, size, Sent::New);
-        self.mtu.on_probe_sent(self.send.next);
-        Some(probe)
+        self.mtu.on_probe_sent(self.send.next + size);
+        Some(size)
     }
 
     /// How much of `unsent` octets may go in one segment: 0 if it must wait.
@@ -262,8 +269,15 @@ impl Connection {
         self.marks.contains(Marks::NO_DELAY) || !self.send.small.is_after(self.send.unacknowledged)
     }
 
+    /// The same where it is not worth the code: [`transmit_new`](Self::transmit_new) is inlined, so that the segment
+    /// is built where the caller wants it.
+    #[cold]
+    fn transmit_new_rarely(&mut self, now: Instant, length: u32, full: u32, what: Sent) -> Transmit {
+        self.transmit_new(now, length, full, what)
+    }
+
     /// `length` octets from SND.NXT on, and the FIN if it follows.
-    #[inline]
+    #[inline(always)]
     fn transmit_new(&mut self, now: Instant, length: u32, full: u32, what: Sent) -> Transmit {
         let sequence = self.send.next;
         let end = sequence + length;
