@@ -63,7 +63,8 @@ impl Key {
     }
 
     /// The numbers for a connection that begins now: a clock of four microseconds, and a hash of the four that only
-    /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 SHLD-1]
+    /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 MUST-9]
+    /// [rfc9293 SHLD-1]
     ///
     /// Timestamps of connections between the same hosts are on one clock: so a new one of the same four has later
     /// stamps than the old. [rfc6191 2]
@@ -100,7 +101,7 @@ mod tests {
         }
     }
 
-    /// [rfc6528 3], [rfc9293 SHLD-1]: others, and other keys, have others.
+    /// [rfc6528 3], [rfc9293 SHLD-1], [rfc9293 MUST-9]: others, and other keys, have others.
     #[test]
     fn numbers_of_others_tell_nothing() {
         let now = Instant::from_nanos(1 << 50);

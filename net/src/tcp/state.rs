@@ -19,7 +19,7 @@
 //! LISTEN is not a state of a connection: see [`Listener`](super::Listener). Each move is a pure function here, so
 //! that all of them can be listed in a test; what happens beside it is with those who make it.
 
-/// How a connection that is in SYN-RECEIVED has come there, which decides what a reset means to it.
+/// How a connection that is in SYN-RECEIVED has come there, which decides what a reset means to it. [rfc9293 MUST-11]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
     /// Somebody here asked for it, and both SYNs crossed.

@@ -36,7 +36,8 @@ impl Transmit {
 }
 
 impl Connection {
-    /// The next segment that is to leave, if there is one.
+    /// The next segment that is to leave, if there is one. Asked after a whole burst was handled, so that one
+    /// acknowledgment stands for all of it. [rfc9293 MUST-59]
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
         if self.marks.intersects(Marks::SPECIAL)
@@ -86,7 +87,7 @@ impl Connection {
             return self.probe_window(now);
         }
         if self.marks.take(Marks::KEEPALIVE_PROBE) {
-            // A number that was acknowledged long ago, and no data: only an answer can come of it. [rfc9293 MUST-25]
+            // A number that was acknowledged long ago, and no data: only an answer can come of it. [rfc9293 SHLD-12]
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
             return Some(Transmit::bare(segment));
         }
@@ -103,7 +104,7 @@ impl Connection {
     }
 
     /// One octet behind SND.NXT, which neither the window nor loss recovery knows of: the persist timer alone sends
-    /// it again. If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-36]
+    /// it again. If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-35] [rfc9293 MUST-36]
     fn probe_window(&mut self, now: Instant) -> Option<Transmit> {
         if self.send.queue.end() == self.send.next || !self.state.may_transmit() {
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
@@ -127,8 +128,8 @@ impl Connection {
         Some(self.transmit_again(now, sequence, length.min(u32::from(self.send.segment)), Sent::Probe))
     }
 
-    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go; or sends new data,
-    /// when they tell more.
+    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go, wherever the window
+    /// ends now; or sends new data, when they tell more. [rfc9293 SHLD-16] [rfc9293 MAY-7]
     #[cold]
     fn retransmit(
         &mut self,
@@ -173,7 +174,7 @@ impl Connection {
         Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable }
     }
 
-    /// How far the peer's window lets SND.NXT go.
+    /// How far the peer's window lets SND.NXT go: not at all if it has shrunk. [rfc9293 MUST-34] [rfc9293 SHLD-15]
     #[inline]
     fn window_room(&self) -> u32 {
         (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
@@ -235,7 +236,7 @@ impl Connection {
         let allowance = self.recovery.allowance();
         let most = unsent.min(room).min(allowance);
         if most >= full {
-            // Whole segments, and the rest by itself. [rfc9293 3.7.4]
+            // Whole segments, and the rest by itself. [rfc9293 SHLD-28] [rfc9293 SHLD-27]
             let cut = limits.segmentation.max(full);
             return most.min(cut) / full * full;
         }
@@ -283,7 +284,7 @@ impl Connection {
         let end = sequence + length;
         let last = end == self.send.queue.end();
         let mut flags = Flags::NONE;
-        // [rfc9293 MUST-61]: the last of what the user has sent is pushed, and what fills half of the window.
+        // [rfc9293 MUST-61]: the last of what the user has sent is pushed.
         if length > 0 && (last || end == self.send.pushed) {
             flags |= Flags::PSH;
         }
@@ -325,6 +326,7 @@ impl Connection {
     }
 
     /// Data wait and nothing is under way whose acknowledgment would let them go: then time does. [rfc9293 MUST-36]
+    /// [rfc9293 MUST-60]
     #[cold]
     fn arm_persist(&mut self, now: Instant) {
         if self.timers.state != Instant::MAX || self.send.next != self.send.unacknowledged {

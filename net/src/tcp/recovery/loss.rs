@@ -2,8 +2,8 @@
 
 use demikernel_runtime::time::Instant;
 
-use super::records::{Delivery, Marks, Record};
 use super::nanos;
+use super::records::{Delivery, Marks, Record};
 use super::{Recovery, flag};
 use crate::wire::tcp::SequenceNumber;
 

@@ -61,7 +61,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer answers our wish for notification. [rfc3168 6.1.1]
+    /// Whether the peer answers our wish for notification. [rfc3168 6.1.1] [rfc9293 SHLD-8]
     fn negotiate_ecn(&mut self, flags: Flags) {
         let agreed = if flags.contains(Flags::ACK) {
             self.marks.contains(Marks::ECN) && flags.contains(Flags::ECE) && !flags.contains(Flags::CWR)

@@ -5,7 +5,7 @@ use super::pair::{Faults, Pair};
 use crate::tcp::*;
 use crate::wire::tcp::Flags;
 
-/// [rfc9293 MUST-58], [rfc9293 SHLD-18], [rfc5681 4.2], [rfc1122 4.2.3.2]: an acknowledgment waits, for less than
+/// [rfc9293 MUST-40], [rfc9293 SHLD-18], [rfc5681 4.2], [rfc1122 4.2.3.2]: an acknowledgment waits, for less than
 /// half a second.
 #[test]
 fn an_acknowledgment_waits() {
@@ -15,7 +15,8 @@ fn an_acknowledgment_waits() {
     assert_eq!(lone.wait(SECOND), ["40: . 1:1(0) ack 101"]);
 }
 
-/// [rfc9293 MUST-59], [rfc9293 SHLD-19]: every second full segment is acknowledged at once.
+/// [rfc9293 SHLD-19], [rfc9293 MUST-59], [rfc9293 MUST-58]: every second full segment is acknowledged at once, both
+/// together.
 #[test]
 fn every_second_segment_is_acknowledged() {
     let mut lone = Lone::established(plain());
@@ -71,7 +72,7 @@ fn with_sack() -> Lone {
     lone
 }
 
-/// [rfc5681 4.2], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
+/// [rfc5681 4.2], [rfc9293 SHLD-31], [rfc9293 MAY-13], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
 /// hole.
 #[test]
 fn what_is_out_of_order_is_told_at_once() {
@@ -142,7 +143,7 @@ fn a_flood_out_of_order_meets_limits() {
     assert_eq!(lone.connection.receivable(), 0);
 }
 
-/// [rfc9293 MUST-39]: the peer learns of room when there is enough of it. [rfc9293 SHLD-14]
+/// [rfc9293 MUST-39]: the peer learns of room when there is enough of it, for ever not if there is none [rfc9293 MAY-8].
 #[test]
 fn room_is_told_when_there_is_enough() {
     let mut lone = Lone::established(Config { receive_buffer: 4000, ..plain() });
