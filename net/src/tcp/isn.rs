@@ -101,6 +101,15 @@ mod tests {
         }
     }
 
+    /// [rfc7323 5.4]: the stamps of two hosts are on one clock, which others do not know.
+    #[test]
+    fn stamps_between_two_hosts_are_on_one_clock() {
+        let now = Instant::from_nanos(1 << 50);
+        let offset = |key, port| Key::new([key; 16]).initial_numbers(now, &tuple(port)).timestamp_offset;
+        assert_eq!(offset(1, 5), offset(1, 6));
+        assert_ne!(offset(1, 5), offset(2, 5));
+    }
+
     /// [rfc6528 3], [rfc9293 SHLD-1], [rfc9293 MUST-9]: others, and other keys, have others.
     #[test]
     fn numbers_of_others_tell_nothing() {

@@ -28,7 +28,7 @@ pub enum Origin {
     Passive,
 }
 
-/// The state of a connection (RFC 9293 section 3.3.2).
+/// The state of a connection. [rfc9293 3.3.2]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// There is no connection, or no longer.

@@ -102,7 +102,7 @@ impl Connection {
         }
     }
 
-    /// Sends no more: a FIN goes behind what is queued. [rfc9293 3.10.4]
+    /// Sends no more: a FIN goes behind what is queued; the peer may go on. [rfc9293 3.10.4] [rfc9293 3.6]
     ///
     /// # Errors
     /// When there is no connection.

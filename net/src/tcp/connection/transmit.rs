@@ -30,6 +30,7 @@ pub struct Transmit {
 }
 
 impl Transmit {
+    /// Nothing but a header: that is not marked. [rfc3168 6.1.4]
     fn bare(segment: Segment) -> Transmit {
         Transmit { segment, payload: Sga::new(), cut: None, ecn: Ecn::NotCapable }
     }
@@ -104,7 +105,7 @@ impl Connection {
     }
 
     /// One octet behind SND.NXT, which neither the window nor loss recovery knows of: the persist timer alone sends
-    /// it again. If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-35] [rfc9293 MUST-36]
+    /// it again. It is not marked. [rfc3168 6.1.6] If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-35] [rfc9293 MUST-36]
     fn probe_window(&mut self, now: Instant) -> Option<Transmit> {
         if self.send.queue.end() == self.send.next || !self.state.may_transmit() {
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);

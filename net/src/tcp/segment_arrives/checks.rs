@@ -34,7 +34,8 @@ impl Connection {
         PASS
     }
 
-    /// Old duplicates that sequence numbers, which have wrapped, no longer tell. [rfc7323 5.3-R1]
+    /// Old duplicates that sequence numbers, which have wrapped, no longer tell; resets need no timestamp.
+    /// [rfc7323 5.3-R1] [rfc7323 3.2-reset]
     pub(super) fn check_timestamp(&mut self, arrival: &Arrival<'_>) -> Step {
         if !self.clock.is_on() || arrival.flags().contains(Flags::RST) {
             return PASS;

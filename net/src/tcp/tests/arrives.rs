@@ -224,7 +224,7 @@ fn old_stamps_are_refused() {
     assert_eq!(lone.connection.state(), Closed);
 }
 
-/// [rfc7323 4.3-2]: an acknowledgment that was delayed echoes the stamp of the first segment that it covers.
+/// [rfc7323 4.3-2], [rfc7323 5.3-R3]: an acknowledgment that was delayed echoes the stamp of the first segment that it covers.
 #[test]
 fn the_earliest_stamp_is_echoed() {
     let mut lone = Lone::connecting(Config { window_scaling: false, sack: false, ..Config::default() });

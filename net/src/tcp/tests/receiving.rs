@@ -130,7 +130,7 @@ fn a_fin_waits_for_its_turn() {
     assert_eq!((lone.connection.state(), lone.receive_all().len()), (State::CloseWait, 100));
 }
 
-/// Data that nobody asked for in any order: memory stays within limits, and so does what is told.
+/// [rfc2018 8]: data that nobody asked for in any order: memory stays within limits, and so does what is told.
 #[test]
 fn a_flood_out_of_order_meets_limits() {
     let mut lone = with_sack();
@@ -161,7 +161,7 @@ fn room_is_told_when_there_is_enough() {
     assert!(lone.header().window >= 2000);
 }
 
-/// [rfc3168 6.1.3]: congestion is echoed until the peer has heard of it.
+/// [rfc3168 6.1.3], [rfc3168 6.1.4]: congestion is echoed until the peer has heard of it.
 #[test]
 fn congestion_is_echoed() {
     let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
@@ -173,6 +173,7 @@ fn congestion_is_echoed() {
     for _ in 0..2 {
         lone.wait(50 * MS);
         assert!(lone.header().flags.contains(Flags::ECE));
+        assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
         lone.gets_marked(". 1:101(100) ack 1", Ecn::Capable0);
     }
     lone.gets_marked("P.W 101:201(100) ack 1", Ecn::Capable0);

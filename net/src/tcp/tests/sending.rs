@@ -185,7 +185,7 @@ fn the_send_buffer_is_a_limit() {
     assert_eq!(lone.connection.send(lone.now, &mut data), Ok(2000));
 }
 
-/// [rfc3168 6.1.2], [rfc3168 6.1.5]: new data are marked, nothing else is; one echo in a window is heard.
+/// [rfc3168 6.1.2], [rfc3168 6.1.2-cwr], [rfc3168 6.1.5]: new data are marked, nothing else is; one echo in a window is heard.
 #[test]
 fn marks_of_what_leaves() {
     let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
@@ -246,5 +246,20 @@ fn windows_are_numbers_without_a_sign() {
         lone.gets(&format!("S. 0:0(0) ack 1 mss 1000 ws {scale}"));
         lone.gets(&format!(". 1:1(0) ack 1 win {window}"));
         assert_eq!(lone.connection.info(lone.now).snd_wnd, expected);
+    }
+}
+
+/// [rfc9293 MAY-18]: each congestion control brings everything over, and may be changed meanwhile.
+#[test]
+fn congestion_control_is_chosen() {
+    for control in CongestionControl::ALL {
+        let config = Config { congestion: control, ..plain() };
+        let mut lone = Lone::established(config);
+        assert_eq!(lone.connection.info(lone.now).congestion, control);
+        lone.send(3000);
+        assert_eq!(lone.drain().len(), 3, "{control}");
+        lone.connection.set_congestion_control(lone.now, CongestionControl::Reno);
+        lone.gets(". 1:1(0) ack 3001");
+        assert_eq!(lone.connection.info(lone.now).congestion, CongestionControl::Reno);
     }
 }

@@ -82,7 +82,8 @@ fn fin_wait_2_ends_if_nobody_holds_it() {
     assert_eq!(lone.connection.state(), State::FinWait2);
 }
 
-/// [rfc9293 MUST-54], [rfc9293 MUST-56], [rfc9293 MUST-47], [rfc9293 SHLD-25], [rfc5927 4.1]: reports end what is being opened, and nothing else; forged ones nothing at all.
+/// [rfc9293 MUST-54], [rfc9293 MUST-56], [rfc9293 MUST-47], [rfc9293 SHLD-25], [rfc5927 4.1],
+/// [rfc5927 5]: reports end what is being opened, and nothing else; forged ones nothing at all.
 #[test]
 fn unreachable() {
     let reported = SequenceNumber::new(OURS);
