@@ -5,7 +5,6 @@ use demikernel_runtime::time::Instant;
 use super::nanos;
 use super::records::{Delivery, Marks, Record};
 use super::{RateSample, Recovery, Signals, flag};
-use super::{Recovery, flag};
 use crate::wire::tcp::SequenceNumber;
 
 /// Segments that have overtaken another before it is lost rather than late.
