@@ -13,6 +13,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use demikernel::net::{TcpListener, TcpStream};
+use demikernel::signal::shutdown;
 use demikernel::time::{Instant, sleep};
 use demikernel::{Buffer, Builder, Idle, spawn};
 use futures::channel::oneshot;
@@ -36,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until interrupted
+    /// Serve until Ctrl-C or SIGTERM
     Serve {
         /// Address to listen on
         #[arg(long, default_value = "127.0.0.1:7000")]
@@ -109,8 +110,13 @@ fn main() -> ExitCode {
 
 async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
+    // Before the address is printed: whoever reads it may ask for the end.
+    let end = shutdown()?;
     println!("echo: listening on {}", listener.local_addr()?);
-    accept_all(listener).await
+    match select(pin!(accept_all(listener)), end).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Ok(()),
+    }
 }
 
 async fn accept_all(listener: TcpListener) -> io::Result<()> {

@@ -111,6 +111,26 @@ pub fn ctrl_c() -> CtrlC {
     CtrlC(Some(signal(SignalKind::INTERRUPT)))
 }
 
+/// Waits for the request to end, from this call on: Ctrl-C (SIGINT), or SIGTERM, with which supervisors ask.
+///
+/// # Errors
+/// Those of [`signal`].
+///
+/// ```no_run
+/// use futures::future::select;
+///
+/// # async fn serve() {}
+/// # demikernel_runtime::Runtime::new()?.block_on(async {
+/// let end = demikernel_runtime::signal::shutdown()?;
+/// select(Box::pin(serve()), end).await;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn shutdown() -> io::Result<Shutdown> {
+    Ok(Shutdown([signal(SignalKind::INTERRUPT)?, signal(SignalKind::TERMINATE)?]))
+}
+
 /// Everybody who listens, and what wakes them.
 struct Listeners {
     all: Slab<Listener>,
@@ -254,6 +274,27 @@ impl Future for CtrlC {
 impl FusedFuture for CtrlC {
     fn is_terminated(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+/// The future of [`shutdown`]. Polled again after it was ready, it waits for another request.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited, but neither signal ends the program any more"]
+pub struct Shutdown([Signal; 2]);
+
+impl Future for Shutdown {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Both, whether or not the first has arrived: each must have the waker.
+        let arrived = self.0.each_mut().map(|signal| signal.poll_recv(cx).is_ready());
+        if arrived.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl FusedFuture for Shutdown {
+    fn is_terminated(&self) -> bool {
+        false
     }
 }
 
