@@ -161,6 +161,15 @@ fn the_echo_table_has_a_row_for_each_transport() {
 }
 
 #[test]
+fn a_transport_that_cannot_be_measured_is_an_error_that_says_why() {
+    for (transport, why) in [("nosuch", "is unknown: this build has"), ("sim", "inside one runtime")] {
+        let output = Command::new(built("echo")).args(["--transport", transport]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(why), "{errors}");
+    }
+}
+
+#[test]
 fn an_address_in_use_is_said_to_be() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
