@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::task::{JoinError, spawn};
+use super::waker::contained;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -63,7 +64,12 @@ impl Inbox {
     /// Owner: from now on nothing is taken.
     pub(super) fn close(&self) {
         let jobs = self.lock().take();
-        drop(jobs);
+        for job in jobs.into_iter().flatten() {
+            // It has what a user wants run, the drop of which may panic.
+            if !contained(|| drop(job)) {
+                tracing::error!("what was to be spawned on a runtime that has ended panicked when it was dropped");
+            }
+        }
     }
 }
 
@@ -112,7 +118,8 @@ impl Handle {
         let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
         let guard = JointGuard(joint.clone());
         let job = move || {
-            let task = spawn(make());
+            // A panic of `make` is the task's.
+            let task = spawn(async move { make().await });
             spawn(async move {
                 let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
                 guard.finish(ended);

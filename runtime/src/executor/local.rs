@@ -153,7 +153,9 @@ impl<T: 'static, F> PinnedDrop for TaskLocalFuture<T, F> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
         if this.future.is_some() {
-            let _swapped = Swapped::new(this.key, this.value);
+            // While a thread ends, its place may be gone before the future.
+            let is_there = this.key.slot.try_with(|_| ()).is_ok();
+            let _swapped = is_there.then(|| Swapped::new(this.key, this.value));
             this.future.set(None);
         }
     }

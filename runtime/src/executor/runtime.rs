@@ -482,8 +482,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let outer = Entered::swap(Some(self.core));
-        // SAFETY: dropped below, before the core gets another clock.
+        let entered = Entered::nested(self.core);
+        // SAFETY: dropped below, before the core gets another clock. Should a device panic, the core is
+        // never used again.
         let clock = unsafe { CurrentClock::enter(self.core.clock()) };
         self.inbox.close();
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
@@ -492,10 +493,11 @@ impl Drop for Runtime {
         for device in (0..).map_while(|index| self.core.device(index)) {
             device.shutdown(SHUTDOWN_GRACE);
         }
+        // It may hold a device, whose end belongs here.
+        self.parker.replace(None);
         self.core.dismantle();
         self.core.remote.set_eventfd(None);
-        drop(clock);
-        Entered::swap(outer);
+        drop((clock, entered));
         self.core.recycle();
     }
 }

@@ -16,7 +16,7 @@ use super::core::Core;
 use super::page::Page;
 use super::slot::{Kind, Slot, State};
 use super::store::Place;
-use super::waker::{self, discard_stored, store_waker, wake_stored};
+use super::waker::{self, contained, discard_stored, store_waker, wake_stored};
 use futures_core::FusedFuture;
 use std::alloc::Layout;
 use std::any::Any;
@@ -103,14 +103,14 @@ impl<F: Future> Of<F> {
                         return Polled::Ready;
                     }
                     Err(panic) => {
-                        let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+                        contained(|| drop(output));
                         panic
                     }
                 }
             }
             Err(panic) => {
                 // SAFETY: dropped once. The first panic is the one that is reported.
-                let _ = catch_unwind(AssertUnwindSafe(|| unsafe { future.drop_in_place() }));
+                contained(|| unsafe { future.drop_in_place() });
                 panic
             }
         };
@@ -226,7 +226,7 @@ impl Core {
             it.flags.set((it.flags.get() & (JOINED | IN_SLOT)) | outcome);
             if it.flags.get() & JOINED != 0 {
                 wake_stored(&raw mut (*body).joiner);
-            } else if catch_unwind(AssertUnwindSafe(|| self.discard_task(slot))).is_err() {
+            } else if !contained(|| self.discard_task(slot)) {
                 tracing::error!("the output of a detached task panicked when it was dropped");
             }
         }
@@ -339,7 +339,7 @@ impl<T> Future for JoinHandle<T> {
                 self.slot = None;
                 return Poll::Ready(Self::take(slot));
             }
-            store_waker(&raw mut (*slot.as_ref().body::<TaskBody>()).joiner, cx.waker());
+            store_waker(slot, cx.waker());
         }
         Poll::Pending
     }

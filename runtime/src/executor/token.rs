@@ -88,7 +88,7 @@ impl<T: 'static> QToken<T> {
         unsafe {
             let pending = slot.as_ref().state.get() == State::Pending;
             if pending {
-                store_waker(slot.as_ref().body(), cx.waker());
+                store_waker(slot, cx.waker());
             }
             !pending
         }
@@ -133,7 +133,7 @@ impl<T: 'static> Future for QToken<T> {
         }
         let Some(slot) = self.slot else { taken() };
         // SAFETY: the slot is pending, or it would have given its value, so the body starts with the waker.
-        unsafe { store_waker(slot.as_ref().body(), cx.waker()) };
+        unsafe { store_waker(slot, cx.waker()) };
         Poll::Pending
     }
 }
