@@ -67,7 +67,9 @@ impl Inbox {
         for job in jobs.into_iter().flatten() {
             // It has what a user wants run, the drop of which may panic.
             if !contained(|| drop(job)) {
-                tracing::error!("what was to be spawned on a runtime that has ended panicked when it was dropped");
+                tracing::error!(
+                    "what was to be spawned on a runtime that has ended panicked when it was dropped"
+                );
             }
         }
     }
