@@ -32,6 +32,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 /// Which signal.
+///
+/// ```
+/// use demikernel_runtime::signal::SignalKind;
+/// assert_eq!(SignalKind::from_raw(15), SignalKind::TERMINATE);
+/// assert_eq!(SignalKind::INTERRUPT.as_raw(), 2);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SignalKind(libc::c_int);
 
@@ -192,6 +198,18 @@ fn deliver(kind: SignalKind) {
 ///
 /// Several signals that arrive before the listener looks may be heard of as one, as is the way of signals.
 /// Dropping it ends listening.
+///
+/// ```
+/// use demikernel_runtime::signal::{SignalKind, signal};
+/// # demikernel_runtime::Runtime::new()?.block_on(async {
+/// let mut listener = signal(SignalKind::USER_1)?;
+/// let me = std::process::id().to_string();
+/// std::process::Command::new("sh").args(["-c", "kill -USR1 $0", &me]).status()?;
+/// listener.recv().await;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Signal {
     kind: SignalKind,
     key: usize,

@@ -13,6 +13,12 @@ use std::task::{Poll, Waker};
 
 /// Which of the program's cores this code runs on: 0 for a runtime that is alone.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// assert_eq!(demikernel_runtime::core_index(), 0);
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime.
 #[track_caller]
@@ -66,6 +72,13 @@ impl Stop {
 /// `build` makes each core's runtime, in its thread. When one core's future gives what `failed` says is a
 /// failure, or panics, or its runtime cannot be made, the others' futures are dropped: those cores give
 /// `Ok(None)`.
+///
+/// ```
+/// use demikernel_runtime::{core_index, run_on_cores};
+/// let results = run_on_cores(2, |builder| builder.build(), async || core_index() * 10, |_| false);
+/// let results: Vec<_> = results.into_iter().map(|result| result.unwrap()).collect();
+/// assert_eq!(results, [Some(0), Some(10)]);
+/// ```
 ///
 /// # Errors
 /// Per core: why its runtime could not be made, or its panic as an error of kind `Other`.

@@ -111,6 +111,15 @@ impl Handle {
     }
 
     /// Starts a task whose future is made on the runtime's thread, and so need not be `Send`.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::rc::Rc;
+    /// let handle = demikernel_runtime::handle();
+    /// let task = handle.spawn_with(|| async { *Rc::new(5) }); // an Rc could not be sent there
+    /// assert_eq!(task.await.unwrap(), 5);
+    /// # });
+    /// ```
     pub fn spawn_with<F, Fut>(&self, make: F) -> RemoteJoinHandle<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -228,6 +237,15 @@ impl<T> Future for AbortableJoin<T> {
 
 /// Awaits a task that was spawned through a [`Handle`], on any thread and under any executor. Dropping it
 /// lets the task run on.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// let task = runtime.handle().spawn(async { 5 });
+/// assert!(!task.is_finished());
+/// drop(runtime); // before it has run anything
+/// assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "dropping the handle detaches the task"]
 pub struct RemoteJoinHandle<T> {
     joint: Arc<Joint<T>>,

@@ -11,6 +11,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What a runtime does when no task is ready.
+///
+/// ```
+/// use demikernel_runtime::Idle;
+/// use std::time::Duration;
+/// assert_eq!("adaptive(20us)".parse(), Ok(Idle::Adaptive(Duration::from_micros(20))));
+/// assert_eq!("spin".parse(), Ok(Idle::Spin));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Idle {
     /// Polls its devices until something happens: the lowest latency, at the price of the whole core.

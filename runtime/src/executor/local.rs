@@ -42,6 +42,13 @@ macro_rules! task_local {
 }
 
 /// A task-local, declared by [`task_local!`].
+///
+/// ```
+/// demikernel_runtime::task_local!(static DEPTH: u32);
+///
+/// DEPTH.sync_scope(1, || DEPTH.sync_scope(2, || assert_eq!(DEPTH.get(), 2)));
+/// assert!(DEPTH.try_with(|_| ()).is_err());
+/// ```
 pub struct LocalKey<T: 'static> {
     slot: &'static ThreadLocalKey<RefCell<Option<T>>>,
 }

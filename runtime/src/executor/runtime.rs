@@ -45,6 +45,17 @@ const DEADLOCK: Duration = Duration::from_secs(5);
 const VIRTUAL_START: Instant = Instant::from_nanos(1_000_000_000_000_000);
 
 /// Which clock a runtime goes by.
+///
+/// ```
+/// use demikernel_runtime::{Builder, Time, time};
+/// let runtime = Builder::new().time(Time::Virtual).build()?;
+/// runtime.block_on(async {
+///     let start = time::Instant::now();
+///     time::sleep(time::Duration::from_secs(3600)).await; // takes no time
+///     assert_eq!(start.elapsed(), time::Duration::from_secs(3600));
+/// });
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Time {
     /// The machine's.
@@ -84,6 +95,13 @@ impl FromStr for Time {
 /// Settings of a [`Runtime`] of one core.
 ///
 /// The facade's `demikernel::Builder` is the same with transports chosen by name.
+///
+/// ```
+/// use demikernel_runtime::{Builder, Idle};
+/// let runtime = Builder::new().idle(Idle::Block).build()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct Builder {
@@ -171,6 +189,18 @@ impl Builder {
 ///
 /// Dropping it drops every task's future, lets what was pushed drain for at most a second, and cancels the
 /// rest. Tokens that outlive it are never done.
+///
+/// ```
+/// use demikernel_runtime::{Runtime, spawn, yield_now};
+/// let runtime = Runtime::new()?;
+/// let sum = runtime.block_on(async {
+///     let task = spawn(async { 2 });
+///     yield_now().await;
+///     task.await.unwrap() + 3
+/// });
+/// assert_eq!(sum, 5);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Runtime {
     core: &'static Core,
@@ -213,10 +243,19 @@ impl std::fmt::Debug for ParkBy {
 }
 
 /// Counts since a runtime was made.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// runtime.block_on(async { demikernel_runtime::spawn(async {}).await.unwrap() });
+/// let metrics = runtime.metrics();
+/// assert!(metrics.polls >= 1);
+/// assert_eq!(metrics.live_operations, 0);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Polls of tasks.
+    /// Polls of tasks, and wake-ups of the future given to `block_on`.
     pub polls: u64,
     /// Turns of the loop, each with one poll of every device.
     pub turns: u64,
@@ -239,6 +278,14 @@ impl Runtime {
 
     /// Adds a device. The first with sockets becomes the default of `net`, the first with files that of
     /// `fs`.
+    ///
+    /// ```
+    /// use demikernel_runtime::transport::epoll::Epoll;
+    /// let runtime = demikernel_runtime::Runtime::new()?;
+    /// runtime.attach(Epoll::transport()?);
+    /// assert_eq!(runtime.devices(), ["epoll"]);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn attach(&self, transport: Transport) {
         self.core.attach_transport(transport);
         // The new device may be the better one to block in.
@@ -535,6 +582,14 @@ pub fn attach(transport: Transport) {
 }
 
 /// A handle of this thread's runtime, for spawning from other threads.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let handle = demikernel_runtime::handle();
+/// let thread = std::thread::spawn(move || handle.spawn(async { "on the runtime" }));
+/// assert_eq!(thread.join().unwrap().await.unwrap(), "on the runtime");
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside of a runtime.

@@ -272,6 +272,14 @@ impl Core {
 /// Awaits a task's end; made by [`spawn`].
 ///
 /// Dropping the handle lets the task run on, as with threads. [`abort`](Self::abort) ends it early.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let task = demikernel_runtime::spawn(async { "done" });
+/// assert!(!task.is_finished());
+/// assert_eq!(task.await.unwrap(), "done");
+/// # });
+/// ```
 pub struct JoinHandle<T> {
     slot: Option<NonNull<Slot>>,
     _output: PhantomData<(*const (), T)>,
@@ -282,6 +290,14 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> JoinHandle<T> {
     /// Ends the task: its future is dropped before anything else of it runs, unless it is done. The
     /// handle then gives [`JoinError::is_cancelled`].
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let task = demikernel_runtime::spawn(std::future::pending::<()>());
+    /// task.abort();
+    /// assert!(task.await.unwrap_err().is_cancelled());
+    /// # });
+    /// ```
     pub fn abort(&self) {
         let Some(slot) = self.slot else { return };
         // SAFETY: the handle keeps the slot a task, and is on its thread. Waking goes through the waker
@@ -296,6 +312,14 @@ impl<T> JoinHandle<T> {
     }
 
     /// Lets the task run on, as dropping the handle does.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (sender, receiver) = demikernel_runtime::channel::oneshot();
+    /// demikernel_runtime::spawn(async { sender.send(1) }).detach();
+    /// assert_eq!(receiver.await, Ok(1));
+    /// # });
+    /// ```
     pub fn detach(self) {
         drop(self);
     }
@@ -374,6 +398,14 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: it was aborted (or its runtime ended), or it panicked.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let error = demikernel_runtime::spawn(async { panic!("no luck") }).await.unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(error.to_string(), "the task panicked: no luck");
+/// # });
+/// ```
 pub struct JoinError {
     panic: Option<Payload>,
 }
