@@ -7,6 +7,7 @@
 use super::context;
 use super::page::Page;
 use super::slot::{Slot, State};
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
@@ -102,10 +103,22 @@ fn wake_foreign(waker: Waker) {
     }
 }
 
-/// Runs what the executor's own state must survive; whether it returned. A payload is forgotten, as its drop
-/// may panic, too.
+/// Runs what the executor's own state must survive; whether it returned.
 pub(super) fn contained(run: impl FnOnce()) -> bool {
-    catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).is_ok()
+    catch_unwind(AssertUnwindSafe(run)).map_err(discard_payload).is_ok()
+}
+
+/// Drops the payload of a panic, the drop of which may panic, too, with another that does.
+#[cold]
+fn discard_payload(mut payload: Box<dyn Any + Send>) {
+    const PATIENCE: usize = 4;
+    for _ in 0..PATIENCE {
+        match catch_unwind(AssertUnwindSafe(|| std::mem::drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    std::mem::forget(payload);
 }
 
 #[inline(always)]
