@@ -304,7 +304,7 @@ impl Core {
     ///
     /// # Safety
     /// The core is this thread's current one, and no task of it is being polled.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn run_next_page(&self) -> u32 {
         let Some(page) = self.pop_ready() else { return 0 };
         // SAFETY: pages are never freed; the header's own bit is never set in `ready`.

@@ -24,7 +24,7 @@ pub enum Idle {
     Spin,
     /// Blocks at once: the lowest use of the processor.
     Block,
-    /// Spins for so long, then blocks.
+    /// Spins for so long, then blocks; blocks at once while nothing but timers can make a task ready.
     Adaptive(Duration),
 }
 

@@ -180,6 +180,7 @@ impl Builder {
             watched: RefCell::new(Vec::new()),
             signal_due: Cell::new(false),
             idle_since: Cell::new(None),
+            threads: Cell::new(false),
             _not_send: PhantomData,
         })
     }
@@ -216,6 +217,8 @@ pub struct Runtime {
     signal_due: Cell<bool>,
     /// Since when, in the clock's nanoseconds (the real one's in virtual time), nothing has been ready.
     idle_since: Cell<Option<u64>>,
+    /// Another thread has woken something, so one may again.
+    threads: Cell<bool>,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -353,6 +356,7 @@ impl Runtime {
 
     #[cold]
     fn take_remote(&self) {
+        self.threads.set(true);
         self.core.drain_remote();
         if self.core.remote.take_knock() {
             self.inbox.run();
@@ -368,12 +372,13 @@ impl Runtime {
             Idle::Spin => true,
             Idle::Block => false,
             Idle::Adaptive(time) => {
-                let now = self.core.clock().now().as_nanos();
+                let (now, time) = (self.core.clock().now().as_nanos(), time.as_nanos() as u64);
                 let since = self.idle_since.get().unwrap_or_else(|| {
-                    self.idle_since.set(Some(now));
-                    now
+                    let since = if self.expects_outside() { now } else { now.saturating_sub(time) };
+                    self.idle_since.set(Some(since));
+                    since
                 });
-                now.saturating_sub(since) < time.as_nanos() as u64
+                now.saturating_sub(since) < time
             }
         };
         if spin {
@@ -384,6 +389,13 @@ impl Runtime {
             });
             self.block(timeout);
         }
+    }
+
+    /// Whether something may happen at a moment that nobody knows. When the next timer is due is known, so with
+    /// timers alone a spin would buy nothing but their precision.
+    fn expects_outside(&self) -> bool {
+        let busy = |device: Rc<dyn Device>| device.interest() != Interest::None;
+        self.threads.get() || (0..).map_while(|index| self.core.device(index)).any(busy)
     }
 
     /// Nothing is ready, and time is ours: go to the next deadline, unless something outside may come first.

@@ -144,8 +144,22 @@ fn wake(slot: *const ()) {
             prefetch(slot);
             core.as_ref().wake_local(page, Page::bit(slot));
         } else {
-            core.as_ref().remote.wake(page, Page::bit(slot));
+            wake_remote(slot);
         }
+    }
+}
+
+/// Apart from `wake`, which then has no register to save.
+///
+/// # Safety
+/// `slot` came from a page.
+#[cold]
+#[inline(never)]
+unsafe fn wake_remote(slot: NonNull<Slot>) {
+    // SAFETY: the caller's; pages and cores are never freed, and this part of a core is for every thread.
+    unsafe {
+        let page = Page::of(slot);
+        page.as_ref().core.as_ref().remote.wake(page, Page::bit(slot));
     }
 }
 
