@@ -22,7 +22,8 @@ use demikernel::signal::{Shutdown, shutdown};
 use demikernel::time::{Duration, sleep, timeout};
 use demikernel::{Builder, Idle, core_index, spawn};
 use futures::FutureExt;
-use futures::future::{Either, Shared, select};
+use futures::channel::oneshot;
+use futures::future::{Either, Map, Shared, select};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -83,32 +84,39 @@ struct Counts {
 async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
-    let end = shutdown()?.shared();
+    let end = shutdown()?;
     println!("http: listening on {}", listener.local_addr()?);
     // Nothing is sent: each connection holds a sender, so that receiving ends when all of them have ended.
     let (open, mut all_ended) = mpsc::channel::<Infallible>(1);
-    accept(listener, end, open).await;
+    // Connections are told when the listener is closed: who sees one of them end finds nobody listening.
+    let (closing, closed) = oneshot::channel();
+    accept(listener, end, closed.map(drop as Forget).shared(), open).await;
+    drop(closing);
     if timeout(GRACE, all_ended.recv()).await.is_err() {
         tracing::warn!("connections were cut off in the middle of a request");
     }
     Ok(())
 }
 
-/// Accepts connections until `end`.
-async fn accept(listener: TcpListener, end: Shared<Shutdown>, open: mpsc::Sender<Infallible>) {
+type Forget = fn(Result<(), oneshot::Canceled>);
+
+/// Done when no more connections are accepted.
+type Closed = Shared<Map<oneshot::Receiver<()>, Forget>>;
+
+/// Accepts connections until `end`; each of them goes on until `closed`.
+async fn accept(listener: TcpListener, mut end: Shutdown, closed: Closed, open: mpsc::Sender<Infallible>) {
     let counts = Rc::new(Counts::default());
-    let mut ended = end.clone();
     loop {
-        let accepted = match select(listener.accept(), &mut ended).await {
+        let accepted = match select(listener.accept(), &mut end).await {
             Either::Left((accepted, _)) => accepted,
             Either::Right(((), _)) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (counts, end, open) = (counts.clone(), end.clone(), open.clone());
+                let (counts, closed, open) = (counts.clone(), closed.clone(), open.clone());
                 spawn(async move {
                     counts.connections.set(counts.connections.get() + 1);
-                    if let Err(error) = converse(stream, &counts, end).await {
+                    if let Err(error) = converse(stream, &counts, closed).await {
                         tracing::debug!(%peer, %error, "connection ended");
                     }
                     counts.connections.set(counts.connections.get() - 1);
@@ -125,8 +133,8 @@ async fn accept(listener: TcpListener, end: Shared<Shutdown>, open: mpsc::Sender
     }
 }
 
-/// Serves one connection until it closes, or until `end` and the response under way.
-async fn converse(stream: TcpStream, counts: &Counts, end: Shared<Shutdown>) -> Result<(), hyper::Error> {
+/// Serves one connection until it closes, or until `closed` and the response under way.
+async fn converse(stream: TcpStream, counts: &Counts, closed: Closed) -> Result<(), hyper::Error> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn off Nagle's algorithm");
     }
@@ -137,7 +145,7 @@ async fn converse(stream: TcpStream, counts: &Counts, end: Shared<Shutdown>) -> 
         .pipeline_flush(true)
         .serve_connection(Io::new(stream), answer);
     let mut connection = pin!(connection);
-    match select(connection.as_mut(), end).await {
+    match select(connection.as_mut(), closed).await {
         Either::Left((result, _)) => result,
         Either::Right(((), _)) => {
             connection.as_mut().graceful_shutdown();

@@ -65,7 +65,7 @@ suite! {
         lines_of_a_half;
     buffers: echo_by_forwarding, the_stream_ends_once, dropped_nexts_lose_nothing, closing_the_sink,
         the_sink_is_bounded, halves_as_stream_and_sink;
-    tcp: connecting_by_name, refused, address_in_use, names_that_do_not_resolve, incoming_connections,
+    tcp: connecting_by_name, refused, closed_listener, address_in_use, names_that_do_not_resolve, incoming_connections,
         options_of_streams, options_before_binding, addresses, the_transport_given, several_addresses;
     udp: echo_to_std, connected, slices, options_of_datagrams, nobody_there;
     unix: echo_unix, names_of_the_abstract_namespace, refused_and_in_use, lists_of_buffers;
