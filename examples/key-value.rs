@@ -27,11 +27,14 @@ use clap::{CommandFactory, Parser};
 use commands::Server;
 use connection::{Connection, Next};
 use demikernel::net::{TcpListener, TcpStream};
+use demikernel::signal::shutdown;
 use demikernel::time::{Duration, Instant, interval, sleep, timeout};
 use demikernel::{Buffer, Builder, Idle, default_network, spawn, yield_now};
+use futures::future::select;
 use std::cell::RefCell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use store::Store;
@@ -87,14 +90,22 @@ struct State {
 
 type Shared = Rc<RefCell<State>>;
 
-/// Accepts connections, for ever.
+/// Serves until Ctrl-C or SIGTERM. Requests that were carried out are answered, as their replies have been pushed.
 async fn serve(args: &Args) -> io::Result<()> {
     let listener = TcpListener::bind(args.listen).await?;
+    // Before the address is printed: whoever reads it may ask for the end.
+    let end = shutdown()?;
     println!("key-value: listening on {}", listener.local_addr()?);
     let server = Server::new(default_network()?.name(), Instant::now(), args.max_clients);
     let shared = Rc::new(RefCell::new(State { store: Store::default(), server }));
     let limit = args.max_request as usize * 1024 * 1024;
     spawn(expire(shared.clone())).detach();
+    select(pin!(accept(listener, shared, limit)), end).await;
+    Ok(())
+}
+
+/// Accepts connections, for ever.
+async fn accept(listener: TcpListener, shared: Shared, limit: usize) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => spawn(attend(stream, peer, shared.clone(), limit)).detach(),
@@ -212,6 +223,7 @@ fn decimal(value: i64, line: &mut [u8; 20]) -> &[u8] {
     }
     &line[at..]
 }
+
 /// One connection without its socket: bytes that were received go in, replies come out.
 mod connection {
     use crate::commands::{Client, Server, Session, execute};
@@ -369,6 +381,7 @@ mod connection {
         }
     }
 }
+
 /// The commands: from the arguments of a request to changes of the store and a reply.
 mod commands {
     use crate::resp::{LARGE, Replies, Request, Version, word};
@@ -438,8 +451,10 @@ mod commands {
     }
 
     const READ: Flags = &["readonly", "fast"];
-    const WRITE: Flags = &["write", "denyoom", "fast"];
-    const REMOVE: Flags = &["write", "fast"];
+    const SET: Flags = &["write", "denyoom"];
+    const COUNT: Flags = &["write", "denyoom", "fast"];
+    const REMOVE: Flags = &["write"];
+    const EXPIRE: Flags = &["write", "fast"];
     const ADMIN: Flags = &["fast", "loading", "stale"];
 
     const NONE: Keys = [0, 0, 0];
@@ -452,28 +467,28 @@ mod commands {
         row("command", -1, ADMIN, NONE, "Tells what commands there are", command),
         row("config", -2, ADMIN, NONE, "Tells the server's settings", config),
         row("dbsize", 1, READ, NONE, "Counts the keys", dbsize),
-        row("decr", 2, WRITE, ONE, "Subtracts one from an integer", |s, r| add(s, r, Some(-1))),
-        row("decrby", 3, WRITE, ONE, "Subtracts a number from an integer", decrby),
+        row("decr", 2, COUNT, ONE, "Subtracts one from an integer", |s, r| add(s, r, Some(-1))),
+        row("decrby", 3, COUNT, ONE, "Subtracts a number from an integer", decrby),
         row("del", -2, REMOVE, ALL, "Removes keys", del),
         row("echo", 2, ADMIN, NONE, "Returns its argument", |s, r| s.replies.bulk(&r[1])),
         row("exists", -2, READ, ALL, "Counts how many of the keys exist", exists),
-        row("expire", -3, REMOVE, ONE, "Lets a key expire after seconds", |s, r| expire(s, r, 1000)),
+        row("expire", -3, EXPIRE, ONE, "Lets a key expire after seconds", |s, r| expire(s, r, 1000)),
         row("flushdb", -1, REMOVE, NONE, "Removes all keys", flushdb),
         row("get", 2, READ, ONE, "Returns the value of a key", get),
         row("hello", -1, ADMIN, NONE, "Chooses the version of the protocol", hello),
-        row("incr", 2, WRITE, ONE, "Adds one to an integer", |s, r| add(s, r, Some(1))),
-        row("incrby", 3, WRITE, ONE, "Adds a number to an integer", incrby),
+        row("incr", 2, COUNT, ONE, "Adds one to an integer", |s, r| add(s, r, Some(1))),
+        row("incrby", 3, COUNT, ONE, "Adds a number to an integer", incrby),
         row("info", -1, ADMIN, NONE, "Tells about the server", info),
         row("mget", -2, READ, ALL, "Returns the values of several keys", mget),
-        row("mset", -3, WRITE, PAIRS, "Sets several keys", mset),
-        row("persist", 2, REMOVE, ONE, "Lets a key not expire", persist),
-        row("pexpire", -3, REMOVE, ONE, "Lets a key expire after milliseconds", |s, r| expire(s, r, 1)),
+        row("mset", -3, SET, PAIRS, "Sets several keys", mset),
+        row("persist", 2, EXPIRE, ONE, "Lets a key not expire", persist),
+        row("pexpire", -3, EXPIRE, ONE, "Lets a key expire after milliseconds", |s, r| expire(s, r, 1)),
         row("ping", -1, ADMIN, NONE, "Answers PONG", ping),
         row("pttl", 2, READ, ONE, "Tells after how many milliseconds a key expires", |s, r| ttl(s, r, 1)),
         row("quit", -1, ADMIN, NONE, "Ends the connection", quit),
         row("reset", 1, ADMIN, NONE, "Forgets the name and the version of the connection", reset),
         row("select", 2, ADMIN, NONE, "Chooses the database, of which there is one", select),
-        row("set", -3, WRITE, ONE, "Sets a key", set),
+        row("set", -3, SET, ONE, "Sets a key", set),
         row("strlen", 2, READ, ONE, "Tells the length of a value", strlen),
         row("ttl", 2, READ, ONE, "Tells after how many seconds a key expires", |s, r| ttl(s, r, 1000)),
     ];
@@ -602,7 +617,12 @@ mod commands {
     }
 
     fn get(session: &mut Session<'_>, request: Request<'_>) {
-        let value = session.store.get(&request[1], session.now);
+        look_up(session, &request[1]);
+    }
+
+    /// Replies the value of a key, and counts whether there was one.
+    fn look_up(session: &mut Session<'_>, key: &[u8]) {
+        let value = session.store.get(key, session.now);
         match value {
             Some(_) => session.server.hits += 1,
             None => session.server.misses += 1,
@@ -620,14 +640,7 @@ mod commands {
 
     fn mget(session: &mut Session<'_>, request: Request<'_>) {
         session.replies.array(request.len() - 1);
-        for key in request.from(1) {
-            let value = session.store.get(key, session.now);
-            match value {
-                Some(_) => session.server.hits += 1,
-                None => session.server.misses += 1,
-            }
-            reply_value(session.replies, value);
-        }
+        request.from(1).for_each(|key| look_up(session, key));
     }
 
     fn strlen(session: &mut Session<'_>, request: Request<'_>) {
@@ -1024,6 +1037,7 @@ mod commands {
         session.replies.bulk(text.join("\r\n").as_bytes());
     }
 }
+
 /// The protocol: requests out of bytes and replies into buffers. Nothing here does I/O.
 mod resp {
     use demikernel::{Buffer, BufferMut, Sga};
@@ -1562,6 +1576,7 @@ mod resp {
         }
     }
 }
+
 /// The data: keys, values and when they expire. It reads no clock; `now` is passed in.
 mod store {
     use demikernel::Buffer;
@@ -1779,12 +1794,15 @@ mod store {
             }
         }
 
-        /// Lets a key expire at `at`, or not at all; whether it was there.
+        /// Lets a key expire at `at`, or not at all; whether it was there. A time that has passed removes it at once.
         pub(super) fn set_deadline(&mut self, key: &[u8], at: Option<Instant>, now: Instant) -> bool {
             let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.is_alive(now)) else {
                 return false;
             };
             move_deadline(&mut self.deadlines, key, &mut entry.expires, at);
+            if !entry.is_alive(now) {
+                self.remove(key, now);
+            }
             true
         }
 
@@ -1980,8 +1998,8 @@ mod tests {
         assert_eq!(rig.say("TTL a"), ":-1|");
         assert_eq!(rig.say("EXPIRE a -1"), ":1|");
         assert_eq!(rig.say("EXISTS a"), ":0|");
-        assert_eq!(rig.store.len(), 3);
-        assert_eq!(rig.store.expire(rig.now, 10), 1, "a is removed");
+        assert_eq!(rig.store.len(), 2, "a is removed at once");
+        assert_eq!(rig.store.expire(rig.now, 10), 0);
         rig.wait(1500);
         assert_eq!(rig.store.expire(rig.now, 10), 1, "c is removed");
         assert_eq!((rig.store.len(), rig.store.expiring()), (1, 0));

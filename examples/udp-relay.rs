@@ -18,12 +18,15 @@
 
 use clap::Parser;
 use demikernel::net::UdpSocket;
+use demikernel::signal::shutdown;
 use demikernel::time::{Duration, Instant, interval, sleep};
 use demikernel::{Builder, Idle, JoinHandle, QToken, core_index, spawn};
+use futures::future::select;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -104,33 +107,41 @@ struct Relay {
     stats: Stats,
 }
 
-/// Relays on one core.
+/// Relays on one core until Ctrl-C or SIGTERM.
 async fn relay(args: Args) -> io::Result<()> {
     let socket = UdpSocket::bind(args.listen).await?;
+    // Before the address is printed: whoever reads it may ask for the end.
+    let end = shutdown()?;
     println!("core {} relays {} to {}", core_index(), socket.local_addr()?, args.forward);
     let relay = Rc::new(Relay { args, socket, clients: RefCell::default(), stats: Stats::default() });
     spawn(relay.clone().look_after()).detach();
-    let mut pushes = Pushes::default();
-    loop {
-        let (datagram, from) = match relay.socket.pop_from().await {
-            Ok(received) => received,
-            Err(error) => {
-                tracing::warn!(%error, "cannot receive");
-                sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-        };
-        let Some(client) = relay.client(from).await else {
-            add(&relay.stats.dropped, 1);
-            continue;
-        };
-        client.last_used.set(Instant::now());
-        let len = datagram.len();
-        pushes.start(client.upstream.push(datagram), len, &relay.stats.forwarded, &relay.stats).await;
-    }
+    select(pin!(relay.forward()), end).await;
+    Ok(())
 }
 
 impl Relay {
+    /// Passes on what clients send.
+    async fn forward(self: &Rc<Relay>) {
+        let mut pushes = Pushes::default();
+        loop {
+            let (datagram, from) = match self.socket.pop_from().await {
+                Ok(received) => received,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot receive");
+                    sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            let Some(client) = self.client(from).await else {
+                add(&self.stats.dropped, 1);
+                continue;
+            };
+            client.last_used.set(Instant::now());
+            let len = datagram.len();
+            pushes.start(client.upstream.push(datagram), len, &self.stats.forwarded, &self.stats).await;
+        }
+    }
+
     /// The client with this address, a new one if it is not known; `None` if there are too many.
     async fn client(self: &Rc<Relay>, from: SocketAddr) -> Option<Rc<Client>> {
         if let Some(known) = self.clients.borrow().get(&from) {

@@ -12,6 +12,9 @@ const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 /// Transports of this and later versions that need a feature, and its name.
 const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring")];
 
+/// What programs may name, such as in the macros, though it is not there yet.
+const LATER: &[&str] = &["tap", "dpdk", "xdp", "rdma", "spdk", "memory"];
+
 /// The transports that are compiled in, by name, the preferred one first.
 ///
 /// ```
@@ -60,6 +63,10 @@ fn known(name: &str, what: &str) -> io::Result<Option<&'static str>> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     let names = transports().join(", ");
+    if LATER.contains(&name) {
+        let text = format!("{what} {name:?} is not in this version yet: this build has auto, {names}");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
     Err(invalid(format!("{what} {name:?} is unknown: this build has auto, {names}")))
 }
 
@@ -134,6 +141,13 @@ mod tests {
         );
         let error = Choice::new(Some("auto"), Some("tape"), 0).unwrap_err();
         assert!(error.to_string().starts_with("storage \"tape\" is unknown"), "{error}");
+    }
+
+    #[test]
+    fn what_comes_later_is_said_to() {
+        let error = Choice::new(Some("dpdk"), None, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().starts_with("transport \"dpdk\" is not in this version yet"), "{error}");
     }
 
     #[cfg(not(feature = "io-uring"))]

@@ -33,6 +33,24 @@ impl Server {
     fn port(&self) -> String {
         self.address.port().to_string()
     }
+
+    /// Sends a signal, by its name for kill(1).
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for its end: the exit code, or `None` if a signal ended it.
+    fn end(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Drop for Server {
@@ -143,6 +161,15 @@ fn the_echo_table_has_a_row_for_each_transport() {
 }
 
 #[test]
+fn a_transport_that_cannot_be_measured_is_an_error_that_says_why() {
+    for (transport, why) in [("nosuch", "is unknown: this build has"), ("sim", "inside one runtime")] {
+        let output = Command::new(built("echo")).args(["--transport", transport]).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(why), "{errors}");
+    }
+}
+
+#[test]
 fn an_address_in_use_is_said_to_be() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -178,6 +205,142 @@ fn redis_benchmark_runs_through() {
             let report = text(&output);
             let rates = report.matches("requests per second").count();
             assert!(rates == 2 && !report.to_lowercase().contains("error"), "{report}");
+        }
+    });
+}
+
+/// What is said to both servers, line by line. Left out is what has to differ: HELLO, INFO and COMMAND tell who
+/// answers, and errors of subcommands refer to a HELP that we lack.
+const SCRIPT: &str = r#"
+PING
+PING "a b"
+PING a b
+ECHO hello
+ECHO
+GET
+GET nothing
+SET k v
+SET k w NX
+SET k w XX
+SET k x XX GET
+SET new x XX
+SET new x NX GET
+SET k v EX
+SET k v EX 0
+SET k v EX -1
+SET k v EX x
+SET k v EX 10 PX 10
+SET k v NX XX
+SET k v KEEPTTL EX 3
+SET k v EX 9223372036854775807
+SET k v BOGUS
+SET k v EX 100
+TTL k
+SET k y KEEPTTL
+TTL k
+SET k y
+TTL k
+SET k v PX 100000
+TTL k
+PERSIST k
+PERSIST k
+TTL k
+PTTL k
+TTL nothing
+EXPIRE k 50
+TTL k
+EXPIRE nothing 50
+EXPIRE k x
+EXPIRE k 9223372036854775807
+EXPIRE k
+PEXPIRE k 9223372036854775807
+EXPIRE k -1
+EXISTS k
+MSET a 1 b 2 c 3
+MSET a 1 b
+MGET a b nothing c
+MGET
+DEL a a b
+DEL
+EXISTS c c nothing
+STRLEN c
+STRLEN nothing
+INCR n
+INCRBY n 41
+DECR n
+DECRBY n 2
+INCRBY n x
+INCRBY n 1.5
+SET big 9223372036854775807
+INCR big
+DECRBY big -1
+SET small -9223372036854775808
+DECR small
+DECRBY n -9223372036854775808
+SET text abc
+INCR text
+SET padded " 12"
+INCR padded
+SET zero 012
+INCR zero
+NOSUCH a b
+get c
+DBSIZE
+DBSIZE x
+SELECT 0
+SELECT x
+SELECT 99
+FLUSHDB BOGUS
+FLUSHDB ASYNC
+DBSIZE
+CLIENT GETNAME
+CLIENT SETNAME me
+CLIENT GETNAME
+CLIENT SETNAME "a b"
+CLIENT
+HELLO x
+HELLO 4
+HELLO 2 BOGUS
+CONFIG GET save
+CONFIG GET nothing
+COMMAND INFO nosuch
+RESET
+QUIT
+"#;
+
+#[test]
+fn the_key_value_server_answers_as_redis_does() {
+    let address = free_address();
+    let port = address.port().to_string();
+    let redis = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"];
+    let Ok(child) = Command::new("redis-server").args(redis).stdout(Stdio::null()).spawn() else {
+        assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "redis-server is not installed");
+        return eprintln!("skipped: redis-server is not installed");
+    };
+    let redis = Server { child, address };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "redis-server does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let commands: Vec<&str> = SCRIPT.lines().skip(1).collect();
+    // An echo after each command tells which replies are whose.
+    let input: String = commands.iter().map(|command| format!("{command}\nECHO ---\n")).collect();
+    let replies = |server: &Server, version: &str| {
+        let output = client("redis-cli", &["-p", &server.port(), version, "--no-raw"], input.as_bytes())?;
+        Some(text(&output).split("\"---\"\n").map(str::to_owned).collect::<Vec<_>>())
+    };
+    on_each_transport(|transport| {
+        let ours = Server::start("key-value", &["--listen", "127.0.0.1:0", "--transport", transport]);
+        for version in ["-2", "-3"] {
+            let (Some(ours), Some(theirs)) = (replies(&ours, version), replies(&redis, version)) else {
+                return;
+            };
+            assert!(ours.len() >= commands.len(), "{version}: {ours:?}");
+            for (command, (ours, theirs)) in commands.iter().zip(ours.iter().zip(&theirs)) {
+                assert_eq!(ours, theirs, "{version}: {command}");
+            }
+            assert_eq!(ours.len(), theirs.len(), "{version}");
         }
     });
 }
@@ -224,6 +387,98 @@ fn the_udp_relay_forwards() {
         let mut data = [0; 16];
         let (length, _) = target.recv_from(&mut data).unwrap();
         assert_eq!(&data[..length], b"over");
+    });
+}
+
+#[test]
+fn servers_end_well_when_asked_to() {
+    on_each_transport(|transport| {
+        for (example, arguments) in [
+            ("echo", &["serve", "--listen", "127.0.0.1:0"][..]),
+            ("udp-relay", &["--listen", "127.0.0.1:0", "--forward", "127.0.0.1:9"]),
+            ("key-value", &["--listen", "127.0.0.1:0"]),
+        ] {
+            for signal in ["INT", "TERM"] {
+                let mut server = Server::start(example, &[arguments, &["--transport", transport]].concat());
+                let idle = TcpStream::connect(server.address);
+                server.signal(signal);
+                assert_eq!(server.end(), Some(0), "{example}, SIG{signal}");
+                if let Ok(mut idle) = idle {
+                    // The end, or a reset if the server had not accepted the connection.
+                    assert!(matches!(idle.read(&mut [0]), Ok(0) | Err(_)));
+                }
+            }
+        }
+    });
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn the_http_server_finishes_the_request_under_way_and_ends() {
+    on_each_transport(|transport| {
+        for signal in ["INT", "TERM"] {
+            let mut server = Server::start("http", &["--listen", "127.0.0.1:0", "--transport", transport]);
+            let connect = || {
+                let stream = TcpStream::connect(server.address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                stream
+            };
+            let head = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n";
+            let mut idle = connect();
+            idle.write_all(format!("{head}\r\nhello").as_bytes()).unwrap();
+            read_until(&mut idle, b"hello");
+            let mut busy = connect();
+            busy.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+            // Now its body is waited for.
+            read_until(&mut busy, b"100 Continue\r\n\r\n");
+            server.signal(signal);
+            assert_eq!(idle.read(&mut [0]).unwrap(), 0, "a connection without a request is closed");
+            assert!(TcpStream::connect(server.address).is_err(), "no further connection is accepted");
+            busy.write_all(b"world").unwrap();
+            let mut response = String::new();
+            busy.read_to_string(&mut response).unwrap();
+            assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("world"), "{response}");
+            assert_eq!(server.end(), Some(0));
+        }
+    });
+}
+
+/// Reads until what has come ends with `end`.
+#[cfg(feature = "hyper")]
+fn read_until(stream: &mut TcpStream, end: &[u8]) {
+    let mut received = Vec::new();
+    while !received.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        received.extend(byte);
+    }
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn curl_takes_and_gives_bodies_of_every_kind() {
+    on_each_transport(|transport| {
+        let server = Server::start("http", &["--listen", "127.0.0.1:0", "--transport", transport]);
+        let url = format!("http://{}", server.address);
+        let echo = format!("{url}/echo");
+        let curl = |arguments: &[&str], input: &[u8]| client("curl", &[&["-sS"], arguments].concat(), input);
+        let large: Vec<u8> = (0..15_000_000_u32).map(|index| (index / 7) as u8).collect();
+        for headers in [&["-H", "Expect: 100-continue"][..], &["-H", "Transfer-Encoding: chunked"]] {
+            let arguments = [&["--fail", "--data-binary", "@-", &echo], headers].concat();
+            let Some(output) = curl(&arguments, &large) else { return };
+            assert!(output.status.success() && output.stdout == large, "{headers:?}");
+        }
+        let too_large = vec![0; 17_000_000];
+        let arguments = ["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", &echo];
+        assert_eq!(curl(&arguments, &too_large).as_ref().map(text).as_deref(), Some("413"));
+        // %{num_connects} counts new connections: the second request uses the first one's.
+        let arguments = [&url, &url, "-w", "%{num_connects} "];
+        let expected = "hello from core 0\n1 hello from core 0\n0 ";
+        assert_eq!(curl(&arguments, b"").as_ref().map(text).as_deref(), Some(expected));
+        let old = curl(&["-0", "-i", &url], b"").as_ref().map(text).unwrap();
+        assert!(old.starts_with("HTTP/1.0 200") && old.ends_with("\r\n\r\nhello from core 0\n"), "{old}");
+        let head = curl(&["-I", &url], b"").as_ref().map(text).unwrap();
+        assert!(head.contains("content-length: 18\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     });
 }
 

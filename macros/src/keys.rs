@@ -176,12 +176,12 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let (keys, errors) = parse(quote! {
-            transport = "epoll", storage = "blocking", cores = 2, idle = "adaptive(50us)", time = "real",
+            transport = "epoll", storage = "epoll", cores = 2, idle = "adaptive(50us)", time = "real",
             seed = 7, crate = "dk",
         });
         assert_eq!(errors, [""; 0]);
         assert_eq!(keys.transport.unwrap().value(), "epoll");
-        assert_eq!(keys.storage.unwrap().value(), "blocking");
+        assert_eq!(keys.storage.unwrap().value(), "epoll");
         assert!(matches!(keys.cores, Some(Cores::Count(_))));
         assert_eq!(keys.idle, Some(Idle::AdaptiveFor { nanoseconds: 50_000 }));
         assert_eq!(keys.time, Some(Time::Real));

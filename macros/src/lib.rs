@@ -38,15 +38,15 @@ use proc_macro::TokenStream;
 /// | key | value | default | stands for |
 /// |---|---|---|---|
 /// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"sim"`, `"tap"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | `.transport("io_uring")` |
-/// | `storage` | `"auto"`, `"io_uring"`, `"blocking"`, `"sim"`, `"memory"`, `"spdk"` | automatic | `.storage("io_uring")` |
+/// | `storage` | `"auto"`, `"io_uring"`, `"epoll"` (a pool of threads), `"sim"`, `"memory"`, `"spdk"` | automatic | `.storage("io_uring")` |
 /// | `cores` | an integer from 1, `"all"`, or an expression of type `usize` in parentheses | this thread only | `.cores(4)` and `run` instead of `block_on` |
 /// | `idle` | `"spin"`, `"block"`, `"adaptive"`, `"adaptive(50us)"` (units `ns`, `us`, `ms`, `s`) | `"adaptive"` | `.idle(Idle::Adaptive(Duration::from_micros(50)))` |
 /// | `time` | `"real"`, `"virtual"` | `"real"` | `.time(Time::Virtual)` |
-/// | `seed` | an integer of 64 bits | chosen by the runtime | `.seed(7)` |
+/// | `seed` | an integer of 64 bits | 0 | `.seed(7)` |
 /// | `crate` | the path of `demikernel`, as a string | `"::demikernel"` | |
 ///
-/// A transport that the macro knows but that is not compiled in, or that cannot start on this
-/// machine, is an error when the program starts, which says what is missing.
+/// A transport that the macro knows but that is not compiled in or comes with a later version, or
+/// that cannot start on this machine, is an error when the program starts, which says what is missing.
 ///
 /// `time = "virtual"` makes the clock jump to the next timer whenever the runtime has nothing to do.
 /// It is meant for simulations on `transport = "sim"`; a kernel socket knows nothing of such a clock.

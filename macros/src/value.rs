@@ -8,7 +8,7 @@ use syn::{Error, Lit, LitInt, LitStr, Path, Result};
 const TRANSPORTS: &[&str] = &["auto", "io_uring", "epoll", "sim", "tap", "dpdk", "xdp", "rdma"];
 
 /// The same for storage.
-const STORAGES: &[&str] = &["auto", "io_uring", "blocking", "sim", "memory", "spdk"];
+const STORAGES: &[&str] = &["auto", "io_uring", "epoll", "sim", "memory", "spdk"];
 
 /// The value of one key, before its type is known.
 pub(crate) struct Value {

@@ -32,6 +32,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 /// Which signal.
+///
+/// ```
+/// use demikernel_runtime::signal::SignalKind;
+/// assert_eq!(SignalKind::from_raw(15), SignalKind::TERMINATE);
+/// assert_eq!(SignalKind::INTERRUPT.as_raw(), 2);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SignalKind(libc::c_int);
 
@@ -111,6 +117,26 @@ pub fn ctrl_c() -> CtrlC {
     CtrlC(Some(signal(SignalKind::INTERRUPT)))
 }
 
+/// Waits for the request to end, from this call on: Ctrl-C (SIGINT), or SIGTERM, with which supervisors ask.
+///
+/// # Errors
+/// Those of [`signal`].
+///
+/// ```no_run
+/// use futures::future::select;
+///
+/// # async fn serve() {}
+/// # demikernel_runtime::Runtime::new()?.block_on(async {
+/// let end = demikernel_runtime::signal::shutdown()?;
+/// select(Box::pin(serve()), end).await;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn shutdown() -> io::Result<Shutdown> {
+    Ok(Shutdown([signal(SignalKind::INTERRUPT)?, signal(SignalKind::TERMINATE)?]))
+}
+
 /// Everybody who listens, and what wakes them.
 struct Listeners {
     all: Slab<Listener>,
@@ -172,6 +198,18 @@ fn deliver(kind: SignalKind) {
 ///
 /// Several signals that arrive before the listener looks may be heard of as one, as is the way of signals.
 /// Dropping it ends listening.
+///
+/// ```
+/// use demikernel_runtime::signal::{SignalKind, signal};
+/// # demikernel_runtime::Runtime::new()?.block_on(async {
+/// let mut listener = signal(SignalKind::USER_1)?;
+/// let me = std::process::id().to_string();
+/// std::process::Command::new("sh").args(["-c", "kill -USR1 $0", &me]).status()?;
+/// listener.recv().await;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Signal {
     kind: SignalKind,
     key: usize,
@@ -254,6 +292,27 @@ impl Future for CtrlC {
 impl FusedFuture for CtrlC {
     fn is_terminated(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+/// The future of [`shutdown`]. Polled again after it was ready, it waits for another request.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited, but neither signal ends the program any more"]
+pub struct Shutdown([Signal; 2]);
+
+impl Future for Shutdown {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Both, whether or not the first has arrived: each must have the waker.
+        let arrived = self.0.each_mut().map(|signal| signal.poll_recv(cx).is_ready());
+        if arrived.contains(&true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl FusedFuture for Shutdown {
+    fn is_terminated(&self) -> bool {
+        false
     }
 }
 

@@ -513,6 +513,34 @@ fn wakers_outlive_their_task_and_their_runtime() {
 }
 
 #[test]
+fn the_adaptive_policy_spins_for_what_comes_from_outside_but_not_for_timers() {
+    let runtime = Builder::new().idle(Idle::Adaptive(Duration::from_secs(60))).build().unwrap();
+    runtime.block_on(async { demikernel_runtime::time::sleep(Duration::from_millis(2)).await });
+    let parks = runtime.metrics().parks;
+    assert_ne!(parks, 0, "it spun for a timer");
+    // Once another thread has woken something, one may do so again.
+    let handle = runtime.handle();
+    let thread = std::thread::spawn(move || handle.spawn(async {}));
+    runtime.block_on(thread.join().unwrap()).unwrap();
+    let parks = runtime.metrics().parks;
+    runtime.block_on(async { demikernel_runtime::time::sleep(Duration::from_millis(2)).await });
+    assert_eq!(runtime.metrics().parks, parks, "it did not spin");
+}
+
+#[test]
+fn a_future_without_a_size_is_aligned_as_it_wants() {
+    #[repr(align(256))]
+    struct Aligned;
+    impl Future for Aligned {
+        type Output = usize;
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<usize> {
+            Poll::Ready(std::ptr::from_ref(&*self).addr())
+        }
+    }
+    assert_eq!(run(async { spawn(Aligned).await.unwrap() }) % 256, 0);
+}
+
+#[test]
 fn wakes_from_other_threads_arrive_whatever_the_idle_policy() {
     for idle in [Idle::Spin, Idle::Block, Idle::Adaptive(Duration::from_micros(20))] {
         let runtime = Builder::new().idle(idle).build().unwrap();

@@ -2,7 +2,7 @@
 //! for redis-benchmark, a window of each in turn.
 
 use crate::child;
-use crate::machine::{self, Scheduled};
+use crate::machine::{self, Burst, Scheduled};
 use crate::record::{Kind, Log, Record};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -53,10 +53,19 @@ impl Server {
     }
 
     /// One run of redis-benchmark.
-    fn measure(&self, command: &str, (pipeline, requests): (u64, u64), round: usize) -> io::Result<Record> {
+    fn measure(
+        &self,
+        command: &str,
+        (pipeline, requests): (u64, u64),
+        round: usize,
+        real_time: bool,
+    ) -> io::Result<Record> {
         let before = Scheduled::of(self.child.id());
+        // redis-benchmark inherits the priority.
+        let burst = Burst::start(self.child.id(), real_time);
         let output =
             child::output(&mut self.benchmark(command, pipeline, requests), Duration::from_secs(60))?;
+        drop(burst);
         let server = Scheduled::of(self.child.id()).since(before);
         let output = output.check("redis-benchmark")?;
         let rate = requests_per_second(&output.stdout).ok_or_else(|| {
@@ -95,8 +104,8 @@ fn redis_server(address: SocketAddr) -> Command {
     command
 }
 
-/// Measures `rounds` times with the example at `ours`.
-pub fn run(ours: &Path, rounds: usize, log: &mut Log) -> io::Result<()> {
+/// Measures `rounds` times with the example at `ours`, in bursts of real-time priority or without.
+pub fn run(ours: &Path, rounds: usize, real_time: bool, log: &mut Log) -> io::Result<()> {
     if !ours.exists() {
         let build = "cargo build --release --example key-value";
         return Err(io::Error::other(format!("there is no {}: {build}", ours.display())));
@@ -114,7 +123,7 @@ pub fn run(ours: &Path, rounds: usize, log: &mut Log) -> io::Result<()> {
         for pipeline in PIPELINES {
             for command in COMMANDS {
                 for server in &servers {
-                    log.push(server.measure(command, pipeline, round)?)?;
+                    log.push(server.measure(command, pipeline, round, real_time)?)?;
                 }
             }
         }

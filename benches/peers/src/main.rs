@@ -84,7 +84,7 @@ struct Measure {
     /// Do not count instructions, which takes minutes
     #[arg(long)]
     no_instructions: bool,
-    /// Echo without bursts of real-time priority
+    /// Echo and key-value without bursts of real-time priority
     #[arg(long)]
     no_real_time: bool,
     /// The key-value example
@@ -142,7 +142,9 @@ fn measure(options: &Measure) -> io::Result<()> {
         let result = match what {
             What::Executor => measure_executor(options, &mut log),
             What::Net => measure_net(options, &mut log),
-            What::Kv => key_value::run(&options.key_value, options.rounds, &mut log),
+            What::Kv => {
+                key_value::run(&options.key_value, options.rounds, !options.no_real_time, &mut log)
+            }
         };
         // What has been measured is worth a table, whatever happens to the rest.
         failed.extend(result.err().map(|error| error.to_string()));

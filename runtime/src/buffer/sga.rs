@@ -95,6 +95,14 @@ impl Sga {
     }
 
     /// Adds a buffer at the end; an empty one is dropped.
+    ///
+    /// ```
+    /// use demikernel_runtime::buffer::Sga;
+    /// let mut reply = Sga::new();
+    /// reply.push("$2\r\n".into());
+    /// reply.push("ok".into());
+    /// assert_eq!((reply.segments(), reply.len()), (2, 6));
+    /// ```
     #[inline]
     pub fn push(&mut self, buffer: Buffer) {
         if buffer.is_empty() {
@@ -132,6 +140,13 @@ impl Sga {
     }
 
     /// Drops the first `count` bytes, and the buffers that have none left.
+    ///
+    /// ```
+    /// use demikernel_runtime::buffer::{Buffer, Sga};
+    /// let mut rest: Sga = [Buffer::from("abc"), Buffer::from("def")].into_iter().collect();
+    /// rest.advance(4);
+    /// assert_eq!((rest.segments(), rest.to_vec()), (1, b"ef".to_vec()));
+    /// ```
     ///
     /// # Panics
     ///

@@ -300,6 +300,15 @@ impl Buffer {
     }
 
     /// Whether this is the only handle to its memory.
+    ///
+    /// ```
+    /// # use demikernel_runtime::buffer::Buffer;
+    /// let buffer = Buffer::from(vec![1, 2, 3]);
+    /// let part = buffer.slice(1..);
+    /// assert!(!buffer.is_unique());
+    /// drop(part);
+    /// assert!(buffer.is_unique());
+    /// ```
     #[inline]
     pub fn is_unique(&self) -> bool {
         if self.chunk().count.get() != 1 {

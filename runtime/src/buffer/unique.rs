@@ -58,6 +58,13 @@ impl BufferMut {
     /// An empty buffer with room for at least `capacity` bytes and, in front of them, `headroom`
     /// more for [`prepend`](BufferMut::prepend).
     ///
+    /// ```
+    /// # use demikernel_runtime::buffer::BufferMut;
+    /// let buffer = BufferMut::with_headroom(14, 100)?;
+    /// assert!(buffer.headroom() == 14 && buffer.capacity() >= 100);
+    /// # Ok::<(), demikernel_runtime::buffer::PoolExhausted>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the pool has no memory for them.
@@ -195,6 +202,15 @@ impl BufferMut {
 
     /// Takes `count` bytes of the headroom and returns them, as zeros, to be written.
     ///
+    /// ```
+    /// # use demikernel_runtime::buffer::BufferMut;
+    /// let mut frame = BufferMut::with_headroom(4, 100)?;
+    /// frame.extend_from_slice(b"data");
+    /// frame.prepend(4).copy_from_slice(&4u32.to_be_bytes());
+    /// assert_eq!(frame, b"\0\0\0\x04data");
+    /// # Ok::<(), demikernel_runtime::buffer::PoolExhausted>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// If there is less headroom.
@@ -234,6 +250,14 @@ impl BufferMut {
     }
 
     /// Makes the buffer `len` bytes long, with copies of `value` if it has fewer.
+    ///
+    /// ```
+    /// # use demikernel_runtime::buffer::BufferMut;
+    /// let mut buffer = BufferMut::with_capacity(4)?;
+    /// buffer.resize(4, b'-');
+    /// assert_eq!(buffer, b"----");
+    /// # Ok::<(), demikernel_runtime::buffer::PoolExhausted>(())
+    /// ```
     ///
     /// # Panics
     ///

@@ -193,6 +193,17 @@ impl<T: 'static> Shared<T> {
 }
 
 /// The sending end of [`channel`]; clones send into the same channel. The channel ends when all are gone.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let (sender, mut receiver) = demikernel_runtime::channel::mpsc::channel(2);
+/// let other = sender.clone();
+/// sender.send(1).await.unwrap();
+/// other.send(2).await.unwrap();
+/// drop((sender, other));
+/// assert_eq!((receiver.recv().await, receiver.recv().await, receiver.recv().await), (Some(1), Some(2), None));
+/// # });
+/// ```
 pub struct Sender<T: 'static> {
     shared: Rc<Shared<T>>,
     /// Of the `Sink`, waiting for room.
@@ -202,6 +213,16 @@ pub struct Sender<T: 'static> {
 impl<T: 'static> Sender<T> {
     /// Sends a value, when there is room for it. Senders that wait are served in the order in which they
     /// came. If the future is dropped before it is done, the value is dropped with it.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use demikernel_runtime::channel::mpsc;
+    /// let (sender, receiver) = mpsc::channel(1);
+    /// assert_eq!(sender.send("fits").await, Ok(()));
+    /// drop(receiver);
+    /// assert_eq!(sender.send("nobody there").await, Err(mpsc::SendError("nobody there")));
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// Gives the value back if the receiver has closed the channel.
@@ -222,6 +243,13 @@ impl<T: 'static> Sender<T> {
     }
 
     /// Sends a value if there is room at once.
+    ///
+    /// ```
+    /// use demikernel_runtime::channel::mpsc;
+    /// let (sender, _receiver) = mpsc::channel(1);
+    /// assert_eq!(sender.try_send(1), Ok(()));
+    /// assert_eq!(sender.try_send(2), Err(mpsc::TrySendError::Full(2)));
+    /// ```
     ///
     /// # Errors
     /// Gives the value back if there is none, or the receiver has closed the channel.
@@ -330,6 +358,17 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// The receiving end of [`channel`], also a `Stream`.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use futures::StreamExt;
+/// let (sender, receiver) = demikernel_runtime::channel::mpsc::channel(2);
+/// sender.send(1).await.unwrap();
+/// sender.send(2).await.unwrap();
+/// drop(sender);
+/// assert_eq!(receiver.collect::<Vec<_>>().await, [1, 2]);
+/// # });
+/// ```
 pub struct Receiver<T: 'static> {
     shared: Rc<Shared<T>>,
     /// Kept from one call to the next, so that a value handed over while nobody looks is not lost.
@@ -393,6 +432,16 @@ impl<T: 'static> Receiver<T> {
 
     /// The next value, if it is there.
     ///
+    /// ```
+    /// use demikernel_runtime::channel::mpsc;
+    /// let (sender, mut receiver) = mpsc::channel(1);
+    /// assert_eq!(receiver.try_recv(), Err(mpsc::TryRecvError::Empty));
+    /// sender.try_send(1).unwrap();
+    /// drop(sender);
+    /// assert_eq!(receiver.try_recv(), Ok(1));
+    /// assert_eq!(receiver.try_recv(), Err(mpsc::TryRecvError::Closed));
+    /// ```
+    ///
     /// # Errors
     /// Whether there may be one later.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
@@ -408,6 +457,16 @@ impl<T: 'static> Receiver<T> {
     }
 
     /// Takes no more values: sends fail from now on, and what is in the channel can still be received.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (sender, mut receiver) = demikernel_runtime::channel::mpsc::channel(2);
+    /// sender.send("the last").await.unwrap();
+    /// receiver.close();
+    /// assert!(sender.is_closed());
+    /// assert_eq!((receiver.recv().await, receiver.recv().await), (Some("the last"), None));
+    /// # });
+    /// ```
     pub fn close(&mut self) {
         self.shared.close();
         self.shared.wake_receiver();

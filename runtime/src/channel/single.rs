@@ -8,6 +8,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The sender was dropped without sending.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::channel::{Canceled, oneshot};
+/// let (sender, receiver) = oneshot::<u32>();
+/// drop(sender);
+/// assert_eq!(receiver.await, Err(Canceled));
+/// # });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the sender was dropped without sending")]
 pub struct Canceled;
@@ -37,6 +46,14 @@ pub struct Sender<T> {
 
 impl<T> Sender<T> {
     /// Sends the value.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (sender, receiver) = demikernel_runtime::channel::oneshot();
+    /// drop(receiver);
+    /// assert_eq!(sender.send("comes back"), Err("comes back"));
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// Gives it back if the receiver is gone.
@@ -80,6 +97,15 @@ pub struct Receiver<T: 'static> {
 
 impl<T: 'static> Receiver<T> {
     /// The value, if it is there.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (sender, mut receiver) = demikernel_runtime::channel::oneshot();
+    /// assert_eq!(receiver.try_recv(), Ok(None));
+    /// sender.send(1).unwrap();
+    /// assert_eq!(receiver.try_recv(), Ok(Some(1)));
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// [`Canceled`] if it will never be.

@@ -5,14 +5,29 @@ use super::owner;
 use super::page::Page;
 use super::slot::{Kind, NO_DEVICE, OWNED, Pending, Slot, State};
 use super::token::QToken;
-use super::waker::{discard_stored, wake_option, wake_stored};
+use super::waker::{discard_option, discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// Which device of the runtime an operation belongs to (see [`Device`](crate::transport::Device)).
+/// Which device an operation belongs to (see [`Device`](crate::transport::Device)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct DeviceId(pub(crate) u8);
+pub struct DeviceId {
+    /// Among those of its runtime.
+    index: u8,
+    /// Which of the program's runtimes it is (see [`Core::number`](super::core::Core)).
+    runtime: u32,
+}
+
+impl DeviceId {
+    /// Of a device that no runtime has.
+    #[cfg_attr(not(feature = "io-uring"), allow(dead_code))]
+    pub(crate) const NONE: DeviceId = DeviceId { index: NO_DEVICE, runtime: 0 };
+
+    pub(super) fn new(index: u8, runtime: u32) -> DeviceId {
+        DeviceId { index, runtime }
+    }
+}
 
 /// A name for one operation: it is never used again while its runtime lives, save by wrap-around of a
 /// 32-bit count. For logs, and to find an operation's entry in a device's own tables.
@@ -98,13 +113,18 @@ impl<T> Completion<T> {
     /// Has [`Device::cancel`](crate::transport::Device::cancel) called with `key` when the token is
     /// dropped before the result is there, and [`Device::give_back`](crate::transport::Device::give_back)
     /// when it is dropped with a result that nobody has taken. Without this nobody is told, and the device
-    /// finds out about the former by [`is_cancelled`](Self::is_cancelled).
+    /// finds out about the former by [`is_cancelled`](Self::is_cancelled); so it is if the device is another
+    /// runtime's than the operation.
     #[inline]
     pub fn on_cancel(&self, device: DeviceId, key: u64) {
         // SAFETY: while the completion lives the slot is pending or cancelled, so its body is a `Pending`.
         unsafe {
+            let core = Page::of(self.slot).as_ref().core;
+            if core.as_ref().number.get() != device.runtime {
+                return;
+            }
             let slot = self.slot.as_ref();
-            slot.device.set(device.0);
+            slot.device.set(device.index);
             (&raw mut (*slot.body::<Pending>()).cancel_key).write(key);
         }
     }
@@ -205,16 +225,19 @@ pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
             }
             State::Pending => {
                 let body = it.body::<Pending>();
-                discard_stored(&raw mut (*body).waker);
+                // A foreign waker's drop may run anything, such as the operation's completion, so it comes
+                // last.
+                let waker = (&raw mut (*body).waker).replace(None);
                 it.state.set(State::Cancelled);
                 match it.device.get() {
                     NO_DEVICE => {}
                     OWNED => owner::cancel::<T>(slot),
                     device => {
                         let key = (&raw const (*body).cancel_key).read();
-                        Page::of(slot).as_ref().core.as_ref().cancel(DeviceId(device), key);
+                        Page::of(slot).as_ref().core.as_ref().cancel(device, key);
                     }
                 }
+                discard_option(waker);
             }
             State::Done | State::Broken if it.device.get() == OWNED => {
                 if it.state.get() == State::Done {
@@ -233,7 +256,7 @@ pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
                 match key {
                     Some(key) => {
                         let core = Page::of(slot).as_ref().core;
-                        core.as_ref().give_back(DeviceId(device), key, number, result);
+                        core.as_ref().give_back(device, key, number, result);
                     }
                     None => drop(result),
                 }

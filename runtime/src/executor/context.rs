@@ -42,8 +42,8 @@ fn outside() -> ! {
     )
 }
 
-/// While it lives, the thread runs a core.
-pub(super) struct Entered(());
+/// While it lives, the thread runs a core; then the one that it ran before.
+pub(super) struct Entered(Option<&'static Core>);
 
 impl Entered {
     /// # Panics
@@ -56,18 +56,17 @@ impl Entered {
                  blocking on it, or block on it in another thread"
             );
         }
-        CURRENT.set(Some(core));
-        Entered(())
+        Self::nested(core)
     }
 
     /// For dropping a runtime, which may happen inside of another one.
-    pub(super) fn swap(core: Option<&'static Core>) -> Option<&'static Core> {
-        CURRENT.replace(core)
+    pub(super) fn nested(core: &'static Core) -> Entered {
+        Entered(CURRENT.replace(Some(core)))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        CURRENT.set(self.0);
     }
 }

@@ -25,6 +25,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) struct Core {
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
     pub(super) layer: RefCell<Option<Rc<dyn Any>>>,
+    /// Which of all runtimes of the program uses it; 0 is none's.
+    pub(super) number: Cell<u32>,
     /// Which of the program's cores this is.
     pub(super) index: Cell<usize>,
     /// How many of them there are.
@@ -96,6 +99,8 @@ impl Core {
         let former = RECYCLED.try_with(|recycled| recycled.0.borrow_mut().pop()).ok().flatten();
         let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop().map(|idle| idle.0);
         let core = former.or_else(idle).unwrap_or_else(|| Box::leak(Box::new(Core::new())));
+        static RUNTIMES: AtomicU32 = AtomicU32::new(1);
+        core.number.set(RUNTIMES.fetch_add(1, Ordering::Relaxed));
         // SAFETY: nobody runs the core, so no reference to its clock or wheel lives. The wheel is empty: the
         // last runtime emptied it.
         unsafe {
@@ -133,6 +138,7 @@ impl Core {
             default_storage: RefCell::new(None),
             inbox: RefCell::new(None),
             layer: RefCell::new(None),
+            number: Cell::new(0),
             index: Cell::new(0),
             cores: Cell::new(1),
             root_ready: Cell::new(false),
@@ -298,7 +304,7 @@ impl Core {
     ///
     /// # Safety
     /// The core is this thread's current one, and no task of it is being polled.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn run_next_page(&self) -> u32 {
         let Some(page) = self.pop_ready() else { return 0 };
         // SAFETY: pages are never freed; the header's own bit is never set in `ready`.
@@ -419,7 +425,7 @@ impl Core {
         let Transport { device, network, storage } = transport;
         let id = self.devices.borrow().len();
         assert!(id < OWNED as usize, "a runtime has at most 254 devices");
-        device.attached(DeviceId(id as u8));
+        device.attached(DeviceId::new(id as u8, self.number.get()));
         self.devices.borrow_mut().push(device);
         if let Some(network) = network {
             self.default_network.borrow_mut().get_or_insert(network);
@@ -444,16 +450,16 @@ impl Core {
 
     /// Offers a device a result that nobody has taken.
     #[cold]
-    pub(super) fn give_back<T: 'static>(&self, device: DeviceId, key: u64, number: u32, result: T) {
-        if let Some(device) = self.device(device.0 as usize) {
+    pub(super) fn give_back<T: 'static>(&self, device: u8, key: u64, number: u32, result: T) {
+        if let Some(device) = self.device(device as usize) {
             device.give_back(key, number, Box::new(result));
         }
     }
 
     /// Tells a device that nobody waits for an operation any more.
     #[cold]
-    pub(super) fn cancel(&self, device: DeviceId, key: u64) {
-        if let Some(device) = self.device(device.0 as usize) {
+    pub(super) fn cancel(&self, device: u8, key: u64) {
+        if let Some(device) = self.device(device as usize) {
             device.cancel(key);
         }
     }
@@ -489,23 +495,33 @@ impl Core {
         drop(layer);
     }
 
-    /// Takes every timer out of the wheel, the ready queue apart, and drops the devices. Tokens that are
+    /// Drops the devices, takes every timer out of the wheel, and the ready queue apart. Tokens that are
     /// still about are never done.
     pub(super) fn dismantle(&self) {
         self.drop_layer();
+        self.inbox.take();
+        drop((self.default_network.take(), self.default_storage.take()));
+        let devices = self.devices.take();
+        drop(devices);
+        // From here on nothing runs that could start something.
+        for slot in self.live_slots() {
+            // SAFETY: pages are never freed.
+            let device = unsafe { &slot.as_ref().device };
+            if device.get() != OWNED {
+                // The next runtime's device of this number would take what the token has as its own.
+                device.set(NO_DEVICE);
+            }
+        }
         // SAFETY: as in `insert_timer`.
         unsafe { while (*self.wheel.get()).expire(u64::MAX).is_some() {} }
         self.drain_remote();
         while let Some(page) = self.pop_ready() {
             // SAFETY: pages are never freed.
-            unsafe { page.as_ref() }.ready.set(0);
+            let header = unsafe { page.as_ref() };
+            header.ready.set(0);
+            header.running.set(0);
         }
         self.root_ready.set(false);
-        self.inbox.take();
-        self.default_network.take();
-        self.default_storage.take();
-        let devices = self.devices.take();
-        drop(devices);
     }
 
     pub(super) fn metrics(&self) -> Metrics {

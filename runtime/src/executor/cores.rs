@@ -13,6 +13,12 @@ use std::task::{Poll, Waker};
 
 /// Which of the program's cores this code runs on: 0 for a runtime that is alone.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// assert_eq!(demikernel_runtime::core_index(), 0);
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime.
 #[track_caller]
@@ -64,14 +70,21 @@ impl Stop {
 /// and returns what each gave, by core.
 ///
 /// `build` makes each core's runtime, in its thread. When one core's future gives what `failed` says is a
-/// failure, or panics, or its runtime cannot be made, the others' futures are dropped: those cores give
-/// `Ok(None)`.
+/// failure, or panics, or its runtime or thread cannot be made, the others' futures are dropped: those cores
+/// give `Ok(None)`.
+///
+/// ```
+/// use demikernel_runtime::{core_index, run_on_cores};
+/// let results = run_on_cores(2, |builder| builder.build(), async || core_index() * 10, |_| false);
+/// let results: Vec<_> = results.into_iter().map(|result| result.unwrap()).collect();
+/// assert_eq!(results, [Some(0), Some(10)]);
+/// ```
 ///
 /// # Errors
-/// Per core: why its runtime could not be made, or its panic as an error of kind `Other`.
+/// Per core: why its runtime or its thread could not be made, or its panic as an error of kind `Other`.
 ///
 /// # Panics
-/// If `cores` is 0, or the system gives no thread.
+/// If `cores` is 0.
 pub fn run_on_cores<B, M, Fut>(
     cores: usize,
     build: B,
@@ -112,10 +125,11 @@ where
         let threads: Vec<_> = (0..cores)
             .map(|index| {
                 let thread = std::thread::Builder::new().name(format!("core-{index}"));
-                thread.spawn_scoped(scope, move || one(index)).expect("the system gives a thread")
+                // Those that have started would otherwise run on, and be waited for.
+                thread.spawn_scoped(scope, move || one(index)).inspect_err(|_| stop.stop())
             })
             .collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| match thread.join() {
+        let join = |thread: io::Result<std::thread::ScopedJoinHandle<'_, _>>| match thread?.join() {
             Ok(result) => result,
             Err(panic) => Err(JoinError::panicked(panic).into()),
         };

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::task::{JoinError, spawn};
+use super::waker::contained;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -63,7 +64,14 @@ impl Inbox {
     /// Owner: from now on nothing is taken.
     pub(super) fn close(&self) {
         let jobs = self.lock().take();
-        drop(jobs);
+        for job in jobs.into_iter().flatten() {
+            // It has what a user wants run, the drop of which may panic.
+            if !contained(|| drop(job)) {
+                tracing::error!(
+                    "what was to be spawned on a runtime that has ended panicked when it was dropped"
+                );
+            }
+        }
     }
 }
 
@@ -103,6 +111,15 @@ impl Handle {
     }
 
     /// Starts a task whose future is made on the runtime's thread, and so need not be `Send`.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use std::rc::Rc;
+    /// let handle = demikernel_runtime::handle();
+    /// let task = handle.spawn_with(|| async { *Rc::new(5) }); // an Rc could not be sent there
+    /// assert_eq!(task.await.unwrap(), 5);
+    /// # });
+    /// ```
     pub fn spawn_with<F, Fut>(&self, make: F) -> RemoteJoinHandle<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,
@@ -112,7 +129,8 @@ impl Handle {
         let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
         let guard = JointGuard(joint.clone());
         let job = move || {
-            let task = spawn(make());
+            // A panic of `make` is the task's.
+            let task = spawn(async move { make().await });
             spawn(async move {
                 let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
                 guard.finish(ended);
@@ -219,6 +237,15 @@ impl<T> Future for AbortableJoin<T> {
 
 /// Awaits a task that was spawned through a [`Handle`], on any thread and under any executor. Dropping it
 /// lets the task run on.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// let task = runtime.handle().spawn(async { 5 });
+/// assert!(!task.is_finished());
+/// drop(runtime); // before it has run anything
+/// assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "dropping the handle detaches the task"]
 pub struct RemoteJoinHandle<T> {
     joint: Arc<Joint<T>>,

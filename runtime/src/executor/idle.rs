@@ -11,13 +11,22 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What a runtime does when no task is ready.
+///
+/// ```
+/// use demikernel_runtime::Idle;
+/// use std::time::Duration;
+/// assert_eq!("adaptive(20us)".parse(), Ok(Idle::Adaptive(Duration::from_micros(20))));
+/// assert_eq!("spin".parse(), Ok(Idle::Spin));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Idle {
     /// Polls its devices until something happens: the lowest latency, at the price of the whole core.
     Spin,
-    /// Blocks at once: the lowest use of the processor.
+    /// Blocks at once: the lowest use of the processor. Timers are late by as much as the kernel allows itself for
+    /// the thread, 50 us unless the program has chosen otherwise (PR_SET_TIMERSLACK in prctl(2)).
     Block,
-    /// Spins for so long, then blocks.
+    /// Spins for so long, then blocks; blocks at once while nothing but timers can make a task ready. Timers are
+    /// late as with [`Block`](Idle::Block).
     Adaptive(Duration),
 }
 

@@ -42,6 +42,13 @@ macro_rules! task_local {
 }
 
 /// A task-local, declared by [`task_local!`].
+///
+/// ```
+/// demikernel_runtime::task_local!(static DEPTH: u32);
+///
+/// DEPTH.sync_scope(1, || DEPTH.sync_scope(2, || assert_eq!(DEPTH.get(), 2)));
+/// assert!(DEPTH.try_with(|_| ()).is_err());
+/// ```
 pub struct LocalKey<T: 'static> {
     slot: &'static ThreadLocalKey<RefCell<Option<T>>>,
 }
@@ -153,7 +160,9 @@ impl<T: 'static, F> PinnedDrop for TaskLocalFuture<T, F> {
     fn drop(self: Pin<&mut Self>) {
         let mut this = self.project();
         if this.future.is_some() {
-            let _swapped = Swapped::new(this.key, this.value);
+            // While a thread ends, its place may be gone before the future.
+            let is_there = this.key.slot.try_with(|_| ()).is_ok();
+            let _swapped = is_there.then(|| Swapped::new(this.key, this.value));
             this.future.set(None);
         }
     }

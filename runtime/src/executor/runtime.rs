@@ -45,6 +45,17 @@ const DEADLOCK: Duration = Duration::from_secs(5);
 const VIRTUAL_START: Instant = Instant::from_nanos(1_000_000_000_000_000);
 
 /// Which clock a runtime goes by.
+///
+/// ```
+/// use demikernel_runtime::{Builder, Time, time};
+/// let runtime = Builder::new().time(Time::Virtual).build()?;
+/// runtime.block_on(async {
+///     let start = time::Instant::now();
+///     time::sleep(time::Duration::from_secs(3600)).await; // takes no time
+///     assert_eq!(start.elapsed(), time::Duration::from_secs(3600));
+/// });
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Time {
     /// The machine's.
@@ -84,6 +95,13 @@ impl FromStr for Time {
 /// Settings of a [`Runtime`] of one core.
 ///
 /// The facade's `demikernel::Builder` is the same with transports chosen by name.
+///
+/// ```
+/// use demikernel_runtime::{Builder, Idle};
+/// let runtime = Builder::new().idle(Idle::Block).build()?;
+/// assert_eq!(runtime.block_on(async { 6 * 7 }), 42);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "a builder does nothing until build is called"]
 pub struct Builder {
@@ -162,6 +180,7 @@ impl Builder {
             watched: RefCell::new(Vec::new()),
             signal_due: Cell::new(false),
             idle_since: Cell::new(None),
+            threads: Cell::new(false),
             _not_send: PhantomData,
         })
     }
@@ -171,6 +190,18 @@ impl Builder {
 ///
 /// Dropping it drops every task's future, lets what was pushed drain for at most a second, and cancels the
 /// rest. Tokens that outlive it are never done.
+///
+/// ```
+/// use demikernel_runtime::{Runtime, spawn, yield_now};
+/// let runtime = Runtime::new()?;
+/// let sum = runtime.block_on(async {
+///     let task = spawn(async { 2 });
+///     yield_now().await;
+///     task.await.unwrap() + 3
+/// });
+/// assert_eq!(sum, 5);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Runtime {
     core: &'static Core,
@@ -186,6 +217,8 @@ pub struct Runtime {
     signal_due: Cell<bool>,
     /// Since when, in the clock's nanoseconds (the real one's in virtual time), nothing has been ready.
     idle_since: Cell<Option<u64>>,
+    /// Another thread has woken something, so one may again.
+    threads: Cell<bool>,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -213,10 +246,19 @@ impl std::fmt::Debug for ParkBy {
 }
 
 /// Counts since a runtime was made.
+///
+/// ```
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// runtime.block_on(async { demikernel_runtime::spawn(async {}).await.unwrap() });
+/// let metrics = runtime.metrics();
+/// assert!(metrics.polls >= 1);
+/// assert_eq!(metrics.live_operations, 0);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Polls of tasks.
+    /// Polls of tasks, and wake-ups of the future given to `block_on`.
     pub polls: u64,
     /// Turns of the loop, each with one poll of every device.
     pub turns: u64,
@@ -239,6 +281,14 @@ impl Runtime {
 
     /// Adds a device. The first with sockets becomes the default of `net`, the first with files that of
     /// `fs`.
+    ///
+    /// ```
+    /// use demikernel_runtime::transport::epoll::Epoll;
+    /// let runtime = demikernel_runtime::Runtime::new()?;
+    /// runtime.attach(Epoll::transport()?);
+    /// assert_eq!(runtime.devices(), ["epoll"]);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn attach(&self, transport: Transport) {
         self.core.attach_transport(transport);
         // The new device may be the better one to block in.
@@ -306,6 +356,7 @@ impl Runtime {
 
     #[cold]
     fn take_remote(&self) {
+        self.threads.set(true);
         self.core.drain_remote();
         if self.core.remote.take_knock() {
             self.inbox.run();
@@ -321,12 +372,13 @@ impl Runtime {
             Idle::Spin => true,
             Idle::Block => false,
             Idle::Adaptive(time) => {
-                let now = self.core.clock().now().as_nanos();
+                let (now, time) = (self.core.clock().now().as_nanos(), time.as_nanos() as u64);
                 let since = self.idle_since.get().unwrap_or_else(|| {
-                    self.idle_since.set(Some(now));
-                    now
+                    let since = if self.expects_outside() { now } else { now.saturating_sub(time) };
+                    self.idle_since.set(Some(since));
+                    since
                 });
-                now.saturating_sub(since) < time.as_nanos() as u64
+                now.saturating_sub(since) < time
             }
         };
         if spin {
@@ -337,6 +389,13 @@ impl Runtime {
             });
             self.block(timeout);
         }
+    }
+
+    /// Whether something may happen at a moment that nobody knows. When the next timer is due is known, so with
+    /// timers alone a spin would buy nothing but their precision.
+    fn expects_outside(&self) -> bool {
+        let busy = |device: Rc<dyn Device>| device.interest() != Interest::None;
+        self.threads.get() || (0..).map_while(|index| self.core.device(index)).any(busy)
     }
 
     /// Nothing is ready, and time is ours: go to the next deadline, unless something outside may come first.
@@ -482,8 +541,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let outer = Entered::swap(Some(self.core));
-        // SAFETY: dropped below, before the core gets another clock.
+        let entered = Entered::nested(self.core);
+        // SAFETY: dropped below, before the core gets another clock. Should a device panic, the core is
+        // never used again.
         let clock = unsafe { CurrentClock::enter(self.core.clock()) };
         self.inbox.close();
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
@@ -492,10 +552,11 @@ impl Drop for Runtime {
         for device in (0..).map_while(|index| self.core.device(index)) {
             device.shutdown(SHUTDOWN_GRACE);
         }
+        // It may hold a device, whose end belongs here.
+        self.parker.replace(None);
         self.core.dismantle();
         self.core.remote.set_eventfd(None);
-        drop(clock);
-        Entered::swap(outer);
+        drop((clock, entered));
         self.core.recycle();
     }
 }
@@ -533,6 +594,14 @@ pub fn attach(transport: Transport) {
 }
 
 /// A handle of this thread's runtime, for spawning from other threads.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let handle = demikernel_runtime::handle();
+/// let thread = std::thread::spawn(move || handle.spawn(async { "on the runtime" }));
+/// assert_eq!(thread.join().unwrap().await.unwrap(), "on the runtime");
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside of a runtime.

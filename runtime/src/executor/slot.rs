@@ -59,11 +59,24 @@ pub(crate) const BODY: usize = 56;
 /// for the device stays in place.
 pub(crate) const RESULT: usize = 48;
 
-/// The size and the alignment of the memory in a slot for a small task's future.
+/// The size and the alignment of a slot's second line, where operations keep their owner.
 pub(super) const INLINE: usize = 64;
 
-/// Two cache lines. I/O and timers use the first alone. A small task's future is in the second, so that its
-/// address is known without reading the first: with many tasks woken at random, the two misses overlap.
+/// Where a slot's body begins.
+pub(super) const BODY_AT: usize = 8;
+
+/// Where in its slot a small task's future begins: behind the `TaskBody`.
+pub(super) const FUTURE_AT: usize = 40;
+
+/// The largest future that is kept in its task's slot.
+pub(super) const FUTURE: usize = BODY_AT + BODY + INLINE - FUTURE_AT;
+
+/// The alignment of that place.
+pub(super) const FUTURE_ALIGN: usize = 8;
+
+/// Two cache lines. I/O and timers use the first alone. A small task's future begins in the first and goes on
+/// in the second: its address is known without reading either, so that with many tasks woken at random the two
+/// misses overlap, and there are no others.
 #[repr(C, align(128))]
 pub(crate) struct Slot {
     /// The number of the operation among all of its core, in the order in which they were started. An old
@@ -80,7 +93,8 @@ pub(crate) struct Slot {
     inline: UnsafeCell<MaybeUninit<[u64; INLINE / 8]>>,
 }
 
-const _: () = assert!(offset_of!(Slot, inline) == INLINE);
+const _: () = assert!(offset_of!(Slot, inline) == INLINE && offset_of!(Slot, body) == BODY_AT);
+const _: () = assert!(FUTURE_AT + FUTURE == size_of::<Slot>() && FUTURE_AT.is_multiple_of(FUTURE_ALIGN));
 
 /// The body while an operation or a timer is pending.
 #[repr(C)]
@@ -152,7 +166,14 @@ impl Slot {
         }
     }
 
-    /// The slot's memory for a small future, aligned to its size.
+    /// The slot's memory for a small task's future.
+    #[inline(always)]
+    pub(super) fn future_cell(slot: NonNull<Slot>) -> *mut u8 {
+        // SAFETY: inside the slot.
+        unsafe { slot.as_ptr().byte_add(FUTURE_AT).cast() }
+    }
+
+    /// The slot's second line, aligned to its size.
     #[inline(always)]
     pub(super) fn inline_cell(slot: NonNull<Slot>) -> *mut u8 {
         // SAFETY: inside the slot.

@@ -1,8 +1,9 @@
-//! Memory for the futures of tasks: the smallest are in their slots; for others there are free lists by size class, so that spawning allocates nothing once a
-//! runtime has had as many tasks of a size as it ever has at once. Larger futures take one allocation.
+//! Memory for the futures of tasks: the smallest are in their slots; for others there are free lists by size
+//! class, so that spawning allocates nothing once a runtime has had as many tasks of a size as it ever has at
+//! once. Larger futures take one allocation.
 
 use super::memory::{allocate_chunk, next_layout};
-use super::slot::{INLINE, Slot};
+use super::slot::{FUTURE, FUTURE_ALIGN, Slot};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
@@ -25,7 +26,7 @@ impl Place {
         if layout.align() > SMALLEST {
             return Place::Allocator(layout);
         }
-        if layout.size() <= INLINE && layout.align() <= INLINE {
+        if layout.size() <= FUTURE && layout.align() <= FUTURE_ALIGN {
             return Place::Slot;
         }
         let mut class = 0;
@@ -63,7 +64,7 @@ impl TaskStore {
     #[inline(always)]
     pub(super) fn allocate(&self, slot: NonNull<Slot>, place: Place) -> *mut u8 {
         match place {
-            Place::Slot => Slot::inline_cell(slot),
+            Place::Slot => Slot::future_cell(slot),
             Place::Class(class) => {
                 self.live.set(self.live.get() + 1);
                 let head = &self.free[class as usize];
@@ -135,7 +136,8 @@ impl TaskStore {
 }
 
 fn allocate(layout: Layout) -> *mut u8 {
-    // SAFETY: tasks are never of size 0: `Place::of` puts those into their slots.
+    debug_assert_ne!(layout.size(), 0);
+    // SAFETY: no task's layout is of size 0: there is room for a panic's payload.
     let memory = unsafe { alloc(layout) };
     if memory.is_null() {
         handle_alloc_error(layout)
@@ -151,8 +153,9 @@ mod tests {
     fn classes_by_size_and_alignment() {
         let place = |size, align| Place::of(Layout::from_size_align(size, align).unwrap());
         assert!(matches!(place(0, 1), Place::Slot));
-        assert!(matches!(place(64, 64), Place::Slot));
-        assert!(matches!(place(65, 8), Place::Class(0)));
+        assert!(matches!(place(88, 8), Place::Slot));
+        assert!(matches!(place(89, 8), Place::Class(0)));
+        assert!(matches!(place(8, 16), Place::Class(0)));
         assert!(matches!(place(8, 128), Place::Class(0)));
         assert!(matches!(place(4096, 8), Place::Class(5)));
         assert!(matches!(place(4097, 8), Place::Allocator(_)));

@@ -7,16 +7,16 @@
 //!   (1) Core::poll_task   (2) Core::cancel_task   (3) JoinHandle::poll, JoinHandle::drop
 //! ```
 //!
-//! The future lives in a cell of the [`TaskStore`](super::store::TaskStore), and its output later takes its
-//! place there. The slot's body has the pointer to the cell, the functions for the future's type, and the
-//! joiner's waker.
+//! The future lives in a cell of the [`TaskStore`](super::store::TaskStore); its output, or the payload of its
+//! panic, later takes its place there. The slot's body has the pointer to the cell, the functions for the
+//! future's type, and the joiner's waker.
 
 use super::context;
 use super::core::Core;
 use super::page::Page;
-use super::slot::{Kind, Slot, State};
+use super::slot::{BODY_AT, FUTURE_AT, Kind, Slot, State};
 use super::store::Place;
-use super::waker::{self, discard_stored, store_waker, wake_stored};
+use super::waker::{self, contained, discard_stored, store_waker, wake_stored};
 use futures_core::FusedFuture;
 use std::alloc::Layout;
 use std::any::Any;
@@ -35,8 +35,6 @@ const ABORT: u8 = 2;
 /// How a `Done` task ended; neither means with an output.
 const CANCELLED: u8 = 4;
 const PANICKED: u8 = 8;
-/// The cell is the slot's own.
-const IN_SLOT: u8 = 16;
 
 type Payload = Box<dyn Any + Send>;
 
@@ -44,16 +42,16 @@ type Payload = Box<dyn Any + Send>;
 #[repr(C)]
 pub(super) struct TaskBody {
     joiner: Option<Waker>,
-    cell: *mut u8,
     functions: &'static Functions,
-    panic: Option<Payload>,
+    cell: *mut u8,
 }
+
+const _: () = assert!(size_of::<TaskBody>() <= FUTURE_AT - BODY_AT, "behind it is a small task's cell");
 
 /// What differs by the type of a future.
 struct Functions {
-    /// Polls; on `Ready` the cell has the output in place of the future, on a panic it has nothing and the
-    /// payload is put into the last argument.
-    poll: unsafe fn(*mut u8, &mut Context<'_>, *mut Option<Payload>) -> Polled,
+    /// Polls; on `Ready` the cell has the output in place of the future, on a panic the payload.
+    poll: unsafe fn(NonNull<Slot>) -> Polled,
     drop_future: unsafe fn(*mut u8),
     drop_output: unsafe fn(*mut u8),
     place: Place,
@@ -72,12 +70,7 @@ struct Of<F>(PhantomData<F>);
 impl<F: Future> Of<F> {
     const PLACE: Place = {
         let (future, output) = (Layout::new::<F>(), Layout::new::<F::Output>());
-        let size = if future.size() > output.size() { future.size() } else { output.size() };
-        let align = if future.align() > output.align() { future.align() } else { output.align() };
-        match Layout::from_size_align(size, align) {
-            Ok(layout) => Place::of(layout),
-            Err(_) => panic!("a future of impossible size"),
-        }
+        Place::of(larger(larger(future, output), Layout::new::<Payload>()))
     };
     const FUNCTIONS: &'static Functions = &Functions {
         poll: Self::poll,
@@ -86,38 +79,83 @@ impl<F: Future> Of<F> {
         place: Self::PLACE,
     };
 
+    /// The cell of a task of this type; see `Slot` for why that of a small one is not read from the body.
+    ///
     /// # Safety
-    /// The cell has the future, pinned there; the place for a payload is valid.
-    unsafe fn poll(cell: *mut u8, cx: &mut Context<'_>, payload: *mut Option<Payload>) -> Polled {
-        let future = cell.cast::<F>();
-        // SAFETY: the caller's; the reference ends with the call.
-        let polled = catch_unwind(AssertUnwindSafe(|| unsafe { Pin::new_unchecked(&mut *future) }.poll(cx)));
-        let panic = match polled {
-            Ok(Poll::Pending) => return Polled::Pending,
-            Ok(Poll::Ready(output)) => {
-                // SAFETY: the future is dropped once, in place. If its drop panics it is gone all the same.
-                match catch_unwind(AssertUnwindSafe(|| unsafe { future.drop_in_place() })) {
-                    Ok(()) => {
-                        // SAFETY: the cell is free now, and large enough for the output.
-                        unsafe { cell.cast::<F::Output>().write(output) };
-                        return Polled::Ready;
-                    }
-                    Err(panic) => {
-                        let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
-                        panic
-                    }
-                }
-            }
+    /// The slot is such a task's.
+    #[inline(always)]
+    unsafe fn cell(slot: NonNull<Slot>) -> *mut u8 {
+        match Self::PLACE {
+            Place::Slot => Slot::future_cell(slot),
+            // SAFETY: a task's body is a `TaskBody`.
+            _ => unsafe { (*slot.as_ref().body::<TaskBody>()).cell },
+        }
+    }
+
+    /// Makes the context itself: then the compiler knows the waker wherever it has the future's `poll` inlined.
+    ///
+    /// # Safety
+    /// The slot is a pending task of this type, which is not being polled, on the thread of its core.
+    unsafe fn poll(slot: NonNull<Slot>) -> Polled {
+        // SAFETY: the caller's.
+        let (future, waker) = unsafe { (Self::cell(slot).cast::<F>(), waker::waker(slot)) };
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: a pending task's cell has the future, pinned there; the reference ends with the call.
+        let poll = || unsafe { Pin::new_unchecked(&mut *future) }.poll(&mut cx);
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Pending) => Polled::Pending,
+            // SAFETY: the caller's; the future is done.
+            Ok(Poll::Ready(output)) => unsafe { Self::put_output(slot, output) },
             Err(panic) => {
                 // SAFETY: dropped once. The first panic is the one that is reported.
-                let _ = catch_unwind(AssertUnwindSafe(|| unsafe { future.drop_in_place() }));
-                panic
+                contained(|| unsafe { future.drop_in_place() });
+                // SAFETY: the caller's; the future is gone.
+                unsafe { put_payload(slot, panic) }
             }
-        };
-        // SAFETY: the caller's.
-        unsafe { *payload = Some(panic) };
-        Polled::Panicked
+        }
     }
+
+    /// Puts the output into the future's place.
+    ///
+    /// # Safety
+    /// As for `poll`; and the future is not polled again.
+    #[inline(always)]
+    unsafe fn put_output(slot: NonNull<Slot>, output: F::Output) -> Polled {
+        // SAFETY: the future is dropped once, in place; if its drop panics it is gone all the same. Then the
+        // cell is free, and large enough for the output.
+        unsafe {
+            let cell = Self::cell(slot);
+            match catch_unwind(AssertUnwindSafe(|| cell.cast::<F>().drop_in_place())) {
+                Ok(()) => {
+                    cell.cast::<F::Output>().write(output);
+                    Polled::Ready
+                }
+                Err(panic) => {
+                    contained(|| drop(output));
+                    put_payload(slot, panic)
+                }
+            }
+        }
+    }
+}
+
+/// Room for both.
+const fn larger(a: Layout, b: Layout) -> Layout {
+    let size = if a.size() > b.size() { a.size() } else { b.size() };
+    let align = if a.align() > b.align() { a.align() } else { b.align() };
+    match Layout::from_size_align(size, align) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a future of impossible size"),
+    }
+}
+
+/// # Safety
+/// The slot is a task's, on the thread of its core, and its cell has nothing any more.
+#[cold]
+unsafe fn put_payload(slot: NonNull<Slot>, panic: Payload) -> Polled {
+    // SAFETY: a task's body is a `TaskBody`; every cell has room for a payload.
+    unsafe { (*slot.as_ref().body::<TaskBody>()).cell.cast::<Payload>().write(panic) };
+    Polled::Panicked
 }
 
 /// # Safety
@@ -156,9 +194,9 @@ impl Core {
         unsafe {
             cell.cast::<F>().write(future);
             let it = slot.as_ref();
-            it.flags.set(if matches!(Of::<F>::PLACE, Place::Slot) { JOINED | IN_SLOT } else { JOINED });
+            it.flags.set(JOINED);
             let functions = Of::<F>::FUNCTIONS;
-            it.body::<TaskBody>().write(TaskBody { joiner: None, cell, functions, panic: None });
+            it.body::<TaskBody>().write(TaskBody { joiner: None, functions, cell });
             self.wake_local(Page::of(slot), Page::bit(slot));
             if self.closing() {
                 self.cancel_task(slot);
@@ -173,20 +211,13 @@ impl Core {
     /// `slot` is a pending task of this core, the core is current, and the task is not being polled.
     #[inline]
     pub(super) unsafe fn poll_task(&self, slot: NonNull<Slot>) {
-        // SAFETY: a pending task's body is a `TaskBody` whose cell has the future; the copies of its fields
-        // stay good, since only this function's end frees them.
+        // SAFETY: a pending task's body is a `TaskBody` whose cell has the future.
         unsafe {
             let it = slot.as_ref();
             if it.flags.get() & ABORT != 0 {
                 return self.cancel_task(slot);
             }
-            let body = it.body::<TaskBody>();
-            let functions = (*body).functions;
-            // Not read from the body: see `Slot`.
-            let in_slot = it.flags.get() & IN_SLOT != 0;
-            let cell = if in_slot { Slot::inline_cell(slot) } else { (*body).cell };
-            let waker = waker::waker(slot);
-            match (functions.poll)(cell, &mut Context::from_waker(&waker), &raw mut (*body).panic) {
+            match ((*it.body::<TaskBody>()).functions.poll)(slot) {
                 Polled::Pending => {}
                 Polled::Ready => self.finish_task(slot, 0),
                 Polled::Panicked => self.finish_task(slot, PANICKED),
@@ -206,7 +237,7 @@ impl Core {
             match catch_unwind(AssertUnwindSafe(|| (functions.drop_future)(cell))) {
                 Ok(()) => self.finish_task(slot, CANCELLED),
                 Err(panic) => {
-                    (&raw mut (*body).panic).replace(Some(panic));
+                    put_payload(slot, panic);
                     self.finish_task(slot, PANICKED);
                 }
             }
@@ -214,8 +245,8 @@ impl Core {
     }
 
     /// # Safety
-    /// `slot` is a pending task of this core; its cell has the output if `outcome` is 0, and nothing
-    /// otherwise.
+    /// `slot` is a pending task of this core; its cell has the output if `outcome` is 0, the payload if it is
+    /// `PANICKED`, and nothing if it is `CANCELLED`.
     #[inline]
     unsafe fn finish_task(&self, slot: NonNull<Slot>, outcome: u8) {
         // SAFETY: the caller's.
@@ -223,10 +254,10 @@ impl Core {
             let it = slot.as_ref();
             let body = it.body::<TaskBody>();
             it.state.set(State::Done);
-            it.flags.set((it.flags.get() & (JOINED | IN_SLOT)) | outcome);
+            it.flags.set((it.flags.get() & JOINED) | outcome);
             if it.flags.get() & JOINED != 0 {
                 wake_stored(&raw mut (*body).joiner);
-            } else if catch_unwind(AssertUnwindSafe(|| self.discard_task(slot))).is_err() {
+            } else if !contained(|| self.discard_task(slot)) {
                 tracing::error!("the output of a detached task panicked when it was dropped");
             }
         }
@@ -245,13 +276,14 @@ impl Core {
                 unsafe { self.0.free_task(self.1) }
             }
         }
-        // SAFETY: a done task's body is a `TaskBody`; without an outcome flag its cell has the output.
+        // SAFETY: a done task's body is a `TaskBody`; the flags say what its cell has.
         unsafe {
             let body = slot.as_ref().body::<TaskBody>();
             let _free = Free(self, slot);
-            drop((&raw mut (*body).panic).replace(None));
-            if slot.as_ref().flags.get() & (CANCELLED | PANICKED) == 0 {
-                ((*body).functions.drop_output)((*body).cell);
+            match slot.as_ref().flags.get() & (CANCELLED | PANICKED) {
+                0 => ((*body).functions.drop_output)((*body).cell),
+                PANICKED => drop_as::<Payload>((*body).cell),
+                _ => {}
             }
         }
     }
@@ -272,6 +304,14 @@ impl Core {
 /// Awaits a task's end; made by [`spawn`].
 ///
 /// Dropping the handle lets the task run on, as with threads. [`abort`](Self::abort) ends it early.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let task = demikernel_runtime::spawn(async { "done" });
+/// assert!(!task.is_finished());
+/// assert_eq!(task.await.unwrap(), "done");
+/// # });
+/// ```
 pub struct JoinHandle<T> {
     slot: Option<NonNull<Slot>>,
     _output: PhantomData<(*const (), T)>,
@@ -282,6 +322,14 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> JoinHandle<T> {
     /// Ends the task: its future is dropped before anything else of it runs, unless it is done. The
     /// handle then gives [`JoinError::is_cancelled`].
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let task = demikernel_runtime::spawn(std::future::pending::<()>());
+    /// task.abort();
+    /// assert!(task.await.unwrap_err().is_cancelled());
+    /// # });
+    /// ```
     pub fn abort(&self) {
         let Some(slot) = self.slot else { return };
         // SAFETY: the handle keeps the slot a task, and is on its thread. Waking goes through the waker
@@ -296,6 +344,14 @@ impl<T> JoinHandle<T> {
     }
 
     /// Lets the task run on, as dropping the handle does.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (sender, receiver) = demikernel_runtime::channel::oneshot();
+    /// demikernel_runtime::spawn(async { sender.send(1) }).detach();
+    /// assert_eq!(receiver.await, Ok(1));
+    /// # });
+    /// ```
     pub fn detach(self) {
         drop(self);
     }
@@ -312,14 +368,14 @@ impl<T> JoinHandle<T> {
     /// `slot` is this handle's, it is `Done`, and the handle has let go of it.
     #[inline]
     unsafe fn take(slot: NonNull<Slot>) -> Result<T, JoinError> {
-        // SAFETY: the caller's; by the flags the cell has the output, which is moved out before the cell is
-        // freed.
+        // SAFETY: the caller's; the flags say what the cell has, which is moved out before the cell is freed.
         unsafe {
             let it = slot.as_ref();
             let body = it.body::<TaskBody>();
             let end = match it.flags.get() & (CANCELLED | PANICKED) {
                 0 => Ok((*body).cell.cast::<T>().read()),
-                _ => Err(JoinError { panic: (&raw mut (*body).panic).replace(None) }),
+                PANICKED => Err(JoinError::panicked((*body).cell.cast::<Payload>().read())),
+                _ => Err(JoinError::cancelled()),
             };
             Page::of(slot).as_ref().core.as_ref().free_task(slot);
             end
@@ -339,7 +395,7 @@ impl<T> Future for JoinHandle<T> {
                 self.slot = None;
                 return Poll::Ready(Self::take(slot));
             }
-            store_waker(&raw mut (*slot.as_ref().body::<TaskBody>()).joiner, cx.waker());
+            store_waker(slot, cx.waker());
         }
         Poll::Pending
     }
@@ -374,6 +430,14 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task has no output: it was aborted (or its runtime ended), or it panicked.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let error = demikernel_runtime::spawn(async { panic!("no luck") }).await.unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(error.to_string(), "the task panicked: no luck");
+/// # });
+/// ```
 pub struct JoinError {
     panic: Option<Payload>,
 }

@@ -20,6 +20,16 @@ use std::task::{Context, Poll};
 /// A token belongs to the thread of its runtime (it is not `Send`). It may outlive the runtime: then it is
 /// never done, unless it was before.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::{operation, QToken};
+/// let (token, completion) = operation::<u32>();
+/// assert!(!token.is_done());
+/// completion.complete(7);
+/// assert_eq!(token.await, 7);
+/// # });
+/// ```
+///
 /// # Panics
 /// Polling it again after it gave its result (`FusedFuture::is_terminated` tells), as is usual for futures;
 /// and polling one whose device broke its promise, which is a fault of that device.
@@ -41,6 +51,12 @@ impl<T: 'static> QToken<T> {
     }
 
     /// Whether the result can be had without waiting.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// assert!(demikernel_runtime::QToken::ready(1).is_done());
+    /// # });
+    /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
         // SAFETY: a token's slot is live memory, and this is its thread.
@@ -48,6 +64,15 @@ impl<T: 'static> QToken<T> {
     }
 
     /// Takes the result if it is there.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let (mut token, completion) = demikernel_runtime::operation();
+    /// assert_eq!(token.try_take(), None);
+    /// completion.complete("there");
+    /// assert_eq!(token.try_take(), Some("there"));
+    /// # });
+    /// ```
     ///
     /// # Panics
     /// As polling does.
@@ -88,13 +113,19 @@ impl<T: 'static> QToken<T> {
         unsafe {
             let pending = slot.as_ref().state.get() == State::Pending;
             if pending {
-                store_waker(slot.as_ref().body(), cx.waker());
+                store_waker(slot, cx.waker());
             }
             !pending
         }
     }
 
     /// The token of an operation that is done already.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// assert_eq!(demikernel_runtime::QToken::ready("at once").await, "at once");
+    /// # });
+    /// ```
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -106,6 +137,15 @@ impl<T: 'static> QToken<T> {
     }
 
     /// Lets the operation run to its end without anybody awaiting it; its result is dropped.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// let queue = demikernel_runtime::queue::queue_with_capacity(1);
+    /// queue.push("first").detach();
+    /// queue.push("second").detach(); // waits for room by itself
+    /// assert_eq!((queue.pop().await, queue.pop().await), (Ok("first"), Ok("second")));
+    /// # });
+    /// ```
     pub fn detach(mut self) {
         if let Some(slot) = self.slot.take() {
             // SAFETY: the token's own slot; it is given up here. Without a device or an owner to tell,
@@ -133,7 +173,7 @@ impl<T: 'static> Future for QToken<T> {
         }
         let Some(slot) = self.slot else { taken() };
         // SAFETY: the slot is pending, or it would have given its value, so the body starts with the waker.
-        unsafe { store_waker(slot.as_ref().body(), cx.waker()) };
+        unsafe { store_waker(slot, cx.waker()) };
         Poll::Pending
     }
 }

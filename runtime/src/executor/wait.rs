@@ -10,6 +10,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Why there was nothing to wait for: every token of the set had given its result before.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::{NoTokens, wait_any};
+/// assert_eq!(wait_any::<u32>(&mut []).await, Err(NoTokens));
+/// # });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("every token of the set has given its result already")]
 pub struct NoTokens;
@@ -21,11 +28,28 @@ impl From<NoTokens> for std::io::Error {
 }
 
 /// Waits for one operation; the same as awaiting the token.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// assert_eq!(demikernel_runtime::wait(demikernel_runtime::QToken::ready(1)).await, 1);
+/// # });
+/// ```
 pub async fn wait<T: 'static>(token: QToken<T>) -> T {
     token.await
 }
 
 /// Waits for one operation until a deadline, and leaves it under way if it was not done by then.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::time::{Duration, Instant};
+/// let (mut token, completion) = demikernel_runtime::operation();
+/// let soon = Instant::now() + Duration::from_millis(1);
+/// assert!(demikernel_runtime::wait_deadline(&mut token, soon).await.is_err());
+/// completion.complete("late, but not lost");
+/// assert_eq!(token.await, "late, but not lost");
+/// # });
+/// ```
 ///
 /// # Errors
 /// [`Elapsed`] at the deadline.
@@ -67,6 +91,13 @@ pub async fn wait_any_deadline<T: 'static>(
 
 /// Waits until all the operations are done. Gives their results in the order of the slice, without those
 /// that were given before.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::{QToken, wait_all};
+/// assert_eq!(wait_all(&mut [QToken::ready(1), QToken::ready(2)]).await, [1, 2]);
+/// # });
+/// ```
 pub async fn wait_all<T: 'static>(tokens: &mut [QToken<T>]) -> Vec<T> {
     let mut results = Vec::with_capacity(tokens.len());
     for token in tokens {
@@ -100,6 +131,15 @@ pub async fn wait_all_deadline<T: 'static>(
 
 /// Waits until at least one of the operations is done, then gives the index and result of every one that
 /// is, but of no more than `n`.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::{QToken, operation, wait_next_n};
+/// let (waits, _promise) = operation();
+/// let mut tokens = [QToken::ready(1), waits, QToken::ready(3), QToken::ready(4)];
+/// assert_eq!(wait_next_n(&mut tokens, 2).await, Ok(vec![(0, 1), (2, 3)]));
+/// # });
+/// ```
 ///
 /// # Errors
 /// [`NoTokens`] if there is nothing to wait for, or `n` is 0.

@@ -6,8 +6,10 @@
 
 use super::context;
 use super::page::Page;
-use super::slot::Slot;
+use super::slot::{Slot, State};
+use std::any::Any;
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -30,20 +32,35 @@ fn is_ours(waker: &Waker) -> bool {
     std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
-/// Has `waker` woken from here on.
+/// Has `waker` woken when the slot is done.
 ///
 /// # Safety
-/// `place` is valid, and nobody holds a reference to it.
+/// The slot is pending, so its body starts with a waker, and nobody holds a reference to that. The caller
+/// keeps the slot in use.
 #[inline(always)]
-pub(super) unsafe fn store_waker(place: *mut Option<Waker>, waker: &Waker) {
-    // SAFETY: the caller's. A foreign waker's `clone` and `drop` run while no reference into the place lives.
+pub(super) unsafe fn store_waker(slot: NonNull<Slot>, waker: &Waker) {
+    // SAFETY: the caller's. A foreign waker's `drop` runs when the place is done with.
     unsafe {
+        let place = slot.as_ref().body::<Option<Waker>>();
         if is_ours(waker) {
             let former = place.replace(Some(ptr::read(waker)));
             discard_option(former);
         } else if !(*place).as_ref().is_some_and(|present| present.will_wake(waker)) {
-            let waker = waker.clone();
-            discard_option(place.replace(Some(waker)));
+            store_foreign(slot, waker.clone());
+        }
+    }
+}
+
+/// # Safety
+/// As for `store_waker`, but the slot may be done: making the clone may have run anything.
+#[cold]
+unsafe fn store_foreign(slot: NonNull<Slot>, waker: Waker) {
+    // SAFETY: the caller's; a pending slot's body starts with the waker.
+    unsafe {
+        if slot.as_ref().state.get() == State::Pending {
+            discard_option(slot.as_ref().body::<Option<Waker>>().replace(Some(waker)));
+        } else {
+            waker.wake();
         }
     }
 }
@@ -72,13 +89,40 @@ pub(super) unsafe fn discard_stored(place: *mut Option<Waker>) {
 pub(super) fn wake_option(waker: Option<Waker>) {
     match waker {
         Some(waker) if is_ours(&waker) => wake(ManuallyDrop::new(waker).data()),
-        Some(waker) => waker.wake(),
+        Some(waker) => wake_foreign(waker),
         None => {}
     }
 }
 
+/// A waker that panics harms neither the loop nor the device that completes an operation.
+#[cold]
+#[inline(never)]
+fn wake_foreign(waker: Waker) {
+    if !contained(|| waker.wake()) {
+        tracing::error!("the waker of another executor panicked");
+    }
+}
+
+/// Runs what the executor's own state must survive; whether it returned.
+pub(super) fn contained(run: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(run)).map_err(discard_payload).is_ok()
+}
+
+/// Drops the payload of a panic, the drop of which may panic, too, with another that does.
+#[cold]
+fn discard_payload(mut payload: Box<dyn Any + Send>) {
+    const PATIENCE: usize = 4;
+    for _ in 0..PATIENCE {
+        match catch_unwind(AssertUnwindSafe(|| std::mem::drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    std::mem::forget(payload);
+}
+
 #[inline(always)]
-fn discard_option(waker: Option<Waker>) {
+pub(super) fn discard_option(waker: Option<Waker>) {
     match waker {
         Some(waker) if is_ours(&waker) => std::mem::forget(waker),
         other => std::mem::drop(other),
@@ -100,8 +144,22 @@ fn wake(slot: *const ()) {
             prefetch(slot);
             core.as_ref().wake_local(page, Page::bit(slot));
         } else {
-            core.as_ref().remote.wake(page, Page::bit(slot));
+            wake_remote(slot);
         }
+    }
+}
+
+/// Apart from `wake`, which then has no register to save.
+///
+/// # Safety
+/// `slot` came from a page.
+#[cold]
+#[inline(never)]
+unsafe fn wake_remote(slot: NonNull<Slot>) {
+    // SAFETY: the caller's; pages and cores are never freed, and this part of a core is for every thread.
+    unsafe {
+        let page = Page::of(slot);
+        page.as_ref().core.as_ref().remote.wake(page, Page::bit(slot));
     }
 }
 

@@ -30,6 +30,17 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 
 /// Makes a file, or replaces what is in it; see [`std::fs::write`]. The contents are copied.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::fs;
+/// let path = std::env::temp_dir().join(format!("demikernel-write-{}", std::process::id()));
+/// fs::write(&path, "hello").await?;
+/// assert_eq!(fs::read(&path).await?, b"hello");
+/// fs::remove_file(&path).await?;
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+///
 /// # Errors
 /// As [`std::fs::write`].
 pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
@@ -47,6 +58,18 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
 }
 
 /// Gives a file another name, at once and whole; see [`std::fs::rename`].
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::fs;
+/// let [old, new] = ["old", "new"].map(|name| std::env::temp_dir().join(format!("{name}-{}", std::process::id())));
+/// fs::write(&old, "kept").await?;
+/// fs::rename(&old, &new).await?;
+/// assert_eq!(fs::read_to_string(&new).await?, "kept");
+/// fs::remove_file(&new).await?;
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`std::fs::rename`].
@@ -80,6 +103,17 @@ pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 /// Makes a directory and those above it; see [`std::fs::create_dir_all`].
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::fs;
+/// let top = std::env::temp_dir().join(format!("demikernel-dirs-{}", std::process::id()));
+/// fs::create_dir_all(top.join("a/b")).await?;
+/// assert!(fs::metadata(top.join("a/b")).await?.is_dir());
+/// fs::remove_dir_all(&top).await?;
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`std::fs::create_dir_all`].

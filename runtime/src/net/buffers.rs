@@ -22,6 +22,27 @@ use std::task::{Context, Poll, ready};
 ///
 /// It is a type of its own because byte streams have methods of the same names as sinks, from
 /// [`AsyncWrite`](futures_io::AsyncWrite).
+///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::net::{TcpListener, TcpStream};
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let client = TcpStream::connect(listener.local_addr()?).await?;
+/// let (server, _) = listener.accept().await?;
+///
+/// use futures::{SinkExt, StreamExt};
+///
+/// let mut outgoing = client.into_buffers();
+/// outgoing.send("all at once".into()).await?;
+/// outgoing.close().await?;
+/// let incoming: Vec<_> = server.into_buffers().collect().await;
+/// assert_eq!(incoming.into_iter().collect::<Result<Vec<_>, _>>()?.concat(), b"all at once");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "streams and sinks do nothing unless polled"]
 pub struct Buffers<T> {

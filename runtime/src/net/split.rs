@@ -11,6 +11,24 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 /// The receiving half of a stream, borrowed from it: see [`TcpStream::split_mut`](super::TcpStream::split_mut).
+///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::net::{TcpListener, TcpStream};
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// let (server, _) = listener.accept().await?;
+///
+/// let (reading, writing) = client.split_mut();
+/// writing.push("ping".into()).await?;
+/// server.push(server.pop().await?).await?;
+/// assert_eq!(reading.pop().await?, b"ping");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct ReadHalf<'a, S> {
     stream: &'a S,
@@ -37,6 +55,28 @@ pub struct OwnedReadHalf<S> {
 ///
 /// Dropping it sends what was written and ends the sending direction, unless it is
 /// [forgotten](OwnedWriteHalf::forget).
+///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::net::{TcpListener, TcpStream};
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let client = TcpStream::connect(listener.local_addr()?).await?;
+/// let (server, _) = listener.accept().await?;
+///
+/// let (reading, writing) = client.into_split();
+/// writing.push("a request".into()).await?;
+/// drop(writing); // the end of what the client sends
+/// assert_eq!(server.pop().await?, b"a request");
+/// assert!(server.pop().await?.is_empty());
+///
+/// server.push("an answer".into()).await?;
+/// assert_eq!(reading.pop().await?, b"an answer");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct OwnedWriteHalf<S: ByteStream> {
     stream: Rc<S>,
@@ -55,6 +95,24 @@ pub(super) fn into_split<S: ByteStream>(stream: S) -> (OwnedReadHalf<S>, OwnedWr
 
 impl<S: ByteStream> OwnedReadHalf<S> {
     /// Puts the two halves of a stream together again.
+    ///
+    /// ```
+    /// # let runtime = demikernel_runtime::Runtime::new()?;
+    /// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+    /// # runtime.block_on(async {
+    /// use demikernel_runtime::net::{TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let (server, _) = listener.accept().await?;
+    ///
+    /// let (reading, writing) = client.into_split();
+    /// let client = reading.reunite(writing).expect("two halves of one stream");
+    /// client.push("still whole".into()).await?;
+    /// assert_eq!(server.pop().await?, b"still whole");
+    /// # std::io::Result::Ok(())
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// Gives both back if they are not of one stream.

@@ -49,6 +49,18 @@ impl UdpSocket {
     /// If the program runs on several cores, SO_REUSEPORT is set, and each peer's datagrams go to one of
     /// the sockets.
     ///
+    /// ```
+    /// # let runtime = demikernel_runtime::Runtime::new()?;
+    /// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+    /// # runtime.block_on(async {
+    /// use demikernel_runtime::net::UdpSocket;
+    /// let socket = UdpSocket::bind("[::1]:0").await?;
+    /// assert_ne!(socket.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(())
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As bind(2), those of the last address that was tried: `AddrInUse`, `AddrNotAvailable`,
     /// `PermissionDenied`. Those of [`lookup_host`](super::lookup_host). `Unsupported` if the runtime has no
@@ -179,6 +191,20 @@ impl UdpSocket {
 
     /// Receives a datagram into `room`, and says how long it is and where it came from. What does not fit
     /// is lost.
+    ///
+    /// ```
+    /// # let runtime = demikernel_runtime::Runtime::new()?;
+    /// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+    /// # runtime.block_on(async {
+    /// use demikernel_runtime::net::UdpSocket;
+    /// let (one, other) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+    /// one.send_to(b"hi", other.local_addr()?).await?;
+    /// let mut data = [0; 16];
+    /// assert_eq!(other.recv_from(&mut data).await?, (2, one.local_addr()?));
+    /// # std::io::Result::Ok(())
+    /// # })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.

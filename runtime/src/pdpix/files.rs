@@ -34,6 +34,24 @@ pub fn open(path: impl AsRef<Path>, flags: i32, permissions: u32) -> io::Result<
 /// Makes a file, or cuts one that exists to nothing, and opens it to write: as [`open`] with
 /// `O_WRONLY | O_CREAT | O_TRUNC`.
 ///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::buffer::Buffer;
+/// use demikernel_runtime::pdpix;
+/// let path = std::env::temp_dir().join(format!("demikernel-creat-{}", std::process::id()));
+/// let (file, opening) = pdpix::creat(&path, 0o600)?;
+/// pdpix::wait(opening, None).await?.ok()?;
+/// pdpix::wait(pdpix::push(file, Buffer::from("text"))?, None).await?.ok()?;
+/// pdpix::close(file)?;
+/// assert_eq!(std::fs::read(&path)?, b"text");
+/// # std::fs::remove_file(&path)?;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// As [`open`].
 pub fn creat(path: impl AsRef<Path>, permissions: u32) -> io::Result<(Qd, Qt)> {
@@ -41,6 +59,25 @@ pub fn creat(path: impl AsRef<Path>, permissions: u32) -> io::Result<(Qd, Qt)> {
 }
 
 /// Moves a file's position, and gives the new one. It may be beyond the end.
+///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::pdpix;
+/// use std::io::SeekFrom;
+/// let path = std::env::temp_dir().join(format!("demikernel-lseek-{}", std::process::id()));
+/// std::fs::write(&path, "hello world")?;
+/// let (file, opening) = pdpix::open(&path, libc::O_RDONLY, 0)?;
+/// pdpix::wait(opening, None).await?.ok()?;
+/// pdpix::lseek(file, SeekFrom::Start(6))?;
+/// let popped = pdpix::wait(pdpix::pop(file, None)?, None).await?.ok()?;
+/// assert_eq!(popped.sga().unwrap().to_vec(), b"world");
+/// # std::fs::remove_file(&path)?;
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 ///
 /// # Errors
 /// `EBADF`; `ESPIPE` if it is not a file; `EINVAL` for a position before the file; `EBUSY` while the file is

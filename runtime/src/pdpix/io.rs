@@ -38,6 +38,24 @@ pub fn push(qd: Qd, sga: impl Into<Sga>) -> io::Result<Qt> {
 
 /// Sends data as one datagram.
 ///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::buffer::Buffer;
+/// use demikernel_runtime::pdpix;
+/// use demikernel_runtime::transport::{Domain, SocketKind};
+/// let [one, other] = [pdpix::socket(Domain::V4, SocketKind::Datagram)?, pdpix::socket(Domain::V4, SocketKind::Datagram)?];
+/// pdpix::bind(other, "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap())?;
+/// let address = pdpix::getsockname(other)?.inet().unwrap();
+/// pdpix::wait(pdpix::pushto(one, Buffer::from("hi"), address)?, None).await?.ok()?;
+/// let popped = pdpix::wait(pdpix::pop(other, None)?, None).await?.ok()?;
+/// assert_eq!(popped.sga().unwrap().to_vec(), b"hi");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// `EBADF`, `ENOTSOCK`; `EISCONN` for a connection.
 pub fn pushto(qd: Qd, sga: impl Into<Sga>, peer: SocketAddr) -> io::Result<Qt> {

@@ -7,6 +7,17 @@ use std::io;
 
 /// Allocates `size` bytes, all zero, to write to and then push.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::pdpix;
+///
+/// let mut sga = pdpix::sgaalloc(4)?;
+/// sga.copy_from_slice(b"ping");
+/// pdpix::sgafree(sga);
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+///
 /// # Errors
 /// `OutOfMemory` when the thread's pool has reached its limit.
 pub fn sgaalloc(size: usize) -> io::Result<BufferMut> {
@@ -24,6 +35,19 @@ pub fn sgafree(sga: impl Into<Sga>) {
 /// Makes a queue in memory: what is pushed is popped in the same order, list by list.
 ///
 /// When it is closed, its elements are dropped, and pops that wait fail with `ECANCELED`.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::pdpix;
+///
+/// let queue = pdpix::queue()?;
+/// pdpix::push(queue, pdpix::sgaalloc(3)?)?;
+/// let popped = pdpix::wait(pdpix::pop(queue, None)?, None).await?;
+/// assert_eq!(popped.value.sga().unwrap().to_vec(), [0, 0, 0]);
+/// pdpix::close(queue)?;
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 ///
 /// # Errors
 /// `EMFILE` if there are too many descriptors.

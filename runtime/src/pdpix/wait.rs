@@ -15,6 +15,18 @@ use std::time::Duration;
 
 /// Waits for one operation.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::pdpix;
+///
+/// use std::time::Duration;
+/// let token = pdpix::pop(pdpix::queue()?, None)?;
+/// let error = pdpix::wait(token, Some(Duration::from_millis(1))).await.unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+///
 /// # Errors
 /// `EINVAL` if the token is not that of an operation, or its result has been given before; `EBUSY` if
 /// somebody else waits for it by its token; `ETIMEDOUT` if it is not done in time. What an operation itself
@@ -25,6 +37,20 @@ pub async fn wait(qt: Qt, limit: Option<Duration>) -> io::Result<QResult> {
 
 /// Waits until one of the operations is done, and gives its index and result. When several are, the first of
 /// them in the list is taken.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::buffer::Buffer;
+/// use demikernel_runtime::pdpix;
+///
+/// let (idle, used) = (pdpix::queue()?, pdpix::queue()?);
+/// let tokens = [pdpix::pop(idle, None)?, pdpix::pop(used, None)?];
+/// pdpix::push(used, Buffer::from("x"))?;
+/// let (index, _) = pdpix::wait_any(&tokens, None).await?;
+/// assert_eq!(index, 1);
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`wait`], and then for no token a result is given; `EINVAL` if there are none.

@@ -49,11 +49,30 @@ struct Waiting<T> {
 }
 
 /// A queue that takes any number of elements: a push is done at once.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let queue = demikernel_runtime::queue::queue();
+/// queue.push(1).await.unwrap();
+/// assert_eq!((queue.len(), queue.capacity()), (1, None));
+/// # });
+/// ```
 pub fn queue<T: 'static>() -> Queue<T> {
     Queue::with_capacity(usize::MAX)
 }
 
 /// A queue that holds up to `capacity` elements: a push waits until there is room.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let queue = demikernel_runtime::queue::queue_with_capacity(1);
+/// queue.push(1).await.unwrap();
+/// let waits = queue.push(2);
+/// assert!(!waits.is_done());
+/// assert_eq!(queue.pop().await, Ok(1));
+/// assert_eq!(waits.await, Ok(()));
+/// # });
+/// ```
 ///
 /// # Panics
 /// If `capacity` is 0.
@@ -145,6 +164,16 @@ impl<T: 'static> Queue<T> {
 
     /// Takes no more elements: pushes fail from now on, also those that wait. What is in the queue can
     /// still be popped; then pops fail, too.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use demikernel_runtime::queue::{Closed, queue};
+    /// let queue = queue();
+    /// queue.push(1).await.unwrap();
+    /// queue.close();
+    /// assert_eq!((queue.pop().await, queue.pop().await), (Ok(1), Err(Closed)));
+    /// # });
+    /// ```
     pub fn close(&self) {
         self.shared.close();
     }

@@ -53,6 +53,16 @@ use std::io;
 use std::rc::Rc;
 
 /// The queue has ended: nothing is pushed to it any more, and nothing is left in it.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::queue::{Closed, queue};
+/// let queue = queue::<u32>();
+/// queue.close();
+/// assert_eq!(queue.push(1).await, Err(Closed));
+/// assert_eq!(std::io::Error::from(Closed).kind(), std::io::ErrorKind::UnexpectedEof);
+/// # });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[error("the queue is closed")]
 pub struct Closed;

@@ -49,6 +49,17 @@ where
 
 /// As [`sort`], by a key of each element. It is made for each comparison.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let words = demikernel_runtime::queue::queue();
+/// for word in ["three", "a", "bc"] {
+///     words.push(word).await.unwrap();
+/// }
+/// let shortest = demikernel_runtime::queue::sort_by_key(words, |word| word.len());
+/// assert_eq!((shortest.pop().await, shortest.pop().await), (Ok("a"), Ok("bc")));
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime. As [`sort_by`].
 #[allow(clippy::type_complexity, reason = "a comparison of an unnamed type")]
@@ -66,6 +77,17 @@ where
 }
 
 /// As [`sort`], by a comparison.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let numbers = demikernel_runtime::queue::queue();
+/// for number in [1, 3, 2] {
+///     numbers.push(number).await.unwrap();
+/// }
+/// let greatest = demikernel_runtime::queue::sort_by(numbers, |one, other| other.cmp(one));
+/// assert_eq!(greatest.pop().await, Ok(3));
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside of a runtime. Pops panic if the comparison uses the queue that it sorts.

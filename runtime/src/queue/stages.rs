@@ -11,6 +11,17 @@ type Polled<Q> = Poll<Option<Result<<Q as PopQueue>::Item, <Q as PopQueue>::Erro
 /// A queue whose pops take the next element of either queue. If both have one, they take turns. An error of
 /// one is given to one pop. The queue ends when both have ended.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::queue::{merge, queue};
+/// let (one, other) = (queue(), queue());
+/// one.push(1).await.unwrap();
+/// other.push(2).await.unwrap();
+/// let both = merge(one, other);
+/// assert_eq!((both.pop().await, both.pop().await), (Ok(1), Ok(2)));
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime.
 #[track_caller]
@@ -58,6 +69,16 @@ where
 
 /// A queue whose pops take the next element that `accept` accepts; those that it does not are dropped.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let numbers = demikernel_runtime::queue::queue();
+/// let even = demikernel_runtime::queue::filter(numbers.clone(), |number| number % 2 == 0);
+/// numbers.push(1).await.unwrap();
+/// numbers.push(2).await.unwrap();
+/// assert_eq!(even.pop().await, Ok(2));
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime.
 #[track_caller]
@@ -96,6 +117,15 @@ where
 }
 
 /// A queue whose pops take what `function` makes of the next element.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// let words = demikernel_runtime::queue::queue();
+/// let lengths = demikernel_runtime::queue::map(words.clone(), str::len);
+/// words.push("four").await.unwrap();
+/// assert_eq!(lengths.pop().await, Ok(4));
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside of a runtime.

@@ -45,6 +45,15 @@ impl Instant {
     }
 
     /// The time that has passed since.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use demikernel_runtime::time::{Duration, Instant, sleep};
+    /// let start = Instant::now();
+    /// sleep(Duration::from_millis(1)).await;
+    /// assert!(start.elapsed() >= Duration::from_millis(1));
+    /// # });
+    /// ```
     pub fn elapsed(&self) -> Duration {
         Instant::now().duration_since(*self)
     }

@@ -27,6 +27,14 @@ pub fn interval(period: Duration) -> Interval {
 
 /// Ticks every `period`, first at `start`.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::time::{Duration, Instant, interval_at};
+/// let start = Instant::now() + Duration::from_millis(2);
+/// assert_eq!(interval_at(start, Duration::from_millis(1)).tick().await, start);
+/// # });
+/// ```
+///
 /// # Panics
 /// If `period` is zero, and outside of a runtime.
 #[track_caller]

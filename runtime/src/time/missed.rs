@@ -13,6 +13,20 @@ use super::Instant;
 /// | `Burst`   | 0, 10, 37, 37, 40, 50, 60    | none is lost, the missed ones come late |
 /// | `Delay`   | 0, 10, 37, 47, 57, 67        | the schedule moves                     |
 /// | `Skip`    | 0, 10, 37, 40, 50, 60        | the schedule stays, missed ones are lost |
+///
+/// ```
+/// use demikernel_runtime::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
+/// use demikernel_runtime::{Builder, Time};
+/// Builder::new().time(Time::Virtual).build()?.block_on(async {
+///     let mut ticks = interval(Duration::from_millis(10));
+///     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+///     let start = ticks.tick().await;
+///     sleep(Duration::from_millis(37)).await;
+///     ticks.tick().await; // the one at 10, late
+///     assert_eq!(ticks.tick().await, start + Duration::from_millis(40));
+/// });
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MissedTickBehavior {
     /// Ticks at once for each missed tick, until the schedule is caught up with.

@@ -33,6 +33,15 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Waits until `deadline`.
 ///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::time::{Duration, Instant, sleep_until};
+/// let deadline = Instant::now() + Duration::from_millis(1);
+/// sleep_until(deadline).await;
+/// assert!(Instant::now() >= deadline);
+/// # });
+/// ```
+///
 /// # Panics
 /// Outside of a runtime.
 #[inline]
@@ -60,6 +69,15 @@ impl Sleep {
     }
 
     /// Starts it anew for another deadline, whether it is done or not.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use demikernel_runtime::time::{Duration, Instant, sleep};
+    /// let mut sleep = sleep(Duration::from_secs(1000));
+    /// sleep.reset(Instant::now() + Duration::from_millis(1));
+    /// sleep.await;
+    /// # });
+    /// ```
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -89,6 +107,14 @@ impl FusedFuture for Sleep {
 }
 
 /// A deadline passed first.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::time::{Duration, timeout};
+/// let error = timeout(Duration::ZERO, std::future::pending::<()>()).await.unwrap_err();
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::TimedOut);
+/// # });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the deadline passed before the operation was done")]
 pub struct Elapsed(pub(crate) ());
@@ -122,6 +148,14 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 }
 
 /// Runs `future` until `deadline` at most; see [`timeout`].
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// use demikernel_runtime::time::{Duration, Instant, timeout_at};
+/// let deadline = Instant::now() + Duration::from_millis(1);
+/// assert!(timeout_at(deadline, std::future::pending::<()>()).await.is_err());
+/// # });
+/// ```
 ///
 /// # Errors
 /// The future gives [`Elapsed`] when time is up.

@@ -26,6 +26,12 @@ pub enum SocketKind {
 }
 
 /// The address of a socket.
+///
+/// ```
+/// use demikernel_runtime::transport::{Domain, Endpoint};
+/// let address: std::net::SocketAddr = "[::1]:80".parse().unwrap();
+/// assert_eq!(Endpoint::from(address).domain(), Domain::V6);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Endpoint {
     /// An IP address and a port.

@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 /// An option and its value.
+///
+/// ```
+/// use demikernel_runtime::pdpix::{getsockopt, setsockopt, socket};
+/// use demikernel_runtime::transport::{Domain, OptionName, SocketKind, SocketOption};
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// let qd = socket(Domain::V4, SocketKind::Stream)?;
+/// setsockopt(qd, SocketOption::NoDelay(true))?;
+/// assert_eq!(getsockopt(qd, OptionName::NoDelay)?, SocketOption::NoDelay(true));
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SocketOption {

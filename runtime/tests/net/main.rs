@@ -65,7 +65,7 @@ suite! {
         lines_of_a_half;
     buffers: echo_by_forwarding, the_stream_ends_once, dropped_nexts_lose_nothing, closing_the_sink,
         the_sink_is_bounded, halves_as_stream_and_sink;
-    tcp: connecting_by_name, refused, address_in_use, names_that_do_not_resolve, incoming_connections,
+    tcp: connecting_by_name, refused, closed_listener, address_in_use, names_that_do_not_resolve, incoming_connections,
         options_of_streams, options_before_binding, addresses, the_transport_given, several_addresses;
     udp: echo_to_std, connected, slices, options_of_datagrams, nobody_there;
     unix: echo_unix, names_of_the_abstract_namespace, refused_and_in_use, lists_of_buffers;
@@ -83,4 +83,60 @@ fn without_a_transport() {
 fn several_cores_share_a_port() {
     let _alone = common::alone();
     tcp::several_cores_share_a_port(epoll);
+}
+
+/// What a stream does when its runtime has ended: it fails, whichever runtime asks.
+fn a_stream_outlives_its_runtime(make: fn() -> io::Result<Transport>) {
+    use demikernel_runtime::net::{TcpListener, TcpStream};
+    let _alone = common::alone();
+    let Ok(transport) = make() else { return };
+    let runtime = demikernel_runtime::Runtime::new().unwrap();
+    runtime.attach(transport);
+    // A pop that waits, one that has its result, the streams, and their peers.
+    let (waiting, there, streams, peers) = runtime.block_on(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let streams = [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()));
+        let [one, other] = futures::future::join_all(streams).await.try_into().unwrap();
+        let ((one, other), mut peers) = ((one.unwrap(), other.unwrap()), Vec::new());
+        for _ in 0..2 {
+            let (mut peer, _) = listener.accept().unwrap();
+            io::Write::write_all(&mut peer, b"for the former").unwrap();
+            peers.push(peer);
+        }
+        let there = other.pop();
+        while !there.is_done() {
+            demikernel_runtime::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert_eq!(one.pop().await.unwrap(), b"for the former");
+        (one.pop(), there, (one, other), peers)
+    });
+    drop(runtime);
+
+    let runtime = demikernel_runtime::Runtime::new().unwrap();
+    runtime.attach(make().unwrap());
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(waiting.await.is_err());
+        drop(there);
+        assert!(streams.0.pop().await.is_err());
+        assert!(streams.1.push("more".into()).await.is_err());
+        // The new runtime's stream has got nothing of it.
+        io::Write::write_all(&mut peer, b"for this one").unwrap();
+        assert_eq!(stream.pop().await.unwrap(), b"for this one");
+        drop((streams, peers));
+    });
+    assert_eq!(runtime.metrics().live_operations, 0);
+}
+
+#[test]
+fn a_stream_outlives_its_runtime_on_epoll() {
+    a_stream_outlives_its_runtime(epoll);
+}
+
+#[cfg(feature = "io-uring")]
+#[test]
+fn a_stream_outlives_its_runtime_on_io_uring() {
+    a_stream_outlives_its_runtime(uring);
 }

@@ -68,6 +68,23 @@ pub(crate) async fn refused() -> Result {
     Ok(())
 }
 
+pub(crate) async fn closed_listener() -> Result {
+    for _ in 0..20 {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let local = listener.local_addr()?;
+        // The device is accepting when the listener goes.
+        let mut accept = Box::pin(listener.accept());
+        assert!(futures::poll!(&mut accept).is_pending());
+        let client = TcpStream::connect(local).await?;
+        drop(accept);
+        drop(listener);
+        let late = std::net::TcpStream::connect(local).map(drop);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        drop(client);
+    }
+    Ok(())
+}
+
 pub(crate) async fn address_in_use() -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let local = listener.local_addr()?;

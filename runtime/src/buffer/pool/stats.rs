@@ -5,6 +5,15 @@ use super::local::Pool;
 use super::retire;
 
 /// What [`stats`](super::stats) reports: the state of this thread's pool.
+///
+/// ```
+/// use demikernel_runtime::buffer::{BufferMut, pool};
+/// let before = pool::stats().in_use();
+/// let buffer = BufferMut::with_capacity(100)?;
+/// assert_eq!(pool::stats().in_use(), before + 256); // the smallest class
+/// # drop(buffer);
+/// # Ok::<(), pool::PoolExhausted>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

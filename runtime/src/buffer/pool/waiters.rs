@@ -9,14 +9,15 @@ use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 
 use super::class::Class;
 use super::error::PoolExhausted;
 use super::local::Pool;
 use crate::buffer::BufferMut;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, fence};
 
 /// The queue of a pool.
 #[derive(Default)]
@@ -224,5 +225,46 @@ impl Future for Allocate {
             self.waiting = Some(Pool::current().on_available(self.bytes, cx.waker()));
         }
         Poll::Pending
+    }
+}
+
+#[cfg(all(test, demikernel_loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+    use std::sync::atomic::AtomicUsize as Plain;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(Plain);
+
+    impl Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The owner of a pool begins to wait while another thread gives memory back: it sees the memory, or it is woken.
+    #[test]
+    fn loom_who_waits_sees_what_came_back_or_is_woken() {
+        static RUNS: [Plain; 2] = [Plain::new(0), Plain::new(0)];
+        loom::model(|| {
+            let shared = Arc::new((Waiters::default(), AtomicBool::new(false)));
+            let other = shared.clone();
+            let giver = thread::spawn(move || {
+                other.1.store(true, Ordering::Release);
+                other.0.returned();
+            });
+            let woken = std::sync::Arc::new(Count::default());
+            let waker = Waker::from(woken.clone());
+            shared.0.enqueue(Waiter { number: 0, bytes: 1, waker });
+            let seen = shared.1.load(Ordering::Acquire);
+            giver.join().unwrap();
+            assert!(seen || woken.0.load(Ordering::SeqCst) == 1, "nobody tells the waiter");
+            RUNS[usize::from(seen)].fetch_add(1, Ordering::SeqCst);
+            shared.0.clear();
+        });
+        assert!(RUNS.iter().all(|runs| runs.load(Ordering::SeqCst) > 0), "both orders were tried");
     }
 }

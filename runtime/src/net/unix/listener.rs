@@ -18,6 +18,22 @@ use std::task::{Context, Poll, ready};
 /// A socket that accepts connections from processes of this machine.
 ///
 /// As in the standard library, its file is neither replaced when it exists already nor removed in the end.
+///
+/// ```
+/// # let runtime = demikernel_runtime::Runtime::new()?;
+/// # runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+/// # runtime.block_on(async {
+/// use demikernel_runtime::net::{UnixListener, UnixStream};
+/// let name = format!("\0demikernel-example-{}", std::process::id()); // abstract: no file
+/// let listener = UnixListener::bind(&name)?;
+/// let client = UnixStream::connect(&name).await?;
+/// let (server, _) = listener.accept().await?;
+/// client.push("hello".into()).await?;
+/// assert_eq!(server.pop().await?, b"hello");
+/// # std::io::Result::Ok(())
+/// # })?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct UnixListener {
     socket: Socket,
 }

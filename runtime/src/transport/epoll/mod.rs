@@ -134,6 +134,12 @@ impl Epoll {
 
     /// The same as a [`Transport`] for sockets and files.
     ///
+    /// ```
+    /// let runtime = demikernel_runtime::Runtime::new()?;
+    /// runtime.attach(demikernel_runtime::transport::epoll::Epoll::transport()?);
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Epoll::new).
     pub fn transport() -> io::Result<Transport> {

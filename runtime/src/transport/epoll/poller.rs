@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Events taken from the kernel at once.
-const BATCH: usize = 256;
+/// Events taken from the kernel at once. Few, so that what is received for them is still in the cache when
+/// tasks send it on: with 256 events, 256 connections of 16 KiB had 0.77 of the messages.
+const BATCH: usize = 32;
 
 /// Room for events, which is reused from call to call.
 pub(super) struct Events(Box<[libc::epoll_event; BATCH]>);

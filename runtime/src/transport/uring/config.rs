@@ -19,6 +19,13 @@ pub enum ReceiveMode {
 
 /// Settings of [`Uring::new`](super::Uring::new). The defaults are what measured best; what the kernel does
 /// not have is not used, whatever is set here.
+///
+/// ```
+/// use demikernel_runtime::transport::uring::Config;
+/// let mut config = Config::default();
+/// config.entries = 64;
+/// assert!(config.sqpoll.is_none());
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Config {

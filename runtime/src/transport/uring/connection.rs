@@ -50,8 +50,6 @@ pub(super) struct Connection {
     pub(super) cancelling_receive: bool,
     /// A token was dropped: the receive is to end early if it is for nobody.
     pub(super) unwanted_receive: bool,
-    /// The last receive left nothing behind, so that the next one had better wait for data than look.
-    pub(super) drained: bool,
     pub(super) outbound: Outbound<PushDone>,
     pub(super) send: Send,
     /// What the kernel may read, with [`Send::Message`].
@@ -86,7 +84,6 @@ impl Connection {
             own: None,
             cancelling_receive: false,
             unwanted_receive: false,
-            drained: false,
             outbound: Outbound::new(),
             send: Send::None,
             message: None,
@@ -113,7 +110,9 @@ impl Connection {
         } else {
             self.update_send(head, io);
         }
-        self.update_receive(head, io);
+        if self.receive != Receive::None || self.inbound.is_awaited() {
+            self.update_receive(head, io);
+        }
         match head.closing && head.in_kernel == 0 && self.outbound.is_empty() {
             true => Updated::Over,
             false => Updated::InUse,

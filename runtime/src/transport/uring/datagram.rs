@@ -6,7 +6,6 @@ use super::connection::PopDone;
 use super::device::{Inner, Io, Updated};
 use super::key::{Key, Kind};
 use super::message::{Message, PIECES};
-use super::receive::POLL_FIRST;
 use super::ring::Completed;
 use super::socket::{Entry, Head, Role};
 use crate::buffer::{Buffer, BufferMut, Sga};
@@ -15,6 +14,9 @@ use crate::transport::stream::Fifo;
 use io_uring::{cqueue, opcode};
 use std::io;
 use std::net::SocketAddr;
+
+/// IORING_RECVSEND_POLL_FIRST: wait for data before looking for it.
+const POLL_FIRST: u16 = 1;
 
 pub(super) type PopFromDone = Completion<io::Result<(Buffer, SocketAddr)>>;
 

@@ -93,7 +93,7 @@ impl Inner {
         let io = Io {
             ring,
             config,
-            id: DeviceId(u8::MAX),
+            id: DeviceId::NONE,
             provided,
             starving: Starving::new(),
             messages: Messages::default(),

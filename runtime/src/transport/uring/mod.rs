@@ -65,6 +65,18 @@ use std::time::Duration;
 const HUNGRY: Duration = Duration::from_millis(10);
 
 /// The io_uring transport.
+///
+/// ```
+/// use demikernel_runtime::transport::Transport;
+/// use demikernel_runtime::transport::uring::{Config, Uring};
+///
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// match Uring::new(Config::default()) {
+///     Ok(uring) => runtime.attach(Transport::both(uring)),
+///     Err(error) => eprintln!("{error}"), // says what would help
+/// }
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Uring {
     inner: RefCell<Inner>,
     /// It blocks the thread for the runtime.

@@ -121,7 +121,13 @@ impl Network for Uring {
     fn close(&self, qd: Qd) {
         let (named, untaken) = match self.inner.borrow_mut().sockets.open(qd.0) {
             Ok(Entry { role: Role::Stream(_), .. }) => (false, None),
-            Ok(Entry { role: Role::Listener(listener), .. }) => (true, Some(listener.take_untaken())),
+            Ok(Entry { head, role: Role::Listener(listener) }) => {
+                // An accept that the kernel is still giving up keeps the socket listening.
+                if let Err(error) = head.socket.shutdown(Shutdown::Both) {
+                    tracing::debug!(%error, "a listening socket was shut down already");
+                }
+                (true, Some(listener.take_untaken()))
+            }
             Ok(_) => (true, None),
             Err(_) => return,
         };

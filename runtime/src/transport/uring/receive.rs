@@ -11,9 +11,6 @@ use crate::buffer::{Buffer, BufferMut};
 use io_uring::{cqueue, opcode, squeue};
 use std::io;
 
-/// IORING_RECVSEND_POLL_FIRST: wait for data before looking for it.
-pub(super) const POLL_FIRST: u16 = 1;
-
 /// Somebody who gets something, and whether there may be more to tell.
 struct Delivery {
     done: PopDone,
@@ -56,10 +53,11 @@ impl Connection {
         }
     }
 
+    /// The kernel looks for data at once, also when the last receive has left none: a busy peer has answered
+    /// by now. To have it wait first (POLL_FIRST) cost 14 % of the messages of 32 connections.
     #[inline]
     fn start_receive(&mut self, head: &mut Head, io: &mut Io, limit: usize) {
         let fd = head.target.fd();
-        let priority = if self.drained { POLL_FIRST } else { 0 };
         let mode = io.receive_mode();
         let operation = match (mode, &mut io.provided) {
             (ReceiveMode::Multishot, Some(provided)) => {
@@ -72,7 +70,7 @@ impl Connection {
                 self.receive = Receive::Provided;
                 let length = limit.min(provided.size()) as u32;
                 let receive = opcode::Recv::new(fd, std::ptr::null_mut(), length);
-                let receive = receive.buf_group(GROUP).ioprio(priority).build();
+                let receive = receive.buf_group(GROUP).build();
                 receive.flags(squeue::Flags::BUFFER_SELECT)
             }
             _ => {
@@ -84,7 +82,7 @@ impl Connection {
                 let (address, length) = (spare.as_mut_ptr().cast(), spare.len().min(limit) as u32);
                 self.receive = Receive::Own;
                 self.own = Some(buffer);
-                opcode::Recv::new(fd, address, length).ioprio(priority).build()
+                opcode::Recv::new(fd, address, length).build()
             }
         };
         // SAFETY: an own buffer stays in the connection's entry until the completion; what is in the ring
@@ -106,7 +104,6 @@ impl Connection {
         let served = match data {
             Some(data) => {
                 io.counters.received += 1;
-                self.drained = io.ring.features.release_5_19 && !cqueue::sock_nonempty(completed.flags);
                 self.inbound.arrived(data)
             }
             None if completed.result == 0 => {
