@@ -522,24 +522,23 @@ impl Recovery {
         }
     }
 
-    /// Something is about to be sent after a while in which nothing was.
+    /// Something is about to be sent when nothing is in flight.
+    #[inline]
     pub(crate) fn on_idle_restart(&mut self, now: Instant) {
         if !self.scoreboard.is_empty() {
             return;
         }
         let idle = nanos(self.active_at, now);
         self.controller.on_restart(now, idle);
-        if self.controller.owns_window() {
+        let rto = self.rtt.rto().max(1);
+        if idle < rto || self.controller.owns_window() {
             return;
         }
-        let restart = (u32::from(self.initial_window) * self.window.segment).min(self.window.congestion);
-        let halvings = (idle / self.rtt.rto().max(1)).min(31);
-        if halvings > 0 {
-            // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
-            let before = self.window.congestion;
-            self.window.threshold = self.window.threshold.max(before - before / 4);
-            self.window.congestion = (before >> halvings).max(restart);
-        }
+        // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
+        let before = self.window.congestion;
+        let restart = (u32::from(self.initial_window) * self.window.segment).min(before);
+        self.window.threshold = self.window.threshold.max(before - before / 4);
+        self.window.congestion = (before >> (idle / rto).min(31)).max(restart);
     }
 
     /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:

@@ -5,6 +5,9 @@ use demikernel_runtime::time::{Duration, Instant};
 /// How long the least round trip is remembered.
 const MIN_RTT_WINDOW: u32 = (10_000_000_000u64 >> COARSE) as u32;
 
+/// With more, errors of a few microseconds would be rounded away.
+const MOST_DILUTION: u32 = 10;
+
 /// Nanoseconds without so many binary places are some milliseconds.
 const COARSE: u32 = 20;
 
@@ -88,7 +91,8 @@ impl Rtt {
         self.dilution = if flight <= 2 * segment {
             0
         } else {
-            flight.div_ceil(2 * segment).next_power_of_two().trailing_zeros() as u8
+            let samples = flight.div_ceil(2 * segment).next_power_of_two();
+            samples.trailing_zeros().min(MOST_DILUTION) as u8
         };
     }
 
