@@ -414,7 +414,9 @@ impl Recovery {
         }
     }
 
+    /// Out of line, so that the ordinary path does not make room for what is needed here.
     #[expect(clippy::too_many_arguments, reason = "as above")]
+    #[inline(never)]
     fn control_fully(
         &mut self,
         now: Instant,
