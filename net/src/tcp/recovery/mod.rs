@@ -414,9 +414,7 @@ impl Recovery {
         }
     }
 
-    /// Out of line, so that the ordinary path does not make room for what is needed here.
     #[expect(clippy::too_many_arguments, reason = "as above")]
-    #[inline(never)]
     fn control_fully(
         &mut self,
         now: Instant,
