@@ -94,6 +94,11 @@ impl Cubic {
         self.fraction &= 0xffff;
     }
 
+    /// It has noted that the window is not in use.
+    pub(super) fn knows_unused(&self) -> bool {
+        self.unused_since.is_some()
+    }
+
     #[cold]
     pub(super) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         let segment = f64::from(window.segment);

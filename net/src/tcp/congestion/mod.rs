@@ -213,6 +213,16 @@ impl Controller {
         }
     }
 
+    /// Whether it looks at acknowledgments that cannot open the window.
+    #[inline]
+    pub(crate) fn needs_all(&self) -> bool {
+        match self {
+            Controller::Reno(_) | Controller::Cubic(None) => false,
+            Controller::Cubic(Some(cubic)) => !cubic.knows_unused(),
+            Controller::Bbr(_) | Controller::Dctcp(_) => true,
+        }
+    }
+
     /// Whether it decides the window even while losses are repaired.
     #[inline]
     pub(crate) fn owns_window(&self) -> bool {

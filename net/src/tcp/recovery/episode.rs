@@ -191,6 +191,32 @@ impl Recovery {
         self.window.congestion = self.in_flight() + self.window.segment;
     }
 
+    /// The path has dropped what is longer than the segment size that was just set: it is sent again in smaller pieces.
+    /// That is no sign of congestion, so the window stays [rfc1191 6.5].
+    pub(crate) fn resend_oversized(&mut self) {
+        let segment = self.window.segment;
+        let (mut index, mut lost) = (0, 0);
+        while let Some(record) = self.scoreboard.get(index) {
+            if record.length > segment {
+                lost += self.scoreboard.lose(index);
+            }
+            index += 1;
+        }
+        if lost == 0 {
+            return;
+        }
+        self.scoreboard.seek_lost();
+        if self.state.is_repairing() {
+            return;
+        }
+        let next = self.scoreboard.next;
+        self.state = CongestionState::Loss;
+        let cold = self.cold();
+        cold.recovery_point = next;
+        cold.forward = Forward::Idle;
+        cold.undo = None;
+    }
+
     /// [rfc8985 6.3] The head, and what was sent so long ago that it would have been acknowledged.
     fn lose_all(&mut self, now: Instant) {
         let by_time = self.flags & flag::SACK != 0 && self.rack.sent != Instant::from_nanos(0);

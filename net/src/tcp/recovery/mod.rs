@@ -239,7 +239,7 @@ impl Recovery {
         segment: u32,
         now: Instant,
     ) -> Recovery {
-        let segment = segment.max(1);
+        let segment = segment.clamp(1, MOST_SEGMENT);
         let initial_window = config.initial_window.clamp(1, 255);
         let mut flags = flag::HANDSHAKE;
         flags |= if config.sack { flag::SACK } else { 0 };
@@ -408,6 +408,23 @@ impl Recovery {
             self.most_in_flight = was_in_flight;
             self.rtt.expect_samples(most, self.window.segment);
         }
+        let limited = signals.opens && is_limited(&self.window, most);
+        if limited || signals.ece || self.controller.needs_all() || self.flags & flag::PACING != 0 {
+            self.control_fully(now, delivered, lost, rtt, rate, Signals { opens: limited, ..signals }, round);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as above")]
+    fn control_fully(
+        &mut self,
+        now: Instant,
+        delivered: u32,
+        lost: u32,
+        rtt: u64,
+        rate: RateSample,
+        signals: Signals,
+        round: bool,
+    ) {
         let smoothed = self.rtt.smoothed().unwrap_or(0);
         let sample = Sample {
             now,
@@ -419,7 +436,7 @@ impl Recovery {
             min_rtt: self.rtt.least(),
             smoothed,
             round,
-            limited: signals.opens && is_limited(&self.window, most),
+            limited: signals.opens,
             ece: signals.ece,
             state: self.state,
             rate,
@@ -485,7 +502,7 @@ impl Recovery {
 
     /// The path takes segments of so much payload.
     pub(crate) fn set_segment_size(&mut self, octets: u32) {
-        let octets = octets.max(1);
+        let octets = octets.clamp(1, MOST_SEGMENT);
         if self.flags & flag::HANDSHAKE != 0 {
             self.window = Window::new(u32::from(self.initial_window), octets);
             return;
@@ -505,24 +522,23 @@ impl Recovery {
         }
     }
 
-    /// Something is about to be sent after a while in which nothing was.
+    /// Something is about to be sent when nothing is in flight.
+    #[inline]
     pub(crate) fn on_idle_restart(&mut self, now: Instant) {
         if !self.scoreboard.is_empty() {
             return;
         }
         let idle = nanos(self.active_at, now);
         self.controller.on_restart(now, idle);
-        if self.controller.owns_window() {
+        let rto = self.rtt.rto().max(1);
+        if idle < rto || self.controller.owns_window() {
             return;
         }
-        let restart = (u32::from(self.initial_window) * self.window.segment).min(self.window.congestion);
-        let halvings = (idle / self.rtt.rto().max(1)).min(31);
-        if halvings > 0 {
-            // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
-            let before = self.window.congestion;
-            self.window.threshold = self.window.threshold.max(before - before / 4);
-            self.window.congestion = (before >> halvings).max(restart);
-        }
+        // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
+        let before = self.window.congestion;
+        let restart = (u32::from(self.initial_window) * self.window.segment).min(before);
+        self.window.threshold = self.window.threshold.max(before - before / 4);
+        self.window.congestion = (before >> (idle / rto).min(31)).max(restart);
     }
 
     /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:
@@ -538,6 +554,9 @@ impl Recovery {
         }
     }
 }
+
+/// No packet is longer.
+const MOST_SEGMENT: u32 = 65_535;
 
 /// Nanoseconds from `earlier` to `later`, without the detour through a duration's seconds.
 #[inline]

@@ -3,7 +3,13 @@
 use demikernel_runtime::time::{Duration, Instant};
 
 /// How long the least round trip is remembered.
-const MIN_RTT_WINDOW_MS: u32 = 10_000;
+const MIN_RTT_WINDOW: u32 = (10_000_000_000u64 >> COARSE) as u32;
+
+/// With more, errors of a few microseconds would be rounded away.
+const MOST_DILUTION: u32 = 10;
+
+/// Nanoseconds without so many binary places are some milliseconds.
+const COARSE: u32 = 20;
 
 /// Before there is a sample [rfc6298 2.1] [rfc8961 4-1].
 const INITIAL_RTO: u64 = 1_000_000_000;
@@ -19,7 +25,7 @@ pub(super) struct Rtt {
     /// The least in the window that runs, and in the one before with it.
     least: u32,
     least_before: u32,
-    /// In milliseconds, modulo 2^32.
+    /// See [`coarse`].
     window_started: u32,
     min_rto_ms: u16,
     max_rto_s: u16,
@@ -36,7 +42,7 @@ impl Rtt {
             variation: 0,
             least: u32::MAX,
             least_before: u32::MAX,
-            window_started: milliseconds(now),
+            window_started: coarse(now),
             min_rto_ms: u16::try_from(min_rto.as_millis()).unwrap_or(u16::MAX),
             max_rto_s: u16::try_from(max_rto.max(min_rto).as_secs().max(1)).unwrap_or(u16::MAX),
             dilution: 0,
@@ -72,11 +78,10 @@ impl Rtt {
     pub(super) fn on_least_sample(&mut self, now: Instant, sample: u64) {
         let sample = u32::try_from(sample.max(1)).unwrap_or(u32::MAX);
         self.least = self.least.min(sample);
-        let now = milliseconds(now);
-        if now.wrapping_sub(self.window_started) > MIN_RTT_WINDOW_MS / 2 {
+        if coarse(now).wrapping_sub(self.window_started) > MIN_RTT_WINDOW / 2 {
             self.least_before = self.least;
             self.least = sample;
-            self.window_started = now;
+            self.window_started = coarse(now);
         }
     }
 
@@ -86,7 +91,8 @@ impl Rtt {
         self.dilution = if flight <= 2 * segment {
             0
         } else {
-            flight.div_ceil(2 * segment).next_power_of_two().trailing_zeros() as u8
+            let samples = flight.div_ceil(2 * segment).next_power_of_two();
+            samples.trailing_zeros().min(MOST_DILUTION) as u8
         };
     }
 
@@ -145,8 +151,9 @@ impl Rtt {
     }
 }
 
-fn milliseconds(at: Instant) -> u32 {
-    (at.as_nanos() / 1_000_000) as u32
+/// Some milliseconds, modulo 2^32.
+fn coarse(at: Instant) -> u32 {
+    (at.as_nanos() >> COARSE) as u32
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn goodput_with_two_percent_of_loss_at_twenty_milliseconds() {
     {
         for seed in 1..=3 {
             let mut world = one_flow(congestion, Link { loss: 20_000, seed, ..Link::default() });
-            let rate = goodput(&mut world, 2, 10);
+            let rate = goodput(&mut world, 1, 6);
             println!("{congestion} seed {seed}: {rate:.2} Mb/s");
             assert!(rate >= least, "{congestion} with seed {seed}: {rate:.2} Mb/s");
         }
@@ -44,7 +44,7 @@ fn goodput_with_two_percent_of_loss_at_twenty_milliseconds() {
 fn a_clean_link_is_used() {
     for congestion in CongestionControl::ALL {
         let mut world = one_flow(congestion, Link::default());
-        let rate = goodput(&mut world, 3, 10);
+        let rate = goodput(&mut world, 2, 4);
         println!("{congestion}: {rate:.2} Mb/s");
         assert!(rate >= 95.6 * 0.95, "{congestion}: {rate:.2} Mb/s");
         assert_eq!(world.flows[0].timeouts, 0);
@@ -54,7 +54,8 @@ fn a_clean_link_is_used() {
 #[test]
 fn two_flows_share_a_link() {
     for congestion in CongestionControl::ALL {
-        let mut world = one_flow(congestion, Link::default());
+        let link = Link { bandwidth: 20_000_000, queue: 60_000, ..Link::default() };
+        let mut world = one_flow(congestion, link);
         world.run_for(Duration::from_secs(2));
         world.add(&config(congestion), u64::MAX);
         world.run_for(Duration::from_secs(20));
@@ -65,7 +66,7 @@ fn two_flows_share_a_link() {
         let fairness = sum * sum / (2.0 * squares);
         println!("{congestion}: {rates:.1?} Mb/s, Jain's index {fairness:.3}");
         assert!(fairness >= 0.8, "{congestion}: {rates:.1?}");
-        assert!(sum >= 95.6 * 0.95, "{congestion}: {rates:.1?}");
+        assert!(sum >= 19.1 * 0.95, "{congestion}: {rates:.1?}");
     }
 }
 
@@ -92,7 +93,7 @@ fn dctcp_keeps_the_queue_short() {
 #[test]
 fn reordering_is_not_taken_for_loss() {
     let mut world = one_flow(CongestionControl::Cubic, Link { reorder: 20, ..Link::default() });
-    let rate = goodput(&mut world, 3, 10);
+    let rate = goodput(&mut world, 2, 4);
     let flow = &world.flows[0];
     println!("{rate:.2} Mb/s, {} undone, {} sent again", flow.undone, flow.recovery.total_retransmitted());
     assert!(flow.recovery.has_reordered());

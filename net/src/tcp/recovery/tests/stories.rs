@@ -238,3 +238,28 @@ fn the_delivery_rate_is_measured() {
     assert_eq!(script.recovery.delivery_rate(), 200_000);
     assert_eq!(script.recovery.min_rtt(), Some(ms(50)));
 }
+
+/// [rfc1191 6.5]
+#[test]
+fn a_smaller_path_has_everything_sent_again_and_the_window_kept() {
+    let mut script = Script::new(&reno());
+    script.send(10);
+    script.recovery.set_segment_size(600);
+    script.at(10);
+    script.recovery.resend_oversized();
+    assert_eq!((script.lost(), script.in_flight(), script.window()), (10, 0, 10));
+    let mut pieces = Vec::new();
+    while let Some((at, length)) = script.recovery.next_retransmission() {
+        let length = length.min(600);
+        script.recovery.on_sent(script.now, at, length, Sent::Retransmission, false);
+        pieces.push(length);
+    }
+    assert_eq!(pieces, [600, 400].repeat(10));
+    assert_eq!(script.in_flight(), 10);
+    script.at(110).ack(10, &[]);
+    assert_eq!(
+        (script.recovery.state(), script.recovery.slow_start_threshold()),
+        (CongestionState::Open, u32::MAX)
+    );
+    assert!(script.window() >= 10);
+}
