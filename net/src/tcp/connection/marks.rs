@@ -114,6 +114,9 @@ impl Marks {
     /// A zero-window probe with the octet behind SND.NXT is under way.
     pub(crate) const WINDOW_PROBED: Marks = Marks(1 << 14);
 
+    /// What waits to be sent waits for its time.
+    pub(crate) const PACED: Marks = Marks(1 << 15);
+
     /// No delay for small segments.
     pub(crate) const NO_DELAY: Marks = Marks(1 << 16);
     /// No small segments at all.

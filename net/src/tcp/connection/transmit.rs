@@ -181,9 +181,13 @@ impl Connection {
         (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
     }
 
+    /// Whether it is too early to send. Only then is the time to send a deadline: once it has come, something else may
+    /// be what is waited for.
     #[inline]
-    pub(crate) fn is_paced(&self, now: Instant) -> bool {
-        self.recovery.send_at().is_some_and(|at| at > now)
+    fn is_paced(&mut self, now: Instant) -> bool {
+        let early = self.recovery.send_at().is_some_and(|at| at > now);
+        self.marks.set(Marks::PACED, early);
+        early
     }
 
     /// Whether something that was never sent waits.
