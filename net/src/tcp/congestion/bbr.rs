@@ -95,7 +95,7 @@ impl Bbr {
         self.check_drain(sample, window);
         self.update_min_rtt(sample, window, round);
         self.set_gains();
-        self.set_window(sample, window, round);
+        self.set_window(sample, window);
     }
 
     pub(super) fn on_congestion(&mut self, window: &Window) -> u32 {
@@ -260,8 +260,7 @@ impl Bbr {
         };
     }
 
-    fn set_window(&mut self, sample: &Sample, window: &mut Window, round: bool) {
-        let _ = round;
+    fn set_window(&mut self, sample: &Sample, window: &mut Window) {
         if !self.repair(sample, window) {
             let target = self.target(self.window_gain, window);
             if self.full {

@@ -4,7 +4,7 @@ use demikernel_runtime::time::Instant;
 
 use super::nanos;
 use super::records::{Delivery, Marks, Record};
-use super::{Recovery, flag};
+use super::{RateSample, Recovery, Signals, flag};
 use crate::wire::tcp::SequenceNumber;
 
 /// Segments that have overtaken another before it is lost rather than late.
@@ -133,7 +133,7 @@ impl Recovery {
         window.min(self.rtt.smoothed().unwrap_or(window))
     }
 
-    /// Whether as many segments have overtaken others as the classic threshold wants.
+    /// Whether as many segments have overtaken others as the classic threshold wants [rfc6675 5-threshold].
     ///
     /// Asked only until it is true once, as recovery begins then: so the search costs nothing to speak of.
     fn has_overtaken(&self) -> bool {
@@ -184,7 +184,8 @@ impl Recovery {
         if lost > 0 {
             self.enter_recovery_if_lost();
             self.reduce_proportionally(0, 0, lost);
-            self.control(now, 0, lost, in_flight, 0, super::RateSample::default(), false);
+            let signals = Signals { ece: false, opens: false };
+            self.control(now, 0, lost, in_flight, 0, RateSample::default(), signals);
         }
     }
 }
