@@ -90,8 +90,7 @@ impl Marks {
             | Marks::SYN.0
             | Marks::WINDOW_PROBE.0
             | Marks::KEEPALIVE_PROBE.0
-            | Marks::TAIL_PROBE.0
-           ,
+            | Marks::TAIL_PROBE.0,
     );
     /// All that waits, but the reset.
     pub(crate) const TRANSMIT: Marks =
