@@ -203,6 +203,9 @@ fn challenges_have_a_limit() {
     }
     assert_eq!(sent, 5);
     assert_eq!(lone.shared.counter(Counter::ChallengeLimited), 95);
+    // An answer to our SYN that comes again is none.
+    lone.gets("S. 0:0(0) ack 1");
+    assert_eq!(lone.drain().len(), 1);
 }
 
 /// [rfc7323 5.3-R1], [rfc7323 3.2-drop]: an old stamp, or none.
