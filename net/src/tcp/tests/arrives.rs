@@ -261,6 +261,10 @@ fn a_shut_window_takes_acknowledgments() {
     lone.gets("R 11:11(0)");
     assert_eq!(lone.connection.state(), Closed);
     let mut lone = shut();
+    // A FIN behind data that are not taken is not taken either.
+    lone.gets("FP. 11:13(2) ack 6");
+    assert_eq!((lone.connection.state(), lone.connection.receivable()), (Established, 10));
+    let mut lone = shut();
     lone.gets("F. 11:11(0) ack 6");
     assert_eq!(lone.connection.state(), CloseWait);
 }
