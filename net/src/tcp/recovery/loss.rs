@@ -158,9 +158,10 @@ impl Recovery {
     /// The peer has seen something twice: a retransmission was for nothing, so wait longer for what is late
     /// [rfc8985 6.2-dsack], once in a round trip.
     pub(super) fn widen_reordering_window(&mut self) {
-        let (now_at, next) = (self.scoreboard.unacknowledged, self.scoreboard.next);
+        let (next, outstanding) = (self.scoreboard.next, self.scoreboard.outstanding());
+        let now_at = self.scoreboard.unacknowledged;
         let cold = self.cold();
-        if cold.dsack_round.is_some_and(|end| now_at.is_before(end)) {
+        if cold.dsack_round.is_some_and(|end| end.is_within(now_at + 1, outstanding)) {
             return;
         }
         cold.dsack_round = Some(next);

@@ -160,6 +160,8 @@ impl Scoreboard {
     #[inline]
     pub(super) fn acknowledge_plain(&mut self, to: SequenceNumber) -> (Instant, Record) {
         self.unacknowledged = to;
+        // Sequence numbers that are left behind come back as those of the future.
+        self.aged_to = to;
         let mut oldest = None;
         loop {
             let front = self.records.front_mut().expect("records reach up to the last octet that was sent");

@@ -1,5 +1,6 @@
 //! Stories of single segments, whole senders over a link, and the scoreboard against a model of it.
 
+mod cost;
 mod link;
 mod links;
 mod repair;

@@ -420,3 +420,59 @@ fn after_a_burst_of_losses_as_much_leaves_as_arrives() {
     script.at(201).ack(2, &[(15, 20)]);
     assert_eq!((script.resend(), script.resend(), script.resend()), (Some(5), Some(6), None));
 }
+
+#[test]
+fn duplicates_do_not_add_up_over_what_is_acknowledged() {
+    let mut script = Script::new(&without_sack());
+    script.send(10);
+    script.at(100);
+    script.ack(0, &[]);
+    script.ack(0, &[]);
+    script.ack(2, &[]);
+    assert_eq!((script.recovery.state(), script.in_flight()), (CongestionState::Open, 8));
+    script.ack(2, &[]);
+    assert_eq!((script.recovery.state(), script.lost()), (CongestionState::Disorder, 0));
+}
+
+/// [rfc5682 2.1-1] Acknowledgments of what lay behind the head may have been lost.
+#[test]
+fn a_timeout_of_what_was_sent_again_before_is_never_undone() {
+    let mut script = Script::new(&reno());
+    script.send(10);
+    script.at(100).ack(0, &[(1, 4)]);
+    assert_eq!(script.resend(), Some(0));
+    assert!(matches!(script.expire(), Expired::Timeout { .. }));
+    assert_eq!(script.resend(), Some(0));
+    script.now += ms(100);
+    assert!(!script.ack(10, &[]).undone);
+}
+
+/// What is remembered of sequence numbers does not come back as that of others when they have gone around.
+#[test]
+fn losses_are_found_after_gigabytes_without_any() {
+    for sack in [true, false] {
+        let mut script = Script::new(&RecoveryConfig { sack, ..reno() });
+        let block = |from: u32| if sack { vec![(from + 1, from + 4)] } else { vec![] };
+        let (mut at, mut sent) = (0u64, 0);
+        for gap in [10, 1_000_000, 2_200_000, 3_200_000, 4_294_970, 10] {
+            for _ in 0..gap / 10 {
+                script.at(at).send(10);
+                sent += 10;
+                at += 1;
+                script.at(at).ack(sent, &[]);
+            }
+            script.send(5);
+            at += 10;
+            script.at(at);
+            for _ in 0..3 {
+                script.ack(sent, &block(sent));
+            }
+            assert_eq!(script.lost(), 1, "after {gap} segments, SACK {sack}");
+            assert!(script.resend().is_some());
+            sent += 5;
+            at += 10;
+            script.at(at).ack(sent, &[]);
+            assert_eq!(script.recovery.state(), CongestionState::Open);
+        }
+    }
+}

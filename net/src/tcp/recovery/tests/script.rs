@@ -133,6 +133,6 @@ impl Script {
     }
 
     pub(super) fn sequence(&self, segment: u32) -> SequenceNumber {
-        self.first + segment * SEGMENT
+        self.first + segment.wrapping_mul(SEGMENT)
     }
 }
