@@ -266,7 +266,7 @@ fn a_shut_window_takes_acknowledgments() {
     assert_eq!((lone.connection.state(), lone.connection.receivable()), (Established, 10));
     let mut lone = shut();
     lone.gets("F. 11:11(0) ack 6");
-    assert_eq!(lone.connection.state(), CloseWait);
+    assert_eq!((lone.connection.state(), lone.connection.info(lone.now).rcv_wnd), (CloseWait, 0));
 }
 
 /// Two sides that disagree do not answer each other for ever.

@@ -263,3 +263,14 @@ fn congestion_control_is_chosen() {
         assert_eq!(lone.connection.info(lone.now).congestion, CongestionControl::Reno);
     }
 }
+
+/// [rfc9293 3.10.7.4]: a segment that was overtaken says nothing of the window any more.
+#[test]
+fn an_older_segment_does_not_set_the_window() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 101:201(100) ack 1 win 5000");
+    lone.gets(". 1:101(100) ack 1 win 9000");
+    assert_eq!(lone.connection.info(lone.now).snd_wnd, 5000);
+    lone.gets(". 201:201(0) ack 1 win 7000");
+    assert_eq!(lone.connection.info(lone.now).snd_wnd, 7000);
+}
