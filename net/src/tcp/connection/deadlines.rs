@@ -33,9 +33,8 @@ impl Connection {
         if let Some(recovery) = self.recovery.next_deadline() {
             first = first.min(recovery);
         }
-        if let Some(at) = self.recovery.send_at()
-            && self.state.may_transmit()
-            && (self.has_unsent() || self.recovery.next_retransmission().is_some())
+        if self.marks.contains(Marks::PACED)
+            && let Some(at) = self.recovery.send_at()
         {
             first = first.min(at);
         }
@@ -70,6 +69,9 @@ impl Connection {
                 Expired::Probe => self.marks.insert(Marks::TAIL_PROBE),
                 Expired::Timeout { count } => self.handle_timeout(now, count),
             }
+        }
+        if self.recovery.send_at().is_none_or(|at| at <= now) {
+            self.marks.remove(Marks::PACED);
         }
         if self.timers.acknowledge <= now {
             self.timers.acknowledge = Instant::MAX;

@@ -92,12 +92,6 @@ impl Connection {
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
             return Some(Transmit::bare(segment));
         }
-        if self.marks.take(Marks::FIRST_AGAIN) && self.state.may_transmit() {
-            let in_flight = self.send.next - self.send.unacknowledged;
-            let length = in_flight.min(u32::from(self.send.segment));
-            let first = self.send.unacknowledged;
-            return (length > 0).then(|| self.transmit_again(now, first, length, Sent::Retransmission));
-        }
         if self.marks.take(Marks::TAIL_PROBE) && self.state.may_transmit() {
             return self.probe_tail(now);
         }
@@ -181,9 +175,13 @@ impl Connection {
         (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
     }
 
+    /// Whether it is too early to send. Only then is the time to send a deadline: once it has come, something else may
+    /// be what is waited for.
     #[inline]
-    pub(crate) fn is_paced(&self, now: Instant) -> bool {
-        self.recovery.send_at().is_some_and(|at| at > now)
+    fn is_paced(&mut self, now: Instant) -> bool {
+        let early = self.recovery.send_at().is_some_and(|at| at > now);
+        self.marks.set(Marks::PACED, early);
+        early
     }
 
     /// Whether something that was never sent waits.
