@@ -180,7 +180,7 @@ impl Answers {
     }
 
     /// The error about a packet of IPv4 that came to us, unless something stands against it. `is_link_group` says
-    /// whether its frame went to everybody or a group; `is_broadcast` the same of its destination.
+    /// whether its frame went to everybody or a group [rfc1122 2.4]; `is_broadcast` the same of its destination.
     pub fn error_v4(
         &mut self,
         now: Instant,
