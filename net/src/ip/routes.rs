@@ -98,7 +98,6 @@ impl Routes {
         if self.list.len() >= MOST_ROUTES {
             return Err(Full);
         }
-        let order = |route: &Route| (Reverse(route.prefix.length()), route.metric);
         let place = self.list.partition_point(|known| order(known) <= order(&route));
         self.list.insert(place, route);
         Ok(())
@@ -154,6 +153,30 @@ impl Routes {
         removed
     }
 
+    /// A gateway does not answer: where there is another for the same prefix, that one is used from now on
+    /// [rfc1122 3.3.1.4] [rfc1122 3.3.1.2]. The lost one becomes the last choice, until the others are lost as well.
+    /// Returns whether anything has changed.
+    pub fn on_gateway_lost(&mut self, gateway: IpAddr) -> bool {
+        let is_lost = |route: &Route| route.gateway == Some(gateway);
+        let mut has_changed = false;
+        for place in 0..self.list.len() {
+            let prefix = self.list[place].prefix;
+            let others = self.list.iter().filter(|route| route.prefix == prefix && !is_lost(route));
+            let Some(last) = others.map(|route| route.metric).max() else { continue };
+            let route = &mut self.list[place];
+            if is_lost(route) && route.metric <= last {
+                route.metric = last.saturating_add(1);
+                has_changed = true;
+            }
+        }
+        if has_changed {
+            // Stable, so that nothing else changes places.
+            self.list.sort_by_key(order);
+            self.generation = self.generation.wrapping_add(1);
+        }
+        has_changed
+    }
+
     /// Removes those whose time is over.
     pub fn expire(&mut self, now: Instant) -> usize {
         self.remove(|route| route.until <= now)
@@ -198,6 +221,11 @@ impl Routes {
     pub const fn is_current(&self, cached: &CachedHop) -> bool {
         cached.generation == self.generation
     }
+}
+
+/// In which order routes are tried.
+fn order(route: &Route) -> (Reverse<u8>, u32) {
+    (Reverse(route.prefix.length()), route.metric)
 }
 
 #[cfg(test)]
@@ -301,6 +329,25 @@ mod tests {
         );
         routes.add(route.unwrap()).unwrap();
         assert_eq!(hop(&routes, far).as_deref(), Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_the_last_choice() {
+        // [rfc1122 3.3.1.4] [rfc1122 3.3.1.2]
+        let mut routes = Routes::new();
+        for (to, gateway, metric) in
+            [("0.0.0.0/0", "192.0.2.1", 1), ("0.0.0.0/0", "192.0.2.2", 7), ("10.0.0.0/8", "192.0.2.1", 0)]
+        {
+            routes.add(Route { metric, ..Route::fixed(prefix(to), Some(ip(gateway))) }).unwrap();
+        }
+        let cached = routes.look_up(NOW, ip("8.8.8.8")).unwrap();
+        assert!(!routes.on_gateway_lost(ip("192.0.2.77")) && routes.is_current(&cached));
+        assert!(routes.on_gateway_lost(ip("192.0.2.1")) && !routes.is_current(&cached));
+        assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.2"));
+        assert_eq!(hop(&routes, "10.0.0.1").as_deref(), Some("192.0.2.1"), "there is no other");
+        assert!(!routes.on_gateway_lost(ip("192.0.2.1")), "it is the last already");
+        assert!(routes.on_gateway_lost(ip("192.0.2.2")));
+        assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.1"));
     }
 
     #[test]

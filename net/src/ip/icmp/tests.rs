@@ -118,6 +118,7 @@ fn complaints_say_what_is_wrong() {
 
 #[test]
 fn quotations_are_cut_off() {
+    // [rfc4443 2.4-c] [rfc1812 4.3.2.3]
     let packet = packet_v4(|_| {}, &[1; 2000]);
     let answer = answers().error_v4(NOW, &packet, Complaint::PortUnreachable, false, false).unwrap();
     assert_eq!(answer.head.len() + 20, 576);
@@ -132,7 +133,7 @@ fn nobody_is_told_where_it_would_multiply() {
         answers().error_v4(NOW, packet, Complaint::PortUnreachable, is_link_group, is_broadcast).is_some()
     };
     assert!(complain(&packet_v4(|_| {}, &[1; 8]), false, false));
-    // [rfc1122 3.2.2-broadcast]
+    // [rfc1122 3.2.2-broadcast] [rfc1122 2.4]
     assert!(!complain(&packet_v4(|_| {}, &[1; 8]), true, false));
     assert!(!complain(&packet_v4(|_| {}, &[1; 8]), false, true));
     assert!(!complain(

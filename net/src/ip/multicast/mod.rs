@@ -4,6 +4,7 @@
 //! Sockets join groups for all sources; filters of sources do not exist here, so that a record says either "all but
 //! none" or "none but none". Limit: [`MOST_GROUPS`] groups, which only our own sockets can make.
 
+mod emit;
 #[cfg(test)]
 mod tests;
 
