@@ -6,7 +6,9 @@
 use ahash::RandomState;
 use hashbrown::HashTable;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(test)]
+use std::net::SocketAddr;
 
 /// Two ends. IPv4 addresses stand as IPv4-mapped ones, so that one comparison serves both families: a socket of IPv6
 /// that serves IPv4 as well knows its peer by the same key.
@@ -20,7 +22,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// The flow between two ends.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Flow {
         Flow::of(local.ip(), local.port(), remote.ip(), remote.port())
     }

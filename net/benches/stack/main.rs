@@ -1,6 +1,7 @@
 //! Two stacks in one thread: `cargo bench -p demikernel-net --bench stack`.
 //!
-//! With `--count NAME ROUNDS` a round is done so often and nothing is measured, for tools that count instructions:
+//! With `--goodput` it prints a grid of goodput instead. With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
+//! many connections, `udp`, `stream`, `connections`) is done so often and nothing is measured, for tools that count instructions:
 //! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`.
 
 mod world;
@@ -122,13 +123,14 @@ fn print_goodput() {
 #[inline(never)]
 fn rounds(world: &mut World, name: &str, count: usize) {
     let listener = world.listen();
-    let pairs = world.connect(listener, 1);
+    let (name, connections) = name.split_once(':').unwrap_or((name, "1"));
+    let pairs = world.connect(listener, connections.parse().unwrap_or(1));
     let datagrams = world.datagrams();
     let short = Buffer::copy_from_slice(&[7; 64]).unwrap();
     let block = message(SEGMENT * BLOCK);
-    for _ in 0..count {
+    for round in 0..count {
         match name {
-            "echo" => world.echo(pairs[0], &short),
+            "echo" => world.echo(pairs[round * 7919 % pairs.len()], &short),
             "udp" => world.echo_datagram(datagrams, &short),
             "stream" => {
                 world.stream(pairs[0], &block);

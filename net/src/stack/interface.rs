@@ -245,14 +245,6 @@ impl Interface {
         }
     }
 
-    /// The neighbour has answered through a transport. [rfc4861 7.3.1-confirmation]
-    #[inline]
-    pub(crate) fn confirm(&mut self, now: Instant, path: &Path) {
-        if let To::Neighbor(cookie) = path.to {
-            self.neighbours.confirm(now, cookie);
-        }
-    }
-
     /// Whether there is a way to `destination` at all.
     pub(crate) fn has_route(&self, now: Instant, destination: IpAddr) -> bool {
         self.addresses.kind(destination) != Kind::Other || self.routes.look_up(now, destination).is_some()
