@@ -197,7 +197,7 @@ impl Message {
         set_checksum(bytes, pseudo_header);
     }
 
-    /// Whether it tells of an error: none is ever told about one [rfc4443 2.4-e1].
+    /// Whether it tells of an error.
     #[must_use]
     pub const fn is_error(&self) -> bool {
         match self {
@@ -205,6 +205,13 @@ impl Message {
             Message::Other { kind, .. } => *kind < FIRST_INFORMATIONAL,
             _ => true,
         }
+    }
+
+    /// Whether none may be told about it: neither about errors [rfc4443 2.4-e1] nor about redirects
+    /// [rfc4443 2.4-e2].
+    #[must_use]
+    pub const fn forbids_errors(&self) -> bool {
+        self.is_error() || matches!(self, Message::Other { kind: kind::REDIRECT, .. })
     }
 }
 
@@ -290,9 +297,11 @@ mod tests {
 
     #[test]
     fn the_highest_bit_of_the_type_tells_errors() {
-        // [rfc4443 2.1] [rfc4443 2.4-e1]
+        // [rfc4443 2.1] [rfc4443 2.4-e1] [rfc4443 2.4-e2]
         for kind in 0..=255 {
-            assert_eq!(Message::from_fields(kind, 0, [0; 4]).is_error(), kind < 128, "{kind}");
+            let message = Message::from_fields(kind, 0, [0; 4]);
+            assert_eq!(message.is_error(), kind < 128, "{kind}");
+            assert_eq!(message.forbids_errors(), kind < 128 || kind == 137, "{kind}");
         }
     }
 
