@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// One end: a stack, its device and what is between them.
-pub struct End {
-    pub stack: Stack,
+pub(crate) struct End {
+    pub(crate) stack: Stack,
     device: Pair,
     inbound: Vec<Frame>,
     outbound: Vec<Frame>,
@@ -34,7 +34,7 @@ impl End {
 
     /// A burst in; whether there was anything.
     #[inline]
-    pub fn receive(&mut self, now: Instant) -> bool {
+    pub(crate) fn receive(&mut self, now: Instant) -> bool {
         let count = self.device.receive(&mut self.inbound).unwrap_or(0);
         self.stack.receive(now, &mut self.inbound);
         count > 0
@@ -42,7 +42,7 @@ impl End {
 
     /// A burst out; whether there was anything.
     #[inline]
-    pub fn transmit(&mut self, now: Instant) -> bool {
+    pub(crate) fn transmit(&mut self, now: Instant) -> bool {
         let count = self.stack.transmit(now, &mut self.outbound);
         let _ = self.device.transmit(&mut self.outbound);
         count > 0
@@ -50,17 +50,17 @@ impl End {
 }
 
 /// Two ends and their time.
-pub struct World {
-    pub client: End,
-    pub server: End,
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) client: End,
+    pub(crate) server: End,
+    pub(crate) now: Instant,
 }
 
 /// What a round trip costs in virtual time.
 const STEP: Duration = Duration::from_micros(10);
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         let now = Instant::from_nanos(1_000_000_000);
         let capabilities = |number| {
             let medium = Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, number]));
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Both ends do all that they have to do now.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             self.now += STEP;
             let mut busy = false;
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    pub fn listen(&mut self) -> SocketId {
+    pub(crate) fn listen(&mut self) -> SocketId {
         let stack = &mut self.server.stack;
         let listener = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
         stack.bind(listener, SocketAddr::from(([0, 0, 0, 0], 7))).unwrap();
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// So many connections.
-    pub fn connect(&mut self, listener: SocketId, count: usize) -> Vec<(SocketId, SocketId)> {
+    pub(crate) fn connect(&mut self, listener: SocketId, count: usize) -> Vec<(SocketId, SocketId)> {
         let mut pairs = Vec::new();
         while pairs.len() < count {
             let some: Vec<_> = (0..(count - pairs.len()).min(1000))
@@ -142,7 +142,7 @@ impl World {
 
     /// 64 bytes there and back on one connection.
     #[inline]
-    pub fn echo(&mut self, (client, server): (SocketId, SocketId), message: &Buffer) {
+    pub(crate) fn echo(&mut self, (client, server): (SocketId, SocketId), message: &Buffer) {
         self.now += STEP;
         let now = self.now;
         self.client.stack.send(now, client, &mut Sga::from(message.clone())).unwrap();
@@ -162,7 +162,7 @@ impl World {
 
     /// A block of `segments` full segments from one end to the other; returns how many bytes arrived.
     #[inline]
-    pub fn stream(&mut self, (client, server): (SocketId, SocketId), block: &Buffer) -> usize {
+    pub(crate) fn stream(&mut self, (client, server): (SocketId, SocketId), block: &Buffer) -> usize {
         let mut received = 0;
         let mut list = Sga::from(block.clone());
         while received < block.len() {
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// UDP sockets that know each other.
-    pub fn datagrams(&mut self) -> (SocketId, SocketId) {
+    pub(crate) fn datagrams(&mut self) -> (SocketId, SocketId) {
         let client = self.client.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
         let server = self.server.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
         self.server.stack.bind(server, SocketAddr::from(([0, 0, 0, 0], 53))).unwrap();
@@ -201,7 +201,7 @@ impl World {
 
     /// 64 bytes there and back.
     #[inline]
-    pub fn echo_datagram(&mut self, (client, server): (SocketId, SocketId), message: &Buffer) {
+    pub(crate) fn echo_datagram(&mut self, (client, server): (SocketId, SocketId), message: &Buffer) {
         self.now += STEP;
         let now = self.now;
         self.client.stack.send(now, client, &mut Sga::from(message.clone())).unwrap();
@@ -217,7 +217,7 @@ impl World {
     }
 
     /// A connection is made, and closed by both ends.
-    pub fn come_and_go(&mut self, listener: SocketId, count: usize) {
+    pub(crate) fn come_and_go(&mut self, listener: SocketId, count: usize) {
         for (client, server) in self.connect(listener, count) {
             self.client.stack.close(self.now, client).unwrap();
             self.server.stack.close(self.now, server).unwrap();
