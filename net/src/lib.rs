@@ -10,7 +10,10 @@
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
 //! - [`tcp`]: connections.
+//!
+//! What a user can say about all of these is in [`config`].
 
+pub mod config;
 pub mod device;
 pub mod sim;
 mod slots;
