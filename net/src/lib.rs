@@ -13,6 +13,7 @@
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
 
+pub mod config;
 pub mod device;
 pub mod ip;
 pub mod sim;

@@ -1,8 +1,8 @@
 //! `cargo xtask rfc`: which requirements of the RFCs the crate `net` obeys, and which of them a test shows.
 //!
-//! A table `net/rfc/rfcNNNN.toml` says in our words what an RFC requires, and tags of its number and an id of that table,
-//! in brackets, say in the sources where. A tag in a comment of code implements. In a test any tag counts, as the rows
-//! of tables have them in their names.
+//! A table `net/rfc/rfcNNNN.toml` says in our words what an RFC requires. A tag in the sources says where: in
+//! brackets its number and an id of that table. In code it counts where it stands in a comment, and in tests anywhere,
+//! as the rows of their tables have tags in their names.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
