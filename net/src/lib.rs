@@ -3,6 +3,8 @@
 //! The protocols are state machines that take bytes and a time and give bytes, events and the next deadline. They
 //! read no clock, own no socket, and draw randomness from a key they are given.
 //!
+//! - [`config`]: the file `demikernel.toml`.
+//!
 //! In the order in which a packet that arrives passes through them:
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
