@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use demikernel_runtime::time::{Duration, Instant};
 
+use super::congestion::CongestionControl;
 use super::recovery::RecoveryConfig;
 
 /// Whether connections use explicit congestion notification (RFC 3168).
@@ -59,12 +60,21 @@ pub struct Config {
     pub time_wait: Duration,
     /// Challenge ACKs in a second, of all connections together. [rfc5961 7]
     pub challenge_acks: u32,
-    /// Loss recovery and congestion control.
-    pub recovery: RecoveryConfig,
+    /// Congestion control.
+    pub congestion: CongestionControl,
+    /// The congestion window at first, in segments. [rfc6928 2]
+    pub initial_window: u32,
+    /// The shortest retransmission time-out.
+    pub min_rto: Duration,
+    /// The longest retransmission time-out.
+    pub max_rto: Duration,
+    /// Spreads what is sent over the round trip, whatever the congestion control.
+    pub pacing: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
+        let recovery = RecoveryConfig::default();
         Config {
             receive_buffer: 128 << 10,
             receive_buffer_most: 6 << 20,
@@ -83,12 +93,27 @@ impl Default for Config {
             fin_wait: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             challenge_acks: 1000,
-            recovery: RecoveryConfig::default(),
+            congestion: recovery.congestion,
+            initial_window: recovery.initial_window,
+            min_rto: recovery.min_rto,
+            max_rto: recovery.max_rto,
+            pacing: recovery.pacing,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn recovery(&self) -> RecoveryConfig {
+        RecoveryConfig {
+            congestion: self.congestion,
+            initial_window: self.initial_window,
+            min_rto: self.min_rto,
+            max_rto: self.max_rto,
+            sack: self.sack,
+            pacing: self.pacing,
+        }
+    }
+
     /// The scale with which the greatest buffer can be told in 16 bits; 14 at most. [rfc7323 2.3]
     pub(crate) fn window_scale(&self) -> u8 {
         let bits = u32::BITS - (self.receive_buffer_most.max(self.receive_buffer) >> 16).leading_zeros();

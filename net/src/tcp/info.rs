@@ -2,7 +2,9 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
+use super::congestion::CongestionControl;
 use super::connection::{Connection, Marks};
+use super::recovery::CongestionState;
 use super::state::State;
 
 /// A view of a connection. Sizes are in octets, not in segments as in Linux, unless it says otherwise.
@@ -11,8 +13,12 @@ use super::state::State;
 pub struct Info {
     /// The state.
     pub state: State,
-    /// What congestion control is doing, as Linux names it: `Open`, `Disorder`, `CWR`, `Recovery`, `Loss`.
-    pub ca_state: &'static str,
+    /// What is done about losses.
+    pub ca_state: CongestionState,
+    /// The congestion control.
+    pub congestion: CongestionControl,
+    /// Times that the retransmission time-out was doubled.
+    pub backoff: u8,
     /// Retransmission time-out.
     pub rto: Duration,
     /// Smoothed round-trip time, once there is one.
@@ -87,24 +93,26 @@ impl Connection {
         let unacked = self.send.next - self.send.unacknowledged;
         Info {
             state: self.state,
-            ca_state: recovery.ca_state(),
+            ca_state: recovery.state(),
+            congestion: recovery.congestion_control(),
+            backoff: recovery.backoff(),
             rto: recovery.rto(),
-            rtt: recovery.srtt(),
-            rttvar: recovery.rttvar(),
+            rtt: recovery.smoothed_rtt(),
+            rttvar: recovery.rtt_variation(),
             min_rtt: recovery.min_rtt(),
             snd_mss: u32::from(self.send.segment),
             rcv_mss: u32::from(self.receive.segment),
             advmss: u32::from(self.mtu.announced()),
             pmtu: u32::from(self.mtu.current()),
-            cwnd: recovery.cwnd(),
-            ssthresh: recovery.ssthresh(),
+            cwnd: recovery.congestion_window(),
+            ssthresh: recovery.slow_start_threshold(),
             unacked,
             sacked: recovery.sacked(),
             lost: recovery.lost(),
-            retrans: recovery.retrans(),
-            total_retrans: recovery.total_retrans(),
+            retrans: recovery.retransmitted(),
+            total_retrans: u64::from(recovery.total_retransmitted()),
             delivered: recovery.delivered(),
-            bytes_acked: self.send.acknowledged,
+            bytes_acked: recovery.delivered().saturating_sub(u64::from(recovery.sacked())),
             bytes_received: self.receive.received(),
             notsent_bytes: self.send.queue.end().distance_from(self.send.next).max(0) as u32,
             snd_wnd: self.send.window,
@@ -112,10 +120,10 @@ impl Connection {
             rcv_space: self.receive.limit,
             snd_wscale: self.send.shift,
             rcv_wscale: self.receive.shift,
-            pacing_rate: recovery.pacing_rate(),
-            delivery_rate: recovery.delivery_rate(),
-            reord_seen: recovery.reord_seen(),
-            timestamps: self.clock.on,
+            pacing_rate: Some(recovery.pacing_rate()).filter(|rate| *rate > 0),
+            delivery_rate: Some(recovery.delivery_rate()).filter(|rate| *rate > 0),
+            reord_seen: recovery.has_reordered(),
+            timestamps: self.clock.is_on(),
             sack: self.marks.contains(Marks::SACK),
             ecn: self.marks.contains(Marks::ECN),
             probes: u32::from(self.send.probes) + keepalive,

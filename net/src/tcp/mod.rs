@@ -4,6 +4,7 @@
 //! - `segment_arrives`: what a segment does to it, step by step as in RFC 9293 section 3.10.7.
 //! - [`State`]: the states, and the moves between them.
 //! - `send`, `receive`, `reassembly`: the data, in shared slices.
+//! - `recovery`, `congestion`: what is in flight, what is lost, and how much may go.
 //! - `mtu`: how large segments may be.
 //! - [`TimeWait`]: what remains of a connection when both sides have closed.
 //! - [`Listener`], [`Cookies`]: connections that begin, within limits.
@@ -12,6 +13,8 @@
 //! - [`Config`], [`Shared`]: what all connections of a stack have in common.
 
 mod config;
+#[allow(dead_code, reason = "the stack chooses")]
+pub(crate) mod congestion;
 pub mod connection;
 mod cookies;
 mod error;
@@ -22,6 +25,7 @@ mod mtu;
 mod ports;
 mod reassembly;
 mod receive;
+#[allow(dead_code, reason = "the stack chooses")]
 pub(crate) mod recovery;
 mod reset;
 mod segment_arrives;
@@ -33,6 +37,7 @@ mod time_wait;
 mod tests;
 
 pub use config::{Config, Counter, EcnMode, Shared};
+pub use congestion::{CongestionControl, UnknownCongestionControl};
 pub use connection::{Connection, Events, Limits, Negotiated, Receiving, Start, Transmit, Unreachable};
 pub use cookies::Cookies;
 pub use error::Error;
@@ -40,7 +45,7 @@ pub use info::Info;
 pub use isn::{InitialNumbers, Key, Tuple};
 pub use listener::{Listener, OnSyn, Ticket};
 pub use ports::EphemeralPorts;
-pub use recovery::RecoveryConfig;
+pub use recovery::CongestionState;
 pub use reset::reset_for;
 pub use state::{Origin, State};
 pub use time_wait::{InTimeWait, TimeWait};

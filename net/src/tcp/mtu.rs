@@ -28,39 +28,37 @@ const TIMEOUTS: u32 = 2;
 const STEP: u16 = 64;
 
 /// What is known of the path.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct PathMtu {
     /// What packets may be.
     current: u16,
     /// What the link takes: nothing larger can leave.
     link: u16,
+    /// The user's limit for segments.
+    clamp: u16,
+    ip_header: u8,
+    /// While it may take more than is known.
+    search: Option<Box<Search>>,
+}
+
+/// What the search has found.
+#[derive(Debug)]
+struct Search {
     /// The least size known, or believed, not to get through; `link` + 1 if none is.
     ceiling: u16,
     /// Size of the probe that is under way; 0 if none is.
     probe: u16,
     probe_end: SequenceNumber,
-    /// Not to probe before; [`Instant::MAX`] while there is nothing to find.
+    /// Not to probe before.
     next: Instant,
-    /// The user's limit for segments.
-    clamp: u16,
-    ip_header: u8,
+    /// Probes of this size that were lost.
     failures: u8,
 }
 
 impl PathMtu {
     pub(crate) fn new(mtu: u16, ip_header: u8) -> PathMtu {
         let mtu = mtu.max(u16::from(ip_header) + TCP_HEADER + 1);
-        PathMtu {
-            current: mtu,
-            link: mtu,
-            ceiling: mtu.saturating_add(1),
-            probe: 0,
-            probe_end: SequenceNumber::default(),
-            next: Instant::MAX,
-            clamp: u16::MAX,
-            ip_header,
-            failures: 0,
-        }
+        PathMtu { current: mtu, link: mtu, clamp: u16::MAX, ip_header, search: None }
     }
 
     /// Size of packets.
@@ -125,87 +123,109 @@ impl PathMtu {
     }
 
     /// Time-outs in a row: if packets larger than the base may be what gets lost, they become smaller.
+    #[cold]
     pub(crate) fn on_timeout(&mut self, count: u32) -> bool {
-        if self.probe != 0 {
-            self.probe = 0;
-            self.failures += 1;
+        if let Some(search) = &mut self.search {
+            search.fail();
         }
         let base = BASE.max(self.least());
         if count != TIMEOUTS || self.current <= base {
             return false;
         }
-        self.ceiling = self.current;
+        let ceiling = self.current;
         self.current = base;
         // Looks again soon: it may have been the network that was gone.
-        self.failures = 0;
-        self.next = Instant::from_nanos(0);
+        self.search_from(ceiling, Instant::from_nanos(0));
         true
     }
 
     fn shrink(&mut self, now: Instant, size: u16) {
         self.current = size;
-        self.ceiling = self.link.saturating_add(1);
-        self.probe = 0;
-        self.failures = 0;
-        self.next = now.saturating_add(RAISE);
+        self.search_from(self.link.saturating_add(1), now.saturating_add(RAISE));
+    }
+
+    fn search_from(&mut self, ceiling: u16, next: Instant) {
+        let probe_end = SequenceNumber::default();
+        self.search = Some(Box::new(Search { ceiling, probe: 0, probe_end, next, failures: 0 }));
     }
 
     /// Size of payload, without options, that a probe should have now.
     #[inline]
     pub(crate) fn wanted(&mut self, now: Instant) -> Option<u16> {
-        if self.next > now || self.probe != 0 {
+        let search = self.search.as_ref()?;
+        if search.next > now || search.probe != 0 {
             return None;
         }
-        self.search(now)
+        self.look(now)
     }
 
     #[cold]
-    fn search(&mut self, now: Instant) -> Option<u16> {
-        if self.failures >= PROBES {
-            self.ceiling = self.middle();
-            self.failures = 0;
+    fn look(&mut self, now: Instant) -> Option<u16> {
+        let middle = self.middle()?;
+        let search = self.search.as_mut()?;
+        if search.failures >= PROBES {
+            search.ceiling = middle;
+            search.failures = 0;
         }
-        if self.ceiling.saturating_sub(self.current) <= STEP {
+        if search.ceiling.saturating_sub(self.current) <= STEP {
             // Found; what is too large now may fit later. [rfc8899 5.2-complete]
-            self.ceiling = self.link.saturating_add(1);
-            self.next = if self.current < self.link { now.saturating_add(RAISE) } else { Instant::MAX };
+            search.ceiling = self.link.saturating_add(1);
+            search.next = now.saturating_add(RAISE);
+            if self.current >= self.link {
+                self.search = None;
+            }
             return None;
         }
-        Some(self.payload(self.middle()))
+        self.middle().map(|size| self.payload(size))
     }
 
     /// The size to try: the link's own at first, then halfway. [rfc8899 5.3]
-    fn middle(&self) -> u16 {
-        if self.ceiling > self.link {
-            return self.link;
-        }
-        self.current + (self.ceiling - self.current) / 2
+    fn middle(&self) -> Option<u16> {
+        let ceiling = self.search.as_ref()?.ceiling;
+        Some(if ceiling > self.link { self.link } else { self.current + (ceiling - self.current) / 2 })
     }
 
     /// A probe of the wanted size has left, up to `end`.
+    #[cold]
     pub(crate) fn on_probe_sent(&mut self, end: SequenceNumber) {
-        self.probe = self.middle();
-        self.probe_end = end;
+        let size = self.middle();
+        if let (Some(search), Some(size)) = (&mut self.search, size) {
+            search.probe = size;
+            search.probe_end = end;
+        }
     }
 
     /// Everything before `number` has arrived; whether larger packets are known to get through now.
     #[inline]
     pub(crate) fn on_acknowledged(&mut self, number: SequenceNumber) -> bool {
-        if self.probe == 0 || self.probe_end.is_after(number) {
-            return false;
+        match &mut self.search {
+            Some(search) if search.probe != 0 && search.probe_end.is_at_or_before(number) => {
+                // A probe that had to be sent again went in smaller pieces, and `on_lost` has ended it.
+                self.current = std::mem::take(&mut search.probe);
+                search.failures = 0;
+                true
+            }
+            _ => false,
         }
-        // A probe that had to be sent again went in smaller pieces, and `on_lost` has ended it.
-        self.current = self.probe;
-        self.probe = 0;
-        self.failures = 0;
-        true
     }
 
     /// The octet `number` is retransmitted: the probe, if it is of it. [rfc8899 3-lost]
     #[inline]
     pub(crate) fn on_lost(&mut self, number: SequenceNumber) {
-        let length = u32::from(self.payload(self.probe));
-        if self.probe != 0 && number.is_within(self.probe_end - length, length) {
+        let headers = u16::from(self.ip_header) + TCP_HEADER;
+        if let Some(search) = &mut self.search {
+            let length = u32::from(search.probe.saturating_sub(headers));
+            if number.is_within(search.probe_end - length, length) {
+                search.fail();
+            }
+        }
+    }
+}
+
+impl Search {
+    /// The probe that is under way is lost.
+    fn fail(&mut self) {
+        if self.probe != 0 {
             self.probe = 0;
             self.failures += 1;
         }

@@ -6,6 +6,9 @@ use demikernel_runtime::time::{Duration, Instant};
 use super::reassembly::Reassembly;
 use crate::wire::tcp::SequenceNumber;
 
+/// In the place of a count of quick acknowledgments: the user answers what comes, so they travel with answers.
+const INTERACTIVE: u8 = u8::MAX;
+
 /// Buffers that wait at most if they are small: then they are merged, for each may hold a whole frame's memory.
 const BUFFERS: usize = 512;
 
@@ -21,8 +24,6 @@ pub(crate) struct Receive {
     /// The acknowledgment that was sent last: Last.ACK.sent of RFC 7323.
     pub(crate) acknowledged: SequenceNumber,
     queue: Sga,
-    /// Octets in the queue.
-    queued: u32,
     /// Octets that may be in it.
     pub(crate) limit: u32,
     /// What has arrived before its turn.
@@ -34,12 +35,14 @@ pub(crate) struct Receive {
     pub(crate) segment: u16,
     /// What our windows are shifted by.
     pub(crate) shift: u8,
-    /// Acknowledgments that are sent at once, as the peer's window is small at first.
+    /// Acknowledgments that are sent at once, as the peer's window is small at first; or [`INTERACTIVE`].
     pub(crate) quick: u8,
-    /// The user answers what comes, so acknowledgments travel with answers.
-    pub(crate) interactive: bool,
+    /// Half second in which an unacceptable segment without data was answered last.
+    pub(crate) answered: u16,
     /// Something with PSH has come since the last acknowledgment.
     pub(crate) pushed: bool,
+    /// The buffer grows, until the user has set its size.
+    tunes: bool,
 }
 
 /// How much the user takes in a round trip: the buffer is to hold twice as much.
@@ -48,8 +51,6 @@ struct Tuning {
     copied: u32,
     /// What it took in the round trip before.
     space: u32,
-    /// Off once the user has set a size.
-    on: bool,
 }
 
 impl Receive {
@@ -59,16 +60,16 @@ impl Receive {
             edge: SequenceNumber::default(),
             acknowledged: SequenceNumber::default(),
             queue: Sga::new(),
-            queued: 0,
             limit,
             reassembly: None,
-            tuning: Tuning { since: Instant::from_nanos(0), copied: 0, space: 0, on: true },
+            tuning: Tuning { since: Instant::from_nanos(0), copied: 0, space: 0 },
             taken: 0,
             segment: 536,
             shift,
             quick: 0,
-            interactive: false,
+            answered: 0,
             pushed: false,
+            tunes: true,
         }
     }
 
@@ -99,7 +100,6 @@ impl Receive {
         }
         let length = buffer.len() as u32;
         self.next += length;
-        self.queued += length;
         self.queue.push(buffer);
         true
     }
@@ -109,17 +109,16 @@ impl Receive {
         let Some(reassembly) = &mut self.reassembly else { return false };
         let (octets, end) = reassembly.take(self.next, &mut self.queue);
         self.next += octets;
-        self.queued += octets;
         end
     }
 
     /// Copies small buffers together. Whether that was possible, or there was no need.
     #[cold]
     fn merge(&mut self) -> bool {
-        if self.queued as usize >= self.queue.segments() * SMALL {
+        if self.queue.len() >= self.queue.segments() * SMALL {
             return true;
         }
-        let Ok(mut whole) = BufferMut::with_capacity(self.queued as usize) else { return false };
+        let Ok(mut whole) = BufferMut::with_capacity(self.queue.len()) else { return false };
         self.queue.iter().for_each(|part| whole.extend_from_slice(part));
         self.queue = whole.freeze().into();
         true
@@ -134,20 +133,19 @@ impl Receive {
             let behind = std::mem::replace(&mut self.queue, rest.into());
             self.queue.extend(behind);
         }
-        self.queued -= buffer.len() as u32;
         self.taken += buffer.len() as u64;
         Some(buffer)
     }
 
     /// Octets that have arrived in order, in all.
     pub(crate) fn received(&self) -> u64 {
-        self.taken + u64::from(self.queued)
+        self.taken + u64::from(self.queued())
     }
 
     /// Octets that the user has not taken.
     #[inline]
     pub(crate) fn queued(&self) -> u32 {
-        self.queued
+        self.queue.len() as u32
     }
 
     /// Moves the edge as far as there is room, if that is far enough to be worth telling (silly window syndrome), and
@@ -157,7 +155,7 @@ impl Receive {
     /// eyes. [rfc7323 2.4] [rfc9293 MUST-39] [rfc9293 SHLD-14]
     #[inline]
     pub(crate) fn advertise(&mut self) -> u16 {
-        let room = self.limit.saturating_sub(self.queued).min(u32::from(u16::MAX) << self.shift);
+        let room = self.limit.saturating_sub(self.queued()).min(u32::from(u16::MAX) << self.shift);
         let moved = (self.next + room).distance_from(self.edge);
         if moved > 0 && moved as u32 >= self.worth_telling() {
             self.edge = self.next + room;
@@ -177,7 +175,7 @@ impl Receive {
     /// Whether the peer should be told of the room that the user has made: if there is twice as much as it knows of.
     #[inline]
     pub(crate) fn has_opened(&self) -> bool {
-        let room = self.limit.saturating_sub(self.queued);
+        let room = self.limit.saturating_sub(self.queued());
         let window = self.window();
         room >= window.saturating_mul(2) && room - window >= self.worth_telling() && room > 0
     }
@@ -191,7 +189,7 @@ impl Receive {
         if now < tuning.since.saturating_add(round_trip) {
             return;
         }
-        if tuning.on && tuning.copied > tuning.space {
+        if self.tunes && tuning.copied > tuning.space {
             let growth = tuning.copied - tuning.space;
             let wanted = (2 * u64::from(tuning.copied) + 16 * u64::from(self.segment) + u64::from(growth))
                 .min(u64::from(most)) as u32;
@@ -205,20 +203,42 @@ impl Receive {
     /// The user has set the size of the buffer.
     pub(crate) fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
-        self.tuning.on = false;
+        self.tunes = false;
+    }
+
+    /// Whether acknowledgments travel with answers.
+    #[inline]
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.quick == INTERACTIVE
+    }
+
+    /// The user answers what comes, or it does not.
+    #[inline]
+    pub(crate) fn set_interactive(&mut self, on: bool) {
+        if on {
+            self.quick = INTERACTIVE;
+        } else if self.quick == INTERACTIVE {
+            self.quick = 0;
+        }
+    }
+
+    /// Whether one more acknowledgment is to be sent at once.
+    #[inline]
+    pub(crate) fn take_quick(&mut self) -> bool {
+        let takes = self.quick > 0 && self.quick != INTERACTIVE;
+        self.quick -= u8::from(takes);
+        takes
     }
 
     /// As many acknowledgments at once as fill half of the window, 16 at most. (As Linux.)
     pub(crate) fn enter_quick(&mut self) {
         let count = self.window() / (2 * u32::from(self.segment.max(1)));
         self.quick = count.clamp(2, 16) as u8;
-        self.interactive = false;
     }
 
     /// Drops all data.
     pub(crate) fn clear(&mut self) {
         self.queue = Sga::new();
-        self.queued = 0;
         self.reassembly = None;
     }
 }

@@ -13,10 +13,9 @@ use crate::wire::tcp::SequenceNumber;
 #[derive(Default)]
 pub(crate) struct SendQueue {
     chunks: VecDeque<Chunk>,
-    start: SequenceNumber,
     end: SequenceNumber,
     /// Index of the buffer from which the last segment was cut: where the next one is most likely cut from.
-    hint: usize,
+    hint: u32,
 }
 
 struct Chunk {
@@ -27,7 +26,7 @@ struct Chunk {
 impl SendQueue {
     /// Empty; the next octet has the number `start`.
     pub(crate) fn new(start: SequenceNumber) -> SendQueue {
-        SendQueue { start, end: start, ..SendQueue::default() }
+        SendQueue { end: start, ..SendQueue::default() }
     }
 
     /// Adds at the end.
@@ -55,7 +54,6 @@ impl SendQueue {
             self.chunks.pop_front();
             self.hint = self.hint.saturating_sub(1);
         }
-        self.start = number;
     }
 
     /// The octets `[from, from + length)`, all of which are here.
@@ -81,17 +79,17 @@ impl SendQueue {
                 offset = 0;
             }
         }
-        self.hint = index;
+        self.hint = index as u32;
         list
     }
 
     /// Index of the buffer in which the octet `number` is.
     #[inline]
     fn index_of(&self, number: SequenceNumber) -> usize {
-        if let Some(chunk) = self.chunks.get(self.hint)
+        if let Some(chunk) = self.chunks.get(self.hint as usize)
             && number.is_within(chunk.start, chunk.buffer.len() as u32)
         {
-            return self.hint;
+            return self.hint as usize;
         }
         self.chunks.partition_point(|chunk| chunk.start.is_at_or_before(number)).saturating_sub(1)
     }
@@ -99,14 +97,20 @@ impl SendQueue {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.chunks = VecDeque::new();
-        self.start = self.end;
         self.hint = 0;
+    }
+
+    /// Gives back the memory of the list, if it is empty.
+    pub(crate) fn release(&mut self) {
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+        }
     }
 
     /// Octets that are not acknowledged.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
-        self.end - self.start
+        self.chunks.front().map_or(0, |first| self.end - first.start)
     }
 
     /// The number behind the last octet.

@@ -61,13 +61,13 @@ impl TimeWait {
         if flags.contains(Flags::SYN) {
             return self.handle_syn(now, segment);
         }
-        let old = matches!(segment.options.timestamps, Some(stamps) if self.clock.on && self.clock.is_old(now, stamps.value));
+        let old = matches!(segment.options.timestamps, Some(stamps) if self.clock.is_on() && self.clock.is_old(now, stamps.value));
         if !flags.contains(Flags::ACK) {
             return InTimeWait::Drop;
         }
         let length = payload + u32::from(flags.contains(Flags::FIN));
         if let Some(stamps) = segment.options.timestamps
-            && self.clock.on
+            && self.clock.is_on()
             && !old
         {
             self.clock.set_recent(now, stamps.value);
@@ -88,7 +88,7 @@ impl TimeWait {
     fn handle_syn(&self, now: Instant, segment: &Segment) -> InTimeWait {
         let newer_number = segment.sequence.is_after(self.receive_next);
         let may = match segment.options.timestamps {
-            Some(stamps) if self.clock.on => {
+            Some(stamps) if self.clock.is_on() => {
                 let distance = stamps.value.wrapping_sub(self.clock.recent) as i32;
                 distance > 0 || distance == 0 && newer_number
             }
@@ -124,8 +124,11 @@ mod tests {
     const LENGTH: Duration = Duration::from_secs(60);
 
     fn time_wait(timestamps: bool) -> TimeWait {
-        let mut clock = Clock::new(timestamps, 0);
+        let mut clock = Clock::new(true, 0);
         clock.set_recent(START, 500);
+        if !timestamps {
+            clock.turn_off();
+        }
         TimeWait {
             until: START + LENGTH,
             length: LENGTH,

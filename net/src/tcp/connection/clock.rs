@@ -7,28 +7,40 @@ use crate::wire::tcp::Timestamps;
 /// After as many seconds without a segment, the last timestamp says nothing: 24 days. [rfc7323 5.5]
 const INVALID_AFTER: u32 = 24 * 24 * 3600;
 
+/// No second: 136 years must pass until there is one.
+const OFF: u32 = u32::MAX;
+
 /// The timestamp clock, of a millisecond as in Linux, and what is known of the peer's.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// Whether timestamps are agreed on; in SYN-SENT, whether they are offered.
-    pub(crate) on: bool,
     /// Added to the time, so that it tells nobody how long the machine is up. [rfc7323 5.4]
     pub(crate) offset: u32,
     /// TS.Recent.
     pub(crate) recent: u32,
-    /// Second in which that was set.
+    /// Second in which that was set; [`OFF`] if timestamps are not agreed on.
     recent_at: u32,
 }
 
 impl Clock {
     pub(crate) fn new(on: bool, offset: u32) -> Clock {
-        Clock { on, offset, recent: 0, recent_at: 0 }
+        Clock { offset, recent: 0, recent_at: if on { 0 } else { OFF } }
+    }
+
+    /// Whether timestamps are agreed on; in SYN-SENT, whether they are offered.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.recent_at != OFF
+    }
+
+    /// They are not agreed on.
+    pub(crate) fn turn_off(&mut self) {
+        self.recent_at = OFF;
     }
 
     /// What to send: TSval and TSecr. [rfc7323 3.2]
     #[inline]
     pub(crate) fn stamp(&self, now: Instant) -> Option<Timestamps> {
-        self.on.then(|| Timestamps { value: self.value(now), echo: self.recent })
+        self.is_on().then(|| Timestamps { value: self.value(now), echo: self.recent })
     }
 
     /// Our clock.
@@ -41,7 +53,7 @@ impl Clock {
     #[inline]
     pub(crate) fn since(&self, now: Instant, echo: u32) -> Option<Duration> {
         let ticks = self.value(now).wrapping_sub(echo) as i32;
-        (self.on && ticks >= 0).then(|| Duration::from_millis(ticks as u64))
+        (self.is_on() && ticks >= 0).then(|| Duration::from_millis(ticks as u64))
     }
 
     /// Whether `value` is older than what came before, and that is not itself too old to tell. [rfc7323 5.3-R1]

@@ -5,6 +5,7 @@ use demikernel_runtime::time::{Duration, Instant};
 
 use super::rare::Reset;
 use super::{Connection, Events, Marks};
+use crate::tcp::congestion::CongestionControl;
 use crate::tcp::error::Error;
 use crate::tcp::state::State;
 
@@ -29,8 +30,9 @@ impl Connection {
         if !self.state.may_send() {
             return self.refuse_send();
         }
-        if !self.has_unsent() && self.recovery.in_flight() == 0 {
-            self.restart(now);
+        if !self.has_unsent() && self.send.next == self.send.unacknowledged {
+            // After a pause the window is not what the network has shown to take. [rfc5681 4.1]
+            self.recovery.on_idle_restart(now);
         }
         let before = self.send.queue.end();
         let mut room = self.send.limit.saturating_sub(self.send.queue.len()) as usize;
@@ -59,14 +61,6 @@ impl Connection {
                 Ok(0)
             }
             _ => Err(self.error.take().unwrap_or(Error::BrokenPipe)),
-        }
-    }
-
-    /// After a pause the window is not what the network has shown to take. [rfc5681 4.1]
-    #[inline]
-    fn restart(&mut self, now: Instant) {
-        if self.send.progress.saturating_add(self.recovery.rto()) < now {
-            self.recovery.on_idle_restart(now);
         }
     }
 
@@ -99,7 +93,7 @@ impl Connection {
     #[inline]
     fn note_received(&mut self) {
         let taken_all = self.receive.queued() == 0;
-        let pushed = taken_all && self.receive.pushed && !self.receive.interactive;
+        let pushed = taken_all && self.receive.pushed && !self.receive.is_interactive();
         let waits = self.receive.unacknowledged() > 0;
         if waits && (pushed || self.receive.unacknowledged() > u32::from(self.receive.segment))
             || self.receive.has_opened()
@@ -131,7 +125,7 @@ impl Connection {
         self.marks.insert(Marks::FIN);
         self.send.pushed = self.send.queue.end();
         if !self.has_unsent() {
-            self.send.progress = now;
+            self.note_progress(now);
         }
     }
 
@@ -147,9 +141,11 @@ impl Connection {
             _ => {
                 self.marks.insert(Marks::ORPHAN);
                 self.queue_fin(now);
-                self.timers.keepalive = Instant::MAX;
+                if let Some(rare) = &mut self.rare {
+                    rare.keepalive.at = Instant::MAX;
+                }
                 if self.state == State::FinWait2 {
-                    self.timers.linger = now.saturating_add(self.shared.config().fin_wait);
+                    self.timers.state = now.saturating_add(self.shared.config().fin_wait);
                 }
             }
         }
@@ -191,18 +187,17 @@ impl Connection {
                 self.marks.insert(Marks::ACKNOWLEDGE);
             }
         } else {
-            self.receive.quick = 0;
-            self.receive.interactive = true;
+            self.receive.set_interactive(true);
         }
     }
 
     /// Asks now and then whether the peer is still there. Off unless the user wants it. [rfc9293 MUST-24]
     pub fn set_keepalive(&mut self, now: Instant, on: bool) {
         self.marks.set(Marks::KEEPALIVE, on);
-        self.timers.keepalive = Instant::MAX;
-        if on && self.state != State::Closed {
-            let idle = self.rare().keepalive.idle;
-            self.timers.keepalive = now.saturating_add(idle);
+        if on || self.rare.is_some() {
+            let on = on && self.state != State::Closed;
+            let keepalive = &mut self.rare().keepalive;
+            keepalive.at = if on { now.saturating_add(keepalive.idle) } else { Instant::MAX };
         }
     }
 
@@ -218,8 +213,10 @@ impl Connection {
 
     /// How long data may be unacknowledged before the connection is given up; `None` as the configuration says.
     /// [rfc5482 3.1]
-    pub fn set_user_timeout(&mut self, timeout: Option<Duration>) {
-        self.rare().user_timeout = timeout.filter(|timeout| !timeout.is_zero());
+    pub fn set_user_timeout(&mut self, now: Instant, timeout: Option<Duration>) {
+        let rare = self.rare();
+        rare.user_timeout = timeout.filter(|timeout| !timeout.is_zero());
+        rare.progress.get_or_insert(now);
     }
 
     /// Octets that may be sent and not acknowledged; fixed from now on.
@@ -238,6 +235,18 @@ impl Connection {
     pub fn set_maximum_segment(&mut self, size: u16) {
         self.mtu.clamp(size);
         self.set_segment_size();
+    }
+
+    /// Another congestion control from now on.
+    pub fn set_congestion_control(&mut self, now: Instant, control: CongestionControl) {
+        self.recovery.set_congestion_control(control, now);
+    }
+
+    /// Gives back the memory that is only needed while data are under way. For connections that have become idle: it
+    /// is allocated again when they are not.
+    pub fn release(&mut self) {
+        self.recovery.release();
+        self.send.queue.release();
     }
 
     /// Whether events wait to be taken.

@@ -2,7 +2,7 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{Connection, Marks};
+use super::{Connection, Marks, Rare};
 use crate::tcp::config::Counter;
 use crate::tcp::error::Error;
 use crate::tcp::recovery::Expired;
@@ -23,7 +23,7 @@ impl Connection {
     #[inline]
     fn least(&self) -> Instant {
         let timers = &self.timers;
-        let mut first = timers.acknowledge.min(timers.persist).min(timers.linger).min(timers.keepalive);
+        let mut first = timers.acknowledge.min(timers.state);
         if self.state == State::Closed {
             return first;
         }
@@ -36,20 +36,21 @@ impl Connection {
         {
             first = first.min(at);
         }
-        if self.rare.is_some()
-            && let Some(at) = self.user_deadline()
-        {
-            first = first.min(at);
+        if let Some(rare) = &self.rare {
+            first = first.min(rare.keepalive.at).min(self.user_deadline());
         }
         first
     }
 
     /// When the user's patience ends. [rfc5482 3.1]
     #[cold]
-    fn user_deadline(&self) -> Option<Instant> {
-        let patience = self.rare.as_ref()?.user_timeout?;
+    fn user_deadline(&self) -> Instant {
+        let Some(Rare { user_timeout: Some(patience), progress: Some(since), .. }) = self.rare.as_deref()
+        else {
+            return Instant::MAX;
+        };
         let waits = self.send.next != self.send.unacknowledged || self.has_unsent();
-        (waits && self.state != State::TimeWait).then(|| self.send.progress.saturating_add(patience))
+        if waits && self.state != State::TimeWait { since.saturating_add(*patience) } else { Instant::MAX }
     }
 
     /// The time has come, or some time.
@@ -57,7 +58,7 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        if self.user_deadline().is_some_and(|at| at <= now) {
+        if self.user_deadline() <= now {
             return self.time_out();
         }
         if self.recovery.next_deadline().is_some_and(|at| at <= now) {
@@ -70,18 +71,18 @@ impl Connection {
         if self.timers.acknowledge <= now {
             self.timers.acknowledge = Instant::MAX;
             // Nothing has answered in time, so there is no reason to wait next time. (As Linux.)
-            self.receive.interactive = false;
+            self.receive.set_interactive(false);
             self.marks.insert(Marks::ACKNOWLEDGE);
         }
-        if self.timers.persist <= now {
-            self.handle_persist(now);
-        }
-        if self.timers.keepalive <= now {
+        if self.rare.as_ref().is_some_and(|rare| rare.keepalive.at <= now) {
             self.handle_keepalive(now);
         }
-        if self.timers.linger <= now {
-            // FIN-WAIT-2 of a connection that nobody holds, or TIME-WAIT, is over.
-            self.close_now();
+        if self.timers.state <= now {
+            match self.state {
+                // Nobody holds it, or it is over.
+                State::FinWait2 | State::TimeWait => self.close_now(),
+                _ => self.handle_persist(now),
+            }
         }
     }
 
@@ -128,7 +129,7 @@ impl Connection {
     /// Data wait for the window to open, or for more to go with them. As long as the peer answers, this goes on.
     /// [rfc9293 MUST-37]
     fn handle_persist(&mut self, now: Instant) {
-        self.timers.persist = Instant::MAX;
+        self.timers.state = Instant::MAX;
         if !self.has_unsent() || self.send.next != self.send.unacknowledged {
             return;
         }
@@ -143,12 +144,13 @@ impl Connection {
             return self.time_out();
         }
         // A peer that shuts its window for ever must not hold what nobody here holds.
-        if self.marks.contains(Marks::ORPHAN) && self.send.progress.saturating_add(ORPHAN_PATIENCE) <= now {
+        let since = self.rare.as_ref().and_then(|rare| rare.progress).unwrap_or(now);
+        if self.marks.contains(Marks::ORPHAN) && since.saturating_add(ORPHAN_PATIENCE) <= now {
             return self.time_out();
         }
         self.send.probes = self.send.probes.saturating_add(1);
         self.marks.insert(Marks::WINDOW_PROBE);
-        self.timers.persist = now.saturating_add(self.persist_interval());
+        self.timers.state = now.saturating_add(self.persist_interval());
     }
 
     /// Nothing has come for long, if so: nothing moves this deadline when something comes. [rfc9293 MUST-26]
@@ -162,7 +164,7 @@ impl Connection {
         if busy || heard.saturating_add(idle) > now {
             keepalive.probes = 0;
             let from = if busy { now } else { heard };
-            self.timers.keepalive = from.saturating_add(idle.max(Duration::from_millis(1)));
+            keepalive.at = from.saturating_add(idle.max(Duration::from_millis(1)));
             return;
         }
         let lost = match patience {
@@ -173,7 +175,7 @@ impl Connection {
             return self.time_out();
         }
         keepalive.probes += 1;
+        keepalive.at = now.saturating_add(interval.max(Duration::from_millis(1)));
         self.marks.insert(Marks::KEEPALIVE_PROBE);
-        self.timers.keepalive = now.saturating_add(interval.max(Duration::from_millis(1)));
     }
 }

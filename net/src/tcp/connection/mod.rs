@@ -60,8 +60,6 @@ pub struct Connection {
     pub(crate) mtu: PathMtu,
     /// When the peer was heard last.
     pub(crate) heard: Instant,
-    /// Millisecond in which an unacceptable segment without data was answered last.
-    pub(crate) answered: u32,
     pub(crate) recovery: Recovery,
     pub(crate) shared: Rc<Shared>,
     /// What few connections need, made when one does.
@@ -78,19 +76,13 @@ pub(crate) struct Send {
     pub(crate) window: u32,
     /// The largest that the peer has offered.
     pub(crate) window_most: u32,
-    /// SND.WL1.
+    /// SND.WL1. SND.WL2 is never after SND.UNA, so what an acceptable acknowledgment is compared with needs no place.
     pub(crate) window_sequence: SequenceNumber,
-    /// SND.WL2.
-    pub(crate) window_acknowledgment: SequenceNumber,
     /// The end of the last segment that was not full: while it is not acknowledged, there is no other (Minshall's
     /// variant of Nagle's algorithm).
     pub(crate) small: SequenceNumber,
     /// The end of what the user has sent in its last call: a segment that ends there has PSH.
     pub(crate) pushed: SequenceNumber,
-    /// An ECN echo before this number is of the window that was reduced already. [rfc3168 6.1.2]
-    pub(crate) reduced: SequenceNumber,
-    /// The field of the last segment that changed the window, to predict the next by.
-    pub(crate) window_field: u16,
     /// Octets of payload in a segment with no options but timestamps.
     pub(crate) segment: u16,
     /// What the peer has announced.
@@ -102,33 +94,19 @@ pub(crate) struct Send {
     /// Octets that may be in the queue.
     pub(crate) limit: u32,
     pub(crate) queue: SendQueue,
-    /// When SND.UNA moved, or something left after everything was acknowledged.
-    pub(crate) progress: Instant,
-    /// When the last zero-window probe left.
-    pub(crate) probed: Instant,
-    /// Octets acknowledged, in all.
-    pub(crate) acknowledged: u64,
 }
 
 /// Deadlines; [`Instant::MAX`] is none. Moving one is a store.
 pub(crate) struct Timers {
     /// An acknowledgment that waits must go.
     pub(crate) acknowledge: Instant,
-    /// The peer's window is to be probed, or a segment goes although it is small.
-    pub(crate) persist: Instant,
-    /// FIN-WAIT-2 of a closed connection ends.
-    pub(crate) linger: Instant,
-    /// The peer may have gone.
-    pub(crate) keepalive: Instant,
+    /// While data wait to be sent: the peer's window is to be probed, or a segment goes although it is small. When
+    /// nothing is left to be sent: FIN-WAIT-2 of a closed connection, or TIME-WAIT, ends.
+    pub(crate) state: Instant,
 }
 
 impl Timers {
-    pub(crate) const NONE: Timers = Timers {
-        acknowledge: Instant::MAX,
-        persist: Instant::MAX,
-        linger: Instant::MAX,
-        keepalive: Instant::MAX,
-    };
+    pub(crate) const NONE: Timers = Timers { acknowledge: Instant::MAX, state: Instant::MAX };
 }
 
 impl Connection {
@@ -210,6 +188,9 @@ impl Connection {
     pub(crate) fn close_now(&mut self) {
         self.state = State::Closed;
         self.timers = Timers::NONE;
+        if let Some(rare) = &mut self.rare {
+            rare.keepalive.at = Instant::MAX;
+        }
         self.send.queue.clear();
         self.receive.reassembly = None;
         self.marks.remove(Marks::TRANSMIT);
@@ -228,8 +209,10 @@ impl Connection {
     pub(crate) fn enter_time_wait(&mut self, now: Instant) {
         let length = self.shared.config().time_wait;
         let time_wait = TimeWait::of(self, now, length);
-        self.timers = Timers { linger: now.saturating_add(length), ..Timers::NONE };
-        self.rare().time_wait = Some(time_wait);
+        self.timers = Timers { state: now.saturating_add(length), ..Timers::NONE };
+        let rare = self.rare();
+        rare.time_wait = Some(time_wait);
+        rare.keepalive.at = Instant::MAX;
         self.send.queue.clear();
         self.state = State::TimeWait;
         self.events |= Events::TIME_WAIT;
@@ -237,7 +220,7 @@ impl Connection {
 
     /// Round-trip time as far as it is known.
     pub(crate) fn round_trip(&self) -> Duration {
-        self.recovery.srtt().unwrap_or(Duration::from_millis(20))
+        self.recovery.smoothed_rtt().unwrap_or(Duration::from_millis(20))
     }
 }
 

@@ -103,7 +103,8 @@ impl Connection {
         let syn = Segment { sequence: ack.sequence - 1, flags, options, ..*ack };
         connection.marks.set(Marks::ECN, agreed.ecn);
         connection.negotiate(now, &syn);
-        // When the cookie left is not known, so its acknowledgment must not be timed.
+        // When the cookie left is not known, so its acknowledgment must not be timed: as if it had been sent twice.
+        connection.note_syn_sent(now, Sent::New);
         connection.note_syn_sent(now, Sent::Retransmission);
         connection
     }
@@ -117,7 +118,7 @@ impl Connection {
         marks.set(Marks::WINDOW_SCALE, config.window_scaling);
         marks.set(Marks::SACK, config.sack);
         let segment = mtu.segment();
-        let recovery = Recovery::new(&config.recovery, initial, u32::from(segment), now);
+        let recovery = Recovery::new(&config.recovery(), initial, u32::from(segment), now);
         Connection {
             state,
             error: None,
@@ -131,27 +132,20 @@ impl Connection {
                 window: 0,
                 window_most: 0,
                 window_sequence: SequenceNumber::default(),
-                window_acknowledgment: SequenceNumber::default(),
                 small: initial,
                 pushed: initial,
-                reduced: initial,
-                window_field: 0,
                 segment,
                 maximum_segment: start.default_segment(),
                 shift: 0,
                 probes: 0,
                 limit: config.send_buffer,
                 queue: SendQueue::new(initial + 1),
-                progress: now,
-                probed: now,
-                acknowledged: 0,
             },
             receive: Receive::new(config.receive_buffer, shift),
             clock: Clock::new(config.timestamps, start.initial.timestamp_offset),
             timers: Timers::NONE,
             mtu,
             heard: now,
-            answered: 0,
             recovery,
             shared,
             rare: None,
@@ -171,9 +165,10 @@ impl Connection {
         }
         let sack = self.marks.contains(Marks::SACK) && options.sack_permitted;
         self.marks.set(Marks::SACK, sack);
+        self.recovery.set_sack(sack);
         match options.timestamps {
-            Some(stamps) if self.clock.on => self.clock.set_recent(now, stamps.value),
-            _ => self.clock.on = false,
+            Some(stamps) if self.clock.is_on() => self.clock.set_recent(now, stamps.value),
+            _ => self.clock.turn_off(),
         }
         if let Some(size) = options.maximum_segment_size {
             self.send.maximum_segment = size.max(LEAST_SEGMENT);
@@ -192,7 +187,7 @@ impl Connection {
 
     /// The size of segments follows the path and the peer. [rfc9293 MUST-16]
     pub(crate) fn set_segment_size(&mut self) {
-        let stamps = if self.clock.on { 12 } else { 0 };
+        let stamps = if self.clock.is_on() { 12 } else { 0 };
         let most = self.send.maximum_segment.min(self.mtu.segment());
         self.send.segment = most.saturating_sub(stamps).max(1);
         self.recovery.set_segment_size(u32::from(self.send.segment));

@@ -1,6 +1,6 @@
 //! What few connections need.
 
-use demikernel_runtime::time::Duration;
+use demikernel_runtime::time::{Duration, Instant};
 
 use crate::tcp::error::Error;
 use crate::tcp::time_wait::TimeWait;
@@ -12,6 +12,11 @@ pub(crate) struct Rare {
     pub(crate) keepalive: Keepalive,
     /// How long data may be unacknowledged, if the user has said so (RFC 5482).
     pub(crate) user_timeout: Option<Duration>,
+    /// When SND.UNA moved, or something left after everything was acknowledged, or the window shut; noted while there
+    /// is this box.
+    pub(crate) progress: Option<Instant>,
+    /// When the last zero-window probe left.
+    pub(crate) probed: Option<Instant>,
     /// A reset that waits: its number, and whether it acknowledges.
     pub(crate) reset: Option<Reset>,
     pub(crate) time_wait: Option<TimeWait>,
@@ -28,6 +33,8 @@ pub(crate) struct Reset {
 
 /// How it is found out that the peer has gone.
 pub(crate) struct Keepalive {
+    /// When to look whether something has come; [`Instant::MAX`] for never.
+    pub(crate) at: Instant,
     pub(crate) idle: Duration,
     pub(crate) interval: Duration,
     pub(crate) count: u32,
@@ -39,7 +46,7 @@ impl Default for Keepalive {
     /// Two hours, as Linux and as RFC 9293 wants. [rfc9293 MUST-28]
     fn default() -> Keepalive {
         let (idle, interval) = (Duration::from_secs(7200), Duration::from_secs(75));
-        Keepalive { idle, interval, count: 9, probes: 0 }
+        Keepalive { at: Instant::MAX, idle, interval, count: 9, probes: 0 }
     }
 }
 

@@ -43,7 +43,7 @@ impl Connection {
     #[cold]
     fn sack(&mut self) -> SackBlocks {
         let Some(reassembly) = &mut self.receive.reassembly else { return SackBlocks::new() };
-        let room = if self.clock.on { 3 } else { 4 };
+        let room = if self.clock.is_on() { 3 } else { 4 };
         let blocks = if self.marks.contains(Marks::SACK) { reassembly.sack(room) } else { SackBlocks::new() };
         if reassembly.is_idle() {
             self.receive.reassembly = None;
@@ -57,7 +57,7 @@ impl Connection {
         match &mut self.receive.reassembly {
             // A duplicate that is told with the blocks makes one more.
             Some(reassembly) if self.marks.contains(Marks::SACK) => {
-                let blocks = reassembly.told().min(if self.clock.on { 3 } else { 4 });
+                let blocks = reassembly.told().min(if self.clock.is_on() { 3 } else { 4 });
                 if blocks == 0 { 0 } else { 4 + 8 * blocks as u16 }
             }
             _ => 0,

@@ -45,6 +45,11 @@ impl Connection {
             return Some(special);
         }
         if self.state.may_transmit() {
+            if self.recovery.prefers_new_data()
+                && let Some(data) = self.transmit_data(now, limits)
+            {
+                return Some(data);
+            }
             if let Some((sequence, length)) = self.recovery.next_retransmission()
                 && let Some(again) = self.retransmit(now, sequence, length)
             {
@@ -110,7 +115,7 @@ impl Connection {
             return Some(Transmit::bare(segment));
         }
         self.marks.insert(Marks::WINDOW_PROBED);
-        self.send.probed = now;
+        self.rare().probed = Some(now);
         let segment = self.header(now, self.send.next, Flags::NONE);
         let payload = self.send.queue.slice(self.send.next, 1);
         Some(Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable })
@@ -123,9 +128,8 @@ impl Connection {
         if length > 0 {
             return Some(self.transmit_new(now, length, u32::from(self.send.segment), Sent::Probe));
         }
-        let in_flight = self.send.next - self.send.unacknowledged;
-        let length = in_flight.min(u32::from(self.send.segment));
-        (length > 0).then(|| self.transmit_again(now, self.send.next - length, length, Sent::Probe))
+        let (sequence, length) = self.recovery.last_segment()?;
+        Some(self.transmit_again(now, sequence, length.min(u32::from(self.send.segment)), Sent::Probe))
     }
 
     /// Retransmits as much of the range as fits in a segment, when congestion control lets it go.
@@ -205,7 +209,7 @@ impl Connection {
     /// A segment larger than the path is known to take, if it is time to try. [rfc8899 3]
     #[inline]
     fn probe_mtu(&mut self, now: Instant, unsent: u32) -> Option<Transmit> {
-        let stamps = if self.clock.on { 12 } else { 0 };
+        let stamps = if self.clock.is_on() { 12 } else { 0 };
         let size = u32::from(self.mtu.wanted(now)?.min(self.send.maximum_segment)).saturating_sub(stamps);
         let worth = size > u32::from(self.send.segment) && self.shared.config().mtu_probing;
         let fits = size <= unsent.min(self.window_room()).min(self.recovery.allowance());
@@ -280,20 +284,19 @@ impl Connection {
         } else {
             Ecn::NotCapable
         };
-        let was_idle = sequence == self.send.unacknowledged;
-        if was_idle {
-            self.send.progress = now;
+        if sequence == self.send.unacknowledged {
+            self.note_progress(now);
         }
         if now < self.heard.saturating_add(self.shared.config().acknowledgment_delay) {
-            self.receive.interactive = true;
+            self.receive.set_interactive(true);
         }
-        if length % full != 0 {
+        if !length.is_multiple_of(full) {
             self.send.small = end;
         }
         let segment = self.header(now, sequence, flags);
         let payload = self.send.queue.slice(sequence, length as usize);
         self.send.next = sequence + octets;
-        self.timers.persist = Instant::MAX;
+        self.timers.state = Instant::MAX;
         self.recovery.on_sent(now, sequence, octets, what, last);
         let cut = (length > full).then_some(full as u16);
         Transmit { segment, payload, cut, ecn }
@@ -310,13 +313,13 @@ impl Connection {
     /// Data wait and nothing is under way whose acknowledgment would let them go: then time does. [rfc9293 MUST-36]
     #[cold]
     fn arm_persist(&mut self, now: Instant) {
-        if self.timers.persist != Instant::MAX || self.send.next != self.send.unacknowledged {
+        if self.timers.state != Instant::MAX || self.send.next != self.send.unacknowledged {
             return;
         }
         if self.send.probes == 0 && self.window_room() == 0 {
-            self.send.progress = now;
+            self.rare().progress = Some(now);
         }
-        self.timers.persist = now.saturating_add(self.persist_interval());
+        self.timers.state = now.saturating_add(self.persist_interval());
     }
 
     /// [rfc9293 SHLD-29], [rfc9293 SHLD-30]: the retransmission time-out at first, then twice as long each time. What
@@ -332,8 +335,16 @@ impl Connection {
     /// The peer has answered: there is no reason to probe.
     #[inline]
     pub(crate) fn end_persist(&mut self) {
-        self.timers.persist = Instant::MAX;
+        self.timers.state = Instant::MAX;
         self.send.probes = 0;
+    }
+
+    /// SND.UNA has moved, or something begins to wait for its acknowledgment.
+    #[inline]
+    pub(crate) fn note_progress(&mut self, now: Instant) {
+        if let Some(rare) = &mut self.rare {
+            rare.progress = Some(now);
+        }
     }
 
     /// Tells the user that there is room, once there is enough of it.
@@ -344,7 +355,8 @@ impl Connection {
         }
         if self.marks.contains(Marks::SEND_TUNING) {
             let most = self.shared.config().send_buffer_most;
-            self.send.limit = self.send.limit.max(self.recovery.cwnd().saturating_mul(2).min(most));
+            self.send.limit =
+                self.send.limit.max(self.recovery.congestion_window().saturating_mul(2).min(most));
         }
         if self.send.queue.len() <= self.send.limit / 3 * 2 {
             self.marks.remove(Marks::WANTS_ROOM);

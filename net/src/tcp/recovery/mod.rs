@@ -1,177 +1,609 @@
-//! The sender's knowledge of what is in flight: a plain retransmission timer, until loss recovery takes its place.
+//! What a sender knows of what is in flight: what arrived, what is lost, how long it takes, how much may go.
+//!
+//! In the order in which an acknowledgment passes through:
+//!
+//! - `records`: the scoreboard. Its octets are each in flight, sacked, or lost.
+//! - `acknowledge`: what an acknowledgment delivers. One that only acknowledges what was sent in order and once is
+//!   treated in [`Recovery::on_ack`] itself.
+//! - `rtt`, `rate`: round trips and their timeout; delivery rate.
+//! - `loss`: what is lost: by time (RACK) if the peer sends SACK, else by duplicates.
+//! - `episode`: entering, leaving and undoing the states in which the window is reduced; proportional rate reduction.
+//! - `timer`: the one deadline: reordering, tail loss probe, retransmission timeout.
+//! - `pacing`: when the next burst may leave.
+//!
+//! What only exists while something is out of the ordinary is in a box that is made when it first is.
+
+mod acknowledge;
+mod episode;
+mod loss;
+mod pacing;
+mod rate;
+mod records;
+mod rtt;
+mod timer;
+
+#[cfg(test)]
+mod link;
+#[cfg(test)]
+mod tests;
 
 use demikernel_runtime::time::{Duration, Instant};
 
+use super::congestion::{CongestionControl, Controller, Sample, Window};
 use crate::wire::tcp::{SackBlock, SequenceNumber};
+use episode::Cold;
+use pacing::Pacing;
+use rate::Rate;
+pub(crate) use rate::RateSample;
+use records::{Marks, Record, Scoreboard};
+use rtt::Rtt;
 
-/// How loss is recovered from.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RecoveryConfig {}
+/// Whether a sender deems all well, or what it does about it (the names are Linux's).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum CongestionState {
+    /// Nothing is out of the ordinary.
+    #[default]
+    Open,
+    /// There are duplicate or selective acknowledgments, but nothing is deemed lost.
+    Disorder,
+    /// The window is being reduced because of an ECN mark.
+    CongestionWindowReduced,
+    /// Losses are being repaired.
+    Recovery,
+    /// The retransmission timer has expired.
+    Loss,
+}
 
+impl CongestionState {
+    /// The window is being brought down to the threshold.
+    #[inline]
+    pub(crate) const fn is_reducing(self) -> bool {
+        matches!(self, CongestionState::CongestionWindowReduced | CongestionState::Recovery)
+    }
+
+    /// Something is to be sent again.
+    #[inline]
+    pub(crate) const fn is_repairing(self) -> bool {
+        matches!(self, CongestionState::Recovery | CongestionState::Loss)
+    }
+}
+
+/// How a sender recovers from losses.
+#[derive(Clone, Debug)]
+pub(crate) struct RecoveryConfig {
+    pub(crate) congestion: CongestionControl,
+    /// In segments [rfc6928 2].
+    pub(crate) initial_window: u32,
+    pub(crate) min_rto: Duration,
+    pub(crate) max_rto: Duration,
+    /// The peer says what has arrived out of order. As long as that is not known, see [`Recovery::set_sack`].
+    pub(crate) sack: bool,
+    /// Spread bursts over the round trip, whatever the congestion control. BBR always does.
+    pub(crate) pacing: bool,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> RecoveryConfig {
+        RecoveryConfig {
+            congestion: CongestionControl::default(),
+            initial_window: 10,
+            // Less than the second of [rfc6298 2.4], as in Linux: delayed acknowledgments come within 200 ms.
+            min_rto: Duration::from_millis(200),
+            max_rto: Duration::from_secs(120),
+            sack: true,
+            pacing: false,
+        }
+    }
+}
+
+/// Why something was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sent {
+    /// It had not been sent before.
     New,
+    /// It was lost.
     Retransmission,
+    /// It answers [`Expired::Probe`]: new data, or the last segment once more.
     Probe,
 }
 
+/// An acceptable acknowledgment, and what came with it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ack<'a> {
     pub(crate) now: Instant,
     pub(crate) acknowledgment: SequenceNumber,
-    #[allow(dead_code)]
     pub(crate) sack: &'a [SackBlock],
+    /// The round trip by the echoed timestamp.
     pub(crate) rtt: Option<Duration>,
-    #[allow(dead_code)]
+    /// The ECN echo.
     pub(crate) ece: bool,
-    #[allow(dead_code)]
+    /// It is a duplicate acknowledgment as RFC 5681 section 2 defines it.
     pub(crate) duplicate: bool,
-    #[allow(dead_code)]
+    /// What the peer lets go beyond the acknowledgment, scaled.
     pub(crate) window: u32,
 }
 
-pub(crate) struct Acked {}
+/// What came of an acknowledgment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Acked {
+    /// Newly acknowledged cumulatively, SYN and FIN included.
+    pub(crate) octets: u32,
+    /// Newly acknowledged selectively.
+    pub(crate) sacked: u32,
+    /// Newly deemed lost.
+    pub(crate) lost: u32,
+    pub(crate) rtt: Option<Duration>,
+    /// A reduction of the window turned out to be for nothing.
+    pub(crate) undone: bool,
+    /// The window begins to be reduced: the next new segment says so if ECN is in use [rfc3168 6.1.2-cwr].
+    pub(crate) reduced: bool,
+}
 
+/// What has expired, see [`Recovery::on_deadline`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Expired {
+    /// Nothing that needs more than a look at [`Recovery::next_retransmission`].
     Nothing,
-    #[allow(dead_code)]
+    /// Send new data if the window allows, even beyond [`Recovery::allowance`], else
+    /// [`Recovery::last_segment`] again.
     Probe,
+    /// The retransmission timer, for the `count`th time since something was last acknowledged.
     Timeout {
+        /// 1 for the first.
         count: u32,
     },
 }
 
+/// Bits of [`Recovery::flags`].
+mod flag {
+    /// Nothing has been acknowledged yet: the SYN is in flight.
+    pub(super) const HANDSHAKE: u8 = 1;
+    /// A tail loss probe is in flight.
+    pub(super) const PROBE: u8 = 2;
+    /// The path reorders.
+    pub(super) const REORDERED: u8 = 4;
+    pub(super) const SACK: u8 = 8;
+    pub(super) const PACING: u8 = 16;
+    /// The cold part has a deadline.
+    pub(super) const REORDER_TIMER: u8 = 32;
+
+    /// An acknowledgment is ordinary only without these.
+    pub(super) const ATTENTION: u8 = HANDSHAKE | PROBE | REORDER_TIMER;
+}
+
+/// The newest of what has arrived (RFC 8985).
+#[derive(Debug)]
+struct Rack {
+    /// RACK.xmit_ts
+    sent: Instant,
+    /// RACK.rtt, in nanoseconds.
+    rtt: u64,
+    /// RACK.end_seq
+    end: SequenceNumber,
+    /// RACK.fack: the highest that has arrived.
+    highest: SequenceNumber,
+}
+
+/// The sender's knowledge of what is in flight, with one deadline.
+///
+/// The owner calls [`on_sent`](Self::on_sent) with all that occupies sequence numbers, [`on_ack`](Self::on_ack) with
+/// every acceptable acknowledgment, and [`on_deadline`](Self::on_deadline) at
+/// [`next_deadline`](Self::next_deadline); after each of the latter two it sends
+/// [`next_retransmission`](Self::next_retransmission), then new data, while [`allowance`](Self::allowance) and
+/// [`send_at`](Self::send_at) let it.
+#[derive(Debug)]
 pub(crate) struct Recovery {
-    una: SequenceNumber,
-    next: SequenceNumber,
-    again: Option<SequenceNumber>,
-    deadline: Option<Instant>,
-    count: u32,
-    segment: u32,
-    srtt: Option<Duration>,
-    total: u64,
-    delivered: u64,
+    scoreboard: Scoreboard,
+    window: Window,
+    /// The round trip ends when this is acknowledged.
+    round_end: SequenceNumber,
+    /// The most that was in flight in this round trip, and in the one before.
+    most_in_flight: u32,
+    most_before: u32,
+    state: CongestionState,
+    flags: u8,
+    initial_window: u8,
+    /// Timeouts since something was acknowledged.
+    timeouts: u8,
+    total_retransmitted: u32,
+    rtt: Rtt,
+    rate: Rate,
+    rack: Rack,
+    /// The retransmission timer runs from here.
+    timeout_from: Instant,
+    /// The probe timer runs from here: the last sending or acknowledgment.
+    active_at: Instant,
+    pacing: Pacing,
+    controller: Controller,
+    cold: Option<Box<Cold>>,
 }
 
 impl Recovery {
-    pub(crate) fn new(_: &RecoveryConfig, first: SequenceNumber, segment: u32, _: Instant) -> Recovery {
+    /// For a connection whose first sequence number, the SYN's, is `first`. `segment` is the most payload that a
+    /// segment takes.
+    pub(crate) fn new(
+        config: &RecoveryConfig,
+        first: SequenceNumber,
+        segment: u32,
+        now: Instant,
+    ) -> Recovery {
+        let segment = segment.max(1);
+        let initial_window = config.initial_window.clamp(1, 255);
+        let mut flags = flag::HANDSHAKE;
+        flags |= if config.sack { flag::SACK } else { 0 };
+        flags |= if config.pacing { flag::PACING } else { 0 };
         Recovery {
-            una: first,
-            next: first,
-            again: None,
-            deadline: None,
-            count: 0,
-            segment,
-            srtt: None,
-            total: 0,
-            delivered: 0,
+            scoreboard: Scoreboard::new(first),
+            window: Window::new(initial_window, segment),
+            round_end: first,
+            most_in_flight: 0,
+            most_before: 0,
+            state: CongestionState::Open,
+            flags,
+            initial_window: initial_window as u8,
+            timeouts: 0,
+            total_retransmitted: 0,
+            rtt: Rtt::new(config.min_rto, config.max_rto, now),
+            rate: Rate::new(now),
+            rack: Rack { sent: Instant::from_nanos(0), rtt: 0, end: first, highest: first },
+            timeout_from: now,
+            active_at: now,
+            pacing: Pacing::new(now),
+            controller: Controller::new(config.congestion, now),
+            cold: None,
         }
     }
+
+    /// `length` octets from `sequence` on left at `now`; SYN and FIN count for one each. `app_limited` says that
+    /// there is no more to send, though there is room.
+    #[inline]
     pub(crate) fn on_sent(
         &mut self,
         now: Instant,
         sequence: SequenceNumber,
         length: u32,
         what: Sent,
-        _: bool,
+        app_limited: bool,
     ) {
-        if what != Sent::New {
-            self.total += u64::from(length);
+        if what != Sent::New || sequence != self.scoreboard.next {
+            return self.on_resent(now, sequence, length, what, app_limited);
         }
-        if what == Sent::Retransmission {
-            let end = sequence + length;
-            self.again = end.is_before(self.next).then_some(end);
+        self.on_sent_new(now, length, app_limited);
+    }
+
+    #[inline]
+    fn on_sent_new(&mut self, now: Instant, length: u32, app_limited: bool) {
+        if length == 0 {
+            return;
         }
-        self.next = self.next.latest(sequence + length);
-        if self.deadline.is_none() {
-            self.deadline = Some(now + self.rto());
+        if self.scoreboard.is_empty() {
+            self.rate.restart(now);
+            // [rfc6298 5.1]
+            self.timeout_from = now;
+        }
+        self.active_at = now;
+        let mut record = self.stamp(now);
+        record.start = self.scoreboard.next;
+        record.length = length;
+        self.scoreboard.push(record);
+        let in_flight = self.scoreboard.in_flight();
+        self.most_in_flight = self.most_in_flight.max(in_flight);
+        if app_limited {
+            self.rate.on_app_limited(in_flight);
+        }
+        self.pacing.on_sent(now, length);
+        if self.state.is_reducing() {
+            self.count_reduced(length);
         }
     }
+
+    /// A record without a place in the sequence space, of something that leaves now.
+    #[inline]
+    fn stamp(&self, now: Instant) -> Record {
+        let mut record = Record {
+            start: self.scoreboard.next,
+            length: 0,
+            sent: now,
+            first_sent: now,
+            delivered_at: now,
+            delivered: 0,
+            marks: Marks::default(),
+        };
+        self.rate.stamp(&mut record);
+        record
+    }
+
+    #[cold]
+    fn on_resent(
+        &mut self,
+        now: Instant,
+        sequence: SequenceNumber,
+        length: u32,
+        what: Sent,
+        app_limited: bool,
+    ) {
+        let next = self.scoreboard.next;
+        if what == Sent::Probe {
+            self.on_probe_sent(sequence, length);
+        }
+        let again = if sequence.is_before(next) { length.min(next - sequence) } else { 0 };
+        if again > 0 {
+            let stamp = self.stamp(now);
+            self.scoreboard.resend(sequence, again, &stamp);
+            self.pacing.on_sent(now, again);
+            self.total_retransmitted = self.total_retransmitted.saturating_add(again);
+            self.count_resent(now, sequence, again, what);
+            if sequence.is_at_or_before(self.scoreboard.unacknowledged) {
+                self.timeout_from = now;
+            }
+        }
+        self.on_sent_new(now, length - again, app_limited);
+    }
+
+    /// An acceptable acknowledgment has arrived: the segment is valid, and acknowledges nothing that was not sent.
+    #[inline]
     pub(crate) fn on_ack(&mut self, ack: &Ack<'_>) -> Acked {
-        if ack.acknowledgment.is_after(self.una) {
-            self.delivered += u64::from(ack.acknowledgment - self.una);
-            self.una = ack.acknowledgment;
-            self.count = 0;
-            self.srtt = ack.rtt.or(self.srtt);
-            self.deadline = (self.una != self.next).then(|| ack.now + self.rto());
-            self.again = self.again.filter(|_| self.una != self.next).map(|again| again.latest(self.una));
+        let octets = ack.acknowledgment - self.scoreboard.unacknowledged;
+        let extraordinary = u32::from(self.flags & flag::ATTENTION)
+            | u32::from(ack.ece)
+            | u32::from(!ack.sack.is_empty())
+            | self.state as u32
+            | self.scoreboard.ambiguous
+            | self.scoreboard.sacked
+            | self.scoreboard.lost;
+        if extraordinary != 0 || octets.wrapping_sub(1) >= self.scoreboard.outstanding() {
+            return self.on_extraordinary_ack(ack);
         }
-        Acked {}
+        let in_flight = self.scoreboard.in_flight();
+        let (oldest, newest) = self.scoreboard.acknowledge_plain(ack.acknowledgment);
+        let rtt = (ack.now - oldest).as_nanos() as u64;
+        let latest = (ack.now - newest.sent).as_nanos() as u64;
+        self.rtt.on_sample(rtt);
+        self.rtt.on_least_sample(ack.now, latest);
+        self.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: ack.acknowledgment };
+        let rate = self.rate.on_delivered(ack.now, octets, &newest, self.rtt.least());
+        self.timeouts = 0;
+        // [rfc6298 5.3]
+        self.timeout_from = ack.now;
+        self.active_at = ack.now;
+        self.control(ack.now, octets, 0, in_flight, latest, rate, false);
+        Acked { octets, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() }
     }
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-    pub(crate) fn on_deadline(&mut self, now: Instant) -> Expired {
-        if self.una == self.next {
-            self.deadline = None;
-            return Expired::Nothing;
+
+    /// Tells congestion control, and sets the pace.
+    #[expect(clippy::too_many_arguments, reason = "one call site per path; a struct would be built twice")]
+    #[inline]
+    fn control(
+        &mut self,
+        now: Instant,
+        delivered: u32,
+        lost: u32,
+        was_in_flight: u32,
+        rtt: u64,
+        rate: RateSample,
+        ece: bool,
+    ) {
+        let round = self.scoreboard.unacknowledged.is_after(self.round_end);
+        let most = self.most_in_flight.max(self.most_before);
+        if round {
+            self.round_end = self.scoreboard.next;
+            self.most_before = self.most_in_flight;
+            self.most_in_flight = was_in_flight;
+            self.rtt.expect_samples(most, self.window.segment);
         }
-        self.count += 1;
-        self.again = Some(self.una);
-        self.deadline = Some(now + self.rto());
-        Expired::Timeout { count: self.count }
+        let smoothed = self.rtt.smoothed().unwrap_or(0);
+        let sample = Sample {
+            now,
+            delivered,
+            lost,
+            total: self.rate.delivered,
+            in_flight: self.in_flight(),
+            rtt,
+            min_rtt: self.rtt.least(),
+            smoothed,
+            round,
+            limited: is_limited(&self.window, most),
+            ece,
+            state: self.state,
+            rate,
+            paced: self.flags & flag::PACING != 0,
+        };
+        self.controller.on_ack(&sample, &mut self.window);
+        self.set_pace(round, smoothed);
     }
+
+    #[inline]
+    fn set_pace(&mut self, round: bool, smoothed: u64) {
+        if let Some(rate) = self.controller.pacing_rate(&self.window, smoothed) {
+            self.pacing.set_rate(rate, self.window.segment, smoothed);
+        } else if round && self.flags & flag::PACING != 0 && smoothed != 0 {
+            // As fast as the window may grow: twice in slow start, else a little more.
+            let percent = if self.window.is_slow_start() { 200 } else { 120 };
+            let rate = u64::from(self.window.congestion) * (percent * 10_000_000) / smoothed;
+            self.pacing.set_rate(rate, self.window.segment, smoothed);
+        }
+    }
+
+    /// What is to be sent again next: from where, and how much at most. It may be more than a segment.
     pub(crate) fn next_retransmission(&self) -> Option<(SequenceNumber, u32)> {
-        self.again.map(|again| (again, (self.next - again).min(self.segment)))
+        self.scoreboard.first_lost().map(|record| (record.start, record.length))
     }
+
+    /// The last segment in flight, for a probe when there is nothing new to send.
+    pub(crate) fn last_segment(&self) -> Option<(SequenceNumber, u32)> {
+        self.scoreboard.last_segment(self.window.segment)
+    }
+
+    /// Octets that may leave now, new ones or again. What is less than a segment may be used for a whole one only if
+    /// nothing is in flight.
+    #[inline]
     pub(crate) fn allowance(&self) -> u32 {
-        u32::MAX
+        self.window.congestion.saturating_sub(self.in_flight())
     }
+
+    /// Nothing may leave before; `None` if pacing does not say.
+    #[inline]
     pub(crate) fn send_at(&self) -> Option<Instant> {
-        None
+        self.pacing.send_at()
     }
+
+    /// Octets believed to be in the network.
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.next - self.una
+        if self.state == CongestionState::Open {
+            return self.scoreboard.in_flight();
+        }
+        self.scoreboard.in_flight().saturating_sub(self.presumed())
     }
+
+    /// Whether the peer will say what has arrived out of order: known when its SYN is.
+    pub(crate) fn set_sack(&mut self, sack: bool) {
+        self.flags = if sack { self.flags | flag::SACK } else { self.flags & !flag::SACK };
+    }
+
+    /// The path takes segments of so much payload.
     pub(crate) fn set_segment_size(&mut self, octets: u32) {
-        self.segment = octets;
+        let octets = octets.max(1);
+        if self.flags & flag::HANDSHAKE != 0 {
+            self.window = Window::new(u32::from(self.initial_window), octets);
+            return;
+        }
+        self.window.segment = octets;
+        self.window.congestion = self.window.congestion.max(octets);
     }
-    pub(crate) fn on_idle_restart(&mut self, _: Instant) {}
-    pub(crate) fn srtt(&self) -> Option<Duration> {
-        self.srtt
+
+    /// Another congestion control from now on. It takes over the window as it is.
+    pub(crate) fn set_congestion_control(&mut self, control: CongestionControl, now: Instant) {
+        if control == self.controller.control() {
+            return;
+        }
+        self.controller = Controller::new(control, now);
+        let paced = self.flags & flag::PACING != 0 || self.controller.owns_window();
+        self.pacing.set_rate(if paced { self.pacing.rate() } else { 0 }, self.window.segment, u64::MAX);
     }
-    pub(crate) fn rttvar(&self) -> Duration {
-        Duration::ZERO
+
+    /// Something is about to be sent after a while in which nothing was.
+    pub(crate) fn on_idle_restart(&mut self, now: Instant) {
+        if !self.scoreboard.is_empty() {
+            return;
+        }
+        let idle = (now - self.active_at).as_nanos() as u64;
+        self.controller.on_restart(now, idle);
+        if self.controller.owns_window() {
+            return;
+        }
+        let restart = (u32::from(self.initial_window) * self.window.segment).min(self.window.congestion);
+        let halvings = (idle / self.rtt.rto().max(1)).min(31);
+        if halvings > 0 {
+            // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
+            let before = self.window.congestion;
+            self.window.threshold = self.window.threshold.max(before - before / 4);
+            self.window.congestion = (before >> halvings).max(restart);
+        }
     }
+
+    /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:
+    /// it is allocated again when they are not.
+    pub(crate) fn release(&mut self) {
+        if !self.scoreboard.is_empty() {
+            return;
+        }
+        self.scoreboard.release();
+        if self.state == CongestionState::Open {
+            self.cold = None;
+            self.flags &= !(flag::PROBE | flag::REORDER_TIMER);
+        }
+    }
+}
+
+/// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4].
+#[inline]
+fn is_limited(window: &Window, most_in_flight: u32) -> bool {
+    if window.is_slow_start() {
+        window.congestion < most_in_flight.saturating_mul(2)
+    } else {
+        most_in_flight.saturating_add(window.segment) > window.congestion
+    }
+}
+
+/// What `TcpInfo` shows.
+impl Recovery {
+    pub(crate) fn smoothed_rtt(&self) -> Option<Duration> {
+        self.rtt.smoothed().map(Duration::from_nanos)
+    }
+
+    pub(crate) fn rtt_variation(&self) -> Duration {
+        Duration::from_nanos(self.rtt.variation())
+    }
+
+    /// With the backing off.
     pub(crate) fn rto(&self) -> Duration {
-        let base =
-            self.srtt.map_or(Duration::from_secs(1), |srtt| (2 * srtt).max(Duration::from_millis(200)));
-        (base * (1 << self.count.min(10))).min(Duration::from_secs(120))
+        Duration::from_nanos(self.rtt.rto())
     }
+
     pub(crate) fn min_rtt(&self) -> Option<Duration> {
-        self.srtt
+        Some(self.rtt.least()).filter(|&least| least != 0).map(Duration::from_nanos)
     }
-    pub(crate) fn cwnd(&self) -> u32 {
-        1 << 20
+
+    pub(crate) fn congestion_window(&self) -> u32 {
+        self.window.congestion
     }
-    pub(crate) fn ssthresh(&self) -> u32 {
-        u32::MAX
+
+    /// `u32::MAX` before congestion was first met.
+    pub(crate) fn slow_start_threshold(&self) -> u32 {
+        self.window.threshold
     }
-    pub(crate) fn pacing_rate(&self) -> Option<u64> {
-        None
+
+    /// Octets a second; zero for no pacing.
+    pub(crate) fn pacing_rate(&self) -> u64 {
+        self.pacing.rate()
     }
-    pub(crate) fn delivery_rate(&self) -> Option<u64> {
-        None
+
+    /// Octets a second; zero before the first measurement.
+    pub(crate) fn delivery_rate(&self) -> u64 {
+        self.rate.told()
     }
-    pub(crate) fn ca_state(&self) -> &'static str {
-        "Open"
+
+    pub(crate) fn state(&self) -> CongestionState {
+        self.state
     }
+
+    /// Octets in flight that the peer has.
     pub(crate) fn sacked(&self) -> u32 {
-        0
+        self.scoreboard.sacked
     }
+
+    /// Octets that wait to be sent again.
     pub(crate) fn lost(&self) -> u32 {
-        0
+        self.scoreboard.lost
     }
-    pub(crate) fn retrans(&self) -> u32 {
-        0
+
+    /// Octets sent again and in flight.
+    pub(crate) fn retransmitted(&self) -> u32 {
+        self.scoreboard.retransmitted
     }
-    pub(crate) fn total_retrans(&self) -> u64 {
-        self.total
+
+    /// Octets ever sent again.
+    pub(crate) fn total_retransmitted(&self) -> u32 {
+        self.total_retransmitted
     }
+
+    /// Octets that have arrived.
     pub(crate) fn delivered(&self) -> u64 {
-        self.delivered
+        self.rate.delivered
     }
-    pub(crate) fn reord_seen(&self) -> bool {
-        false
+
+    /// The path was seen to reorder.
+    pub(crate) fn has_reordered(&self) -> bool {
+        self.flags & flag::REORDERED != 0
+    }
+
+    pub(crate) fn backoff(&self) -> u8 {
+        self.rtt.backoff()
+    }
+
+    pub(crate) fn congestion_control(&self) -> CongestionControl {
+        self.controller.control()
     }
 }

@@ -22,7 +22,7 @@ impl Connection {
             return DROP;
         }
         if self.marks.contains(Marks::WINDOW_PROBED) {
-            self.note_probe_answered(segment);
+            self.note_probe_answered(arrival.now, segment);
         }
         if matches!(self.state, State::SynReceived(_)) {
             self.open(arrival)?;
@@ -86,9 +86,10 @@ impl Connection {
 
     /// The peer has taken the octet of a window probe: it is sent and known from then on.
     #[cold]
-    fn note_probe_answered(&mut self, segment: &Segment) {
+    fn note_probe_answered(&mut self, now: Instant, segment: &Segment) {
         if segment.acknowledgment == self.send.next + 1 {
-            self.recovery.on_sent(self.send.probed, self.send.next, 1, Sent::New, true);
+            let sent = self.rare().probed.unwrap_or(now);
+            self.recovery.on_sent(sent, self.send.next, 1, Sent::New, true);
             self.send.next += 1;
         }
         self.marks.remove(Marks::WINDOW_PROBED);
@@ -96,15 +97,10 @@ impl Connection {
 
     /// SND.WND, unless the segment is older than the one that set it; whether it changes. [rfc9293 3.10.7.4]
     pub(super) fn take_window(&mut self, segment: &Segment) -> bool {
-        let (sequence, acknowledgment) = (segment.sequence, segment.acknowledgment);
-        let newer = self.send.window_sequence.is_before(sequence)
-            || self.send.window_sequence == sequence
-                && self.send.window_acknowledgment.is_at_or_before(acknowledgment);
-        if !newer {
+        if segment.sequence.is_before(self.send.window_sequence) {
             return false;
         }
-        self.send.window_sequence = sequence;
-        self.send.window_acknowledgment = acknowledgment;
+        self.send.window_sequence = segment.sequence;
         let before = self.send.window;
         self.set_window(segment);
         before != self.send.window
@@ -113,7 +109,6 @@ impl Connection {
     /// The window of the segment that opens the connection, whatever came before.
     pub(super) fn begin_window(&mut self, segment: &Segment) {
         self.send.window_sequence = segment.sequence;
-        self.send.window_acknowledgment = segment.acknowledgment;
         self.set_window(segment);
     }
 
@@ -122,9 +117,7 @@ impl Connection {
         let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.send.shift };
         self.send.window = u32::from(segment.window) << shift;
         self.send.window_most = self.send.window_most.max(self.send.window);
-        // The window of a SYN predicts nothing.
-        self.send.window_field = segment.window;
-        if self.send.window > 0 && self.timers.persist != Instant::MAX {
+        if self.send.window > 0 && self.timers.state != Instant::MAX && self.state.may_transmit() {
             self.end_persist();
         }
     }
@@ -135,7 +128,7 @@ impl Connection {
         let acknowledgment = segment.acknowledgment;
         let ece = self.takes_echo(segment);
         let rtt = segment.options.timestamps.and_then(|stamps| self.clock.since(now, stamps.echo));
-        let _ = self.recovery.on_ack(&Ack {
+        let acked = self.recovery.on_ack(&Ack {
             now,
             acknowledgment,
             sack: &segment.options.sack,
@@ -144,10 +137,12 @@ impl Connection {
             duplicate: false,
             window: self.send.window,
         });
-        self.send.acknowledged += u64::from(acknowledgment - self.send.unacknowledged);
+        if acked.reduced {
+            self.marks.insert(Marks::ECN_REDUCED);
+        }
         self.send.unacknowledged = acknowledgment;
         self.send.queue.acknowledge(acknowledgment.earliest(self.send.queue.end()));
-        self.send.progress = now;
+        self.note_progress(now);
         if self.mtu.on_acknowledged(acknowledgment) {
             self.set_segment_size();
         }
@@ -158,7 +153,7 @@ impl Connection {
     #[cold]
     fn note_repeated(&mut self, now: Instant, segment: &Segment, duplicate: bool) {
         let ece = self.takes_echo(segment);
-        let _ = self.recovery.on_ack(&Ack {
+        let acked = self.recovery.on_ack(&Ack {
             now,
             acknowledgment: segment.acknowledgment,
             sack: &segment.options.sack,
@@ -167,25 +162,17 @@ impl Connection {
             duplicate,
             window: self.send.window,
         });
-    }
-
-    /// Whether the peer reports congestion; the next new data tell it that this was heard. [rfc3168 6.1.2]
-    #[inline]
-    fn takes_echo(&mut self, segment: &Segment) -> bool {
-        let echo = segment.flags.contains(Flags::ECE) && self.marks.contains(Marks::ECN);
-        if echo && !segment.flags.contains(Flags::SYN) {
-            self.note_echo(segment);
-        }
-        echo && !segment.flags.contains(Flags::SYN)
-    }
-
-    /// Once for a window of data.
-    #[cold]
-    fn note_echo(&mut self, segment: &Segment) {
-        if segment.acknowledgment.is_after(self.send.reduced) {
-            self.send.reduced = self.send.next;
+        if acked.reduced {
             self.marks.insert(Marks::ECN_REDUCED);
         }
+    }
+
+    /// Whether the peer reports congestion. Once it was heeded, new data say so. [rfc3168 6.1.2]
+    #[inline]
+    fn takes_echo(&self, segment: &Segment) -> bool {
+        self.marks.contains(Marks::ECN)
+            && segment.flags.contains(Flags::ECE)
+            && !segment.flags.contains(Flags::SYN)
     }
 
     /// All that we sent, with the FIN, is acknowledged.
@@ -199,7 +186,7 @@ impl Connection {
             State::FinWait2 if self.state != State::FinWait2 => {
                 self.state = State::FinWait2;
                 if self.marks.contains(Marks::ORPHAN) {
-                    self.timers.linger = now.saturating_add(self.shared.config().fin_wait);
+                    self.timers.state = now.saturating_add(self.shared.config().fin_wait);
                 }
             }
             _ => {}

@@ -36,7 +36,7 @@ impl Connection {
 
     /// Old duplicates that sequence numbers, which have wrapped, no longer tell. [rfc7323 5.3-R1]
     pub(super) fn check_timestamp(&mut self, arrival: &Arrival<'_>) -> Step {
-        if !self.clock.on || arrival.flags().contains(Flags::RST) {
+        if !self.clock.is_on() || arrival.flags().contains(Flags::RST) {
             return PASS;
         }
         let Some(stamps) = arrival.segment.options.timestamps else {
@@ -57,7 +57,7 @@ impl Connection {
     /// acknowledgment echoes the earliest.
     pub(super) fn note_timestamp(&mut self, arrival: &Arrival<'_>) {
         if let Some(stamps) = arrival.segment.options.timestamps
-            && self.clock.on
+            && self.clock.is_on()
             && arrival.segment.sequence.is_at_or_before(self.receive.acknowledged)
             && !self.clock.is_old(arrival.now, stamps.value)
         {
@@ -127,12 +127,12 @@ impl Connection {
     /// An acknowledgment, which may resolve what is wrong. What carries nothing is answered twice a second at most,
     /// lest two sides answer each other for ever (as Linux). [rfc9293 3.10.7.4]
     fn answer_unacceptable(&mut self, arrival: &Arrival<'_>) {
-        let millisecond = (arrival.now.as_nanos() / 1_000_000) as u32;
+        let half_second = (arrival.now.as_nanos() / 500_000_000) as u16;
         if arrival.length() == 0 {
-            if millisecond.wrapping_sub(self.answered) < 500 {
+            if self.receive.answered == half_second {
                 return;
             }
-            self.answered = millisecond;
+            self.receive.answered = half_second;
         }
         self.marks.insert(Marks::ACKNOWLEDGE);
     }

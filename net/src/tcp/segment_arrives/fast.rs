@@ -16,13 +16,13 @@ impl Connection {
         let acknowledged = segment.acknowledgment - self.send.unacknowledged;
         let in_flight = self.send.next - self.send.unacknowledged;
         let stamped = match segment.options.timestamps {
-            Some(stamps) => self.clock.on && stamps.value.wrapping_sub(self.clock.recent) as i32 >= 0,
-            None => !self.clock.on,
+            Some(stamps) => self.clock.is_on() && stamps.value.wrapping_sub(self.clock.recent) as i32 >= 0,
+            None => !self.clock.is_on(),
         };
         self.state == State::Established
             && segment.flags.without(Flags::PSH) == Flags::ACK
             && segment.sequence == self.receive.next
-            && segment.window == self.send.window_field
+            && u32::from(segment.window) << self.send.shift == self.send.window
             && acknowledged <= in_flight
             && stamped
             && segment.options.sack.is_empty()
@@ -43,7 +43,6 @@ impl Connection {
             self.clock.set_recent(now, stamps.value);
         }
         self.send.window_sequence = segment.sequence;
-        self.send.window_acknowledgment = segment.acknowledgment;
         if segment.acknowledgment != self.send.unacknowledged {
             self.advance(now, segment);
         }

@@ -114,7 +114,7 @@ impl Connection {
     fn arrives_time_wait(&mut self, now: Instant, segment: &Segment, payload: &Buffer) {
         let Some(time_wait) = self.rare.as_mut().and_then(|rare| rare.time_wait.as_mut()) else { return };
         let answer = time_wait.handle_segment(now, segment, payload.len() as u32);
-        self.timers.linger = time_wait.until();
+        self.timers.state = time_wait.until();
         match answer {
             InTimeWait::Drop => {}
             InTimeWait::Answer(_) => self.marks.insert(Marks::ACKNOWLEDGE),

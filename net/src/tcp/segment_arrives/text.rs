@@ -132,10 +132,7 @@ impl Connection {
             self.receive.segment = length.min(u32::from(u16::MAX)) as u16;
         }
         self.receive.pushed |= pushed;
-        if self.receive.quick > 0 && !self.receive.interactive {
-            self.receive.quick -= 1;
-            self.marks.insert(Marks::ACKNOWLEDGE);
-        } else if self.receive.unacknowledged() > u32::from(self.receive.segment) {
+        if self.receive.take_quick() || self.receive.unacknowledged() > u32::from(self.receive.segment) {
             self.marks.insert(Marks::ACKNOWLEDGE);
         } else if self.timers.acknowledge == Instant::MAX {
             self.timers.acknowledge = now.saturating_add(self.shared.config().acknowledgment_delay);

@@ -199,7 +199,7 @@ fn marks_of_what_leaves() {
     lone.gets(".E 1:1(0) ack 1001");
     lone.send(1000);
     lone.sends(&["P.W 2001:3001(1000) ack 1"]);
-    lone.gets(".E 1:1(0) ack 2001");
+    lone.gets(".E 1:1(0) ack 1501");
     lone.send(1000);
     lone.sends(&["P. 3001:4001(1000) ack 1"]);
     assert!(!lone.wait(2 * SECOND).is_empty());

@@ -21,7 +21,7 @@ fn data_that_nobody_acknowledges_time_out() {
 fn the_user_says_how_patient_it_is() {
     for seconds in [5u32, 3000] {
         let mut lone = Lone::established(plain());
-        lone.connection.set_user_timeout(Some(seconds * SECOND));
+        lone.connection.set_user_timeout(lone.now, Some(seconds * SECOND));
         lone.send(10);
         lone.drain();
         lone.wait((seconds - 1) * SECOND);

@@ -1,0 +1,215 @@
+//! Nobody else has an address: duplicate address detection for IPv6 (RFC 4862 section 5.4), and address conflict
+//! detection for IPv4 (RFC 5227), with the announcements and the defence of the latter.
+//!
+//! One [`Detection`] belongs to one address, from the moment when it is tentative. It is small and has no queue.
+
+use super::between;
+use demikernel_runtime::time::{Duration, Instant};
+use std::net::IpAddr;
+
+/// RFC 5227 section 1.1.
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+const PROBE_NUM: u8 = 3;
+const PROBE_MIN: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_secs(2);
+const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
+const ANNOUNCE_NUM: u8 = 2;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After so many conflicts an address is tried at most every [`RATE_LIMIT_INTERVAL`] [rfc5227 2.1.1-rate].
+pub const MAX_CONFLICTS: u8 = 10;
+
+/// See [`MAX_CONFLICTS`].
+pub const RATE_LIMIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many solicitations are sent [rfc4862 5.1].
+const DUP_ADDR_DETECT_TRANSMITS: u8 = 1;
+
+/// How long the first one waits at most [rfc4862 5.4.2-delay].
+const MAX_RTR_SOLICITATION_DELAY: Duration = Duration::from_secs(1);
+
+/// What is to be done about the address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send a probe: an ARP request from 0.0.0.0, or a solicitation from `::`, to all.
+    Probe,
+    /// Nobody has answered: the address is ours.
+    Confirmed,
+    /// Send an announcement: an ARP request from the address for it.
+    Announce,
+}
+
+/// What a conflict means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The address is another's: stop using it.
+    GiveUp,
+    /// Keep it, and send one announcement.
+    Defend,
+}
+
+/// How an address came to be unique, or is on its way there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Detection {
+    is_ipv4: bool,
+    /// Between the questions of NDP.
+    retransmit: Duration,
+    phase: Phase,
+    due: Instant,
+    defended: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// So many probes were sent.
+    Probing(u8),
+    /// It is ours, and so many announcements were sent.
+    Announcing(u8),
+    Done,
+}
+
+impl Detection {
+    /// Begins with a tentative address. `conflicts` is how many addresses of this interface were given up before.
+    #[must_use]
+    pub fn new(now: Instant, address: IpAddr, retransmit: Duration, conflicts: u8, random: u64) -> Detection {
+        // [rfc5227 2.1.1-wait] [rfc4862 5.4.2-delay]
+        let longest = if address.is_ipv4() { PROBE_WAIT } else { MAX_RTR_SOLICITATION_DELAY };
+        let held_back = if conflicts >= MAX_CONFLICTS { RATE_LIMIT_INTERVAL } else { Duration::ZERO };
+        Detection {
+            is_ipv4: address.is_ipv4(),
+            retransmit,
+            phase: Phase::Probing(0),
+            due: now + held_back + between(Duration::ZERO, longest, random),
+            defended: None,
+        }
+    }
+
+    /// What is to be done now, if anything. Ask again until there is nothing.
+    pub fn poll(&mut self, now: Instant, random: u64) -> Option<Action> {
+        if now < self.due {
+            return None;
+        }
+        let (phase, wait, action) = match (self.phase, self.is_ipv4) {
+            (Phase::Done, _) => return None,
+            // [rfc4862 5.4.2-solicitation] [rfc4862 5.1]
+            (Phase::Probing(sent), false) if sent < DUP_ADDR_DETECT_TRANSMITS => {
+                (Phase::Probing(sent + 1), self.retransmit, Action::Probe)
+            }
+            // [rfc4862 5.4-unique]
+            (Phase::Probing(_), false) => (Phase::Done, Duration::ZERO, Action::Confirmed),
+            // [rfc5227 2.1.1-probes]
+            (Phase::Probing(sent), true) if sent < PROBE_NUM => {
+                let is_last = sent + 1 == PROBE_NUM;
+                let wait = if is_last { ANNOUNCE_WAIT } else { between(PROBE_MIN, PROBE_MAX, random) };
+                (Phase::Probing(sent + 1), wait, Action::Probe)
+            }
+            (Phase::Probing(_), true) => (Phase::Announcing(0), Duration::ZERO, Action::Confirmed),
+            // [rfc5227 2.3-announce]
+            (Phase::Announcing(sent), _) => {
+                let phase = if sent + 1 < ANNOUNCE_NUM { Phase::Announcing(sent + 1) } else { Phase::Done };
+                (phase, ANNOUNCE_INTERVAL, Action::Announce)
+            }
+        };
+        self.phase = phase;
+        self.due = if phase == Phase::Done { Instant::MAX } else { now + wait };
+        Some(action)
+    }
+
+    /// Another has, or probes for, the address. While it is tentative it is given up [rfc4862 5.4.3] [rfc4862 5.4.4]
+    /// [rfc5227 2.1.1-conflict]. Later, IPv4 defends it once in ten seconds [rfc5227 2.4-b]; IPv6 has no defence
+    /// but to answer, so that it is kept.
+    pub fn on_conflict(&mut self, now: Instant) -> Verdict {
+        if let Phase::Probing(_) = self.phase {
+            return Verdict::GiveUp;
+        }
+        let lately = self.defended.is_some_and(|last| now < last + DEFEND_INTERVAL);
+        if self.is_ipv4 && lately {
+            return Verdict::GiveUp;
+        }
+        self.defended = Some(now);
+        Verdict::Defend
+    }
+
+    /// When [`poll`](Detection::poll) has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        (self.phase != Phase::Done).then_some(self.due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Action::{Announce, Confirmed, Probe};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    const START: Instant = Instant::from_nanos(0);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Runs to the end; when what was done, in milliseconds.
+    fn story(detection: &mut Detection, random: u64) -> Vec<(u64, Action)> {
+        let mut story = Vec::new();
+        while let Some(now) = detection.deadline() {
+            while let Some(action) = detection.poll(now, random) {
+                story.push((now.as_nanos() / 1_000_000, action));
+            }
+        }
+        story
+    }
+
+    #[test]
+    fn an_ipv4_address_is_probed_then_announced() {
+        // [rfc5227 2.1.1-wait] [rfc5227 2.1.1-probes] [rfc5227 2.3-announce]
+        let address = Ipv4Addr::new(192, 0, 2, 1).into();
+        let mut first = Detection::new(START, address, SECOND, 0, 0);
+        let expected =
+            [(0, Probe), (1000, Probe), (2000, Probe), (4000, Confirmed), (4000, Announce), (6000, Announce)];
+        assert_eq!(story(&mut first, 0), expected);
+        let mut last = Detection::new(START, address, SECOND, 0, u64::MAX);
+        let expected = [
+            (1000, Probe),
+            (3000, Probe),
+            (5000, Probe),
+            (7000, Confirmed),
+            (7000, Announce),
+            (9000, Announce),
+        ];
+        assert_eq!(story(&mut last, u64::MAX), expected);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_asked_for_once() {
+        // [rfc4862 5.4.2-solicitation] [rfc4862 5.1] [rfc4862 5.4-unique] [rfc4862 5.4.2-delay]
+        let mut detection = Detection::new(START, Ipv6Addr::LOCALHOST.into(), SECOND, 0, 1 << 63);
+        assert_eq!(story(&mut detection, 0), [(500, Probe), (1500, Confirmed)]);
+    }
+
+    #[test]
+    fn a_tentative_address_is_given_up_and_another_one_defended() {
+        // [rfc4862 5.4.3] [rfc4862 5.4.4] [rfc5227 2.1.1-conflict]
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let mut detection = Detection::new(START, address, SECOND, 0, 0);
+            assert_eq!(detection.on_conflict(START), Verdict::GiveUp);
+            detection.poll(START, 0);
+            assert_eq!(detection.on_conflict(START), Verdict::GiveUp);
+        }
+        // [rfc5227 2.4-b]
+        let mut detection = Detection::new(START, Ipv4Addr::LOCALHOST.into(), SECOND, 0, 0);
+        story(&mut detection, 0);
+        let now = START + Duration::from_secs(100);
+        assert_eq!(detection.on_conflict(now), Verdict::Defend);
+        assert_eq!(detection.on_conflict(now + 10 * SECOND), Verdict::Defend);
+        assert_eq!(detection.on_conflict(now + 19 * SECOND), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn many_conflicts_slow_down() {
+        // [rfc5227 2.1.1-rate]
+        let address = Ipv4Addr::new(192, 0, 2, 1).into();
+        let detection = Detection::new(START, address, SECOND, MAX_CONFLICTS, 0);
+        assert_eq!(detection.deadline(), Some(START + RATE_LIMIT_INTERVAL));
+        let detection = Detection::new(START, address, SECOND, MAX_CONFLICTS - 1, 0);
+        assert_eq!(detection.deadline(), Some(START));
+    }
+}

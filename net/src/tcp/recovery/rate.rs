@@ -1,0 +1,133 @@
+//! Delivery rate estimation (draft-cheng-iccrg-delivery-rate-estimation).
+
+use demikernel_runtime::time::Instant;
+
+use super::records::{Marks, Record};
+
+/// What one acknowledgment says of the rate at which the path delivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct RateSample {
+    /// Octets delivered in `interval`.
+    pub(crate) delivered: u32,
+    /// Nanoseconds; zero if there is no sample.
+    pub(crate) interval: u64,
+    /// Octets delivered on the connection before the segment left for which this is the sample.
+    pub(crate) prior_delivered: u64,
+    /// The sender did not fill the path, so this is a lower bound.
+    pub(crate) app_limited: bool,
+}
+
+impl RateSample {
+    /// Octets a second.
+    pub(crate) fn rate(&self) -> u64 {
+        if self.interval == 0 {
+            return 0;
+        }
+        (u128::from(self.delivered) * 1_000_000_000 / u128::from(self.interval)) as u64
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Rate {
+    pub(super) delivered: u64,
+    delivered_at: Instant,
+    first_sent: Instant,
+    /// The last sample worth telling.
+    told: u32,
+    told_interval_us: u32,
+    /// While `delivered` is below this the flight is application-limited; zero if it is not.
+    app_limited_until: u64,
+}
+
+impl Rate {
+    pub(super) fn new(now: Instant) -> Rate {
+        Rate {
+            delivered: 0,
+            delivered_at: now,
+            first_sent: now,
+            told: 0,
+            told_interval_us: 0,
+            app_limited_until: 0,
+        }
+    }
+
+    /// Nothing was in flight before what leaves at `now`.
+    #[inline]
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.first_sent = now;
+        self.delivered_at = now;
+    }
+
+    /// After what is in flight there will be a gap.
+    #[inline]
+    pub(super) fn on_app_limited(&mut self, in_flight: u32) {
+        self.app_limited_until = (self.delivered + u64::from(in_flight)).max(1);
+    }
+
+    /// The state of affairs, to be kept with what leaves now.
+    #[inline]
+    pub(super) fn stamp(&self, record: &mut Record) {
+        record.first_sent = self.first_sent;
+        record.delivered_at = self.delivered_at;
+        record.delivered = self.delivered as u32;
+        if self.app_limited_until != 0 {
+            record.marks = Marks::APP_LIMITED;
+        }
+    }
+
+    /// `octets` have arrived, of which `newest` left last.
+    #[inline]
+    pub(super) fn on_delivered(
+        &mut self,
+        now: Instant,
+        octets: u32,
+        newest: &Record,
+        min_rtt: u64,
+    ) -> RateSample {
+        self.delivered += u64::from(octets);
+        self.delivered_at = now;
+        if self.delivered > self.app_limited_until {
+            self.app_limited_until = 0;
+        }
+        self.first_sent = newest.sent;
+        let sending = newest.sent.as_nanos().saturating_sub(newest.first_sent.as_nanos());
+        let acking = now.as_nanos().saturating_sub(newest.delivered_at.as_nanos());
+        let interval = sending.max(acking);
+        let delivered = (self.delivered as u32).wrapping_sub(newest.delivered);
+        // Shorter than any round trip: what it measures is the compression of acknowledgments.
+        let interval = if interval < min_rtt { 0 } else { interval };
+        let app_limited = newest.marks.has(Marks::APP_LIMITED);
+        let sample = RateSample {
+            delivered,
+            interval,
+            prior_delivered: self.delivered - u64::from(delivered),
+            app_limited,
+        };
+        if interval != 0 {
+            self.tell(&sample);
+        }
+        sample
+    }
+
+    /// Keeps the sample if it is no lower bound, or a higher one than is known.
+    #[inline]
+    fn tell(&mut self, sample: &RateSample) {
+        let interval_us = (sample.interval / 1_000).clamp(1, u64::from(u32::MAX)) as u32;
+        let (new, old) = (
+            u64::from(sample.delivered) * u64::from(self.told_interval_us),
+            u64::from(self.told) * u64::from(interval_us),
+        );
+        if !sample.app_limited || new >= old {
+            self.told = sample.delivered;
+            self.told_interval_us = interval_us;
+        }
+    }
+
+    /// Octets a second, as last measured.
+    pub(super) fn told(&self) -> u64 {
+        if self.told_interval_us == 0 {
+            return 0;
+        }
+        u64::from(self.told) * 1_000_000 / u64::from(self.told_interval_us)
+    }
+}
