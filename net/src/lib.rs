@@ -10,12 +10,15 @@
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
 //! - [`ip`]: addresses, routes, neighbours, fragments, path MTUs, ICMP.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
-//! - [`tcp`](mod@tcp): connections.
+//! - [`tcp`](mod@tcp), [`udp`]: the transports.
+//! - [`stack`]: sockets, from frames and back to frames.
 
 pub mod device;
 pub mod ip;
 pub mod sim;
 mod slots;
+pub mod stack;
 mod table;
 pub mod tcp;
+pub mod udp;
 pub mod wire;

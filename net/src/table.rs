@@ -35,6 +35,42 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// The address here.
+    #[inline]
+    pub(crate) fn local(&self) -> IpAddr {
+        address(self.local)
+    }
+
+    /// The address of the peer.
+    #[inline]
+    pub(crate) fn remote(&self) -> IpAddr {
+        address(self.remote)
+    }
+
+    /// The port here.
+    #[inline]
+    pub(crate) fn local_port(&self) -> u16 {
+        (self.ports >> 16) as u16
+    }
+
+    /// The port of the peer.
+    #[inline]
+    pub(crate) fn remote_port(&self) -> u16 {
+        self.ports as u16
+    }
+}
+
+/// The address of two words.
+#[inline]
+fn address([high, low]: [u64; 2]) -> IpAddr {
+    if high == 0 && low >> 32 == 0xffff {
+        IpAddr::V4((low as u32).into())
+    } else {
+        IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
+    }
+}
+
 /// An address as two words that are compared at once.
 #[inline]
 fn words(address: IpAddr) -> [u64; 2] {
@@ -84,6 +120,14 @@ impl Table {
         true
     }
 
+    /// Gives a flow another slot.
+    pub(crate) fn replace(&mut self, flow: &Flow, slot: u32) {
+        let hash = self.hash.hash_one(flow);
+        if let Some(entry) = self.entries.find_mut(hash, |entry| entry.flow == *flow) {
+            entry.slot = slot;
+        }
+    }
+
     /// Forgets a flow; the slot it had.
     pub(crate) fn remove(&mut self, flow: &Flow) -> Option<u32> {
         let hash = self.hash.hash_one(flow);
@@ -129,6 +173,20 @@ mod tests {
         assert_eq!(table.find(&Flow::new(here, there)), Some(7));
         assert_eq!(table.remove(&Flow::new(here, there)), Some(7));
         assert_eq!((table.find(&Flow::new(here, there)), table.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_flow_tells_its_parts() {
+        for (here, there) in [("10.0.0.1:80", "10.0.0.2:4000"), ("[2001:db8::1]:1", "[::1]:65535")] {
+            let flow = Flow::new(at(here), at(there));
+            assert_eq!(SocketAddr::new(flow.local(), flow.local_port()), at(here));
+            assert_eq!(SocketAddr::new(flow.remote(), flow.remote_port()), at(there));
+        }
+        let mut table = Table::new([1; 4]);
+        let flow = Flow::new(at("10.0.0.1:80"), at("10.0.0.2:9"));
+        table.insert(flow, 1);
+        table.replace(&flow, 2);
+        assert_eq!(table.find(&flow), Some(2));
     }
 
     #[test]

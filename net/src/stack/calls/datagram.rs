@@ -1,0 +1,239 @@
+//! Calls on UDP sockets.
+
+use super::super::interface::{Envelope, Path};
+use super::super::socket::{Bound, Socket, SocketId, shown};
+use super::super::{Stack, errno};
+use super::bind::any;
+use crate::udp::{self, Datagram};
+use crate::wire::ip::{TrafficClass, protocol};
+use crate::wire::udp::HEADER;
+use demikernel_runtime::buffer::Sga;
+use demikernel_runtime::time::Instant;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Groups of one socket: as Linux (igmp_max_memberships).
+const MOST_GROUPS: usize = 20;
+
+impl Stack {
+    /// Sends a datagram to `address`, or to the peer; returns how many bytes.
+    ///
+    /// # Errors
+    /// `EAGAIN` if too much waits for the device, `EDESTADDRREQ` without an address, `EMSGSIZE`, `EACCES` to everybody
+    /// without the option to, `ENETUNREACH`, `EPIPE` after a shutdown, what ICMP has reported, `EBADF`.
+    pub fn send_to(
+        &mut self,
+        now: Instant,
+        id: SocketId,
+        data: &Sga,
+        address: Option<SocketAddr>,
+    ) -> io::Result<usize> {
+        let slot = self.slot(id)?;
+        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else {
+            return match address {
+                Some(_) => self.send(now, id, &mut data.clone()),
+                None => Err(errno(libc::EOPNOTSUPP)),
+            };
+        };
+        if let Some(error) = udp.socket.take_error() {
+            return Err(errno(error));
+        }
+        if udp.shut_write {
+            return Err(errno(libc::EPIPE));
+        }
+        if data.len() > udp::LONGEST {
+            return Err(errno(libc::EMSGSIZE));
+        }
+        let peer = match (address, udp.peer) {
+            (None, None) => return Err(errno(libc::EDESTADDRREQ)),
+            (None, Some(peer)) => peer,
+            // The one before, most likely.
+            (Some(address), _) if udp.sent_to.is_some_and(|(shown, _)| shown == address) => {
+                udp.sent_to.map_or(address, |(_, peer)| peer)
+            }
+            (Some(address), _) => self.prepare(now, slot, address)?,
+        };
+        self.send_datagram(now, slot, peer, data)
+    }
+
+    /// Looks up what is to be known of a destination.
+    #[cold]
+    fn prepare(&mut self, _now: Instant, slot: u32, address: SocketAddr) -> io::Result<SocketAddr> {
+        let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
+        if address.port() == 0 {
+            return Err(errno(libc::EINVAL));
+        }
+        let remote = self.destination(udp.domain, address, udp.options.v6_only)?;
+        if self.interface.addresses.is_broadcast(remote) && !udp.options.broadcast {
+            return Err(errno(libc::EACCES));
+        }
+        let peer = SocketAddr::new(remote, address.port());
+        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
+            udp.sent_to = Some((address, peer));
+            udp.path = Path::UNKNOWN;
+        }
+        Ok(peer)
+    }
+
+    fn send_datagram(&mut self, now: Instant, slot: u32, peer: SocketAddr, data: &Sga) -> io::Result<usize> {
+        let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
+        let bound = match udp.bound {
+            Some(bound) => bound,
+            None => self.bind_any(slot)?,
+        };
+        let remote = peer.ip();
+        let local = match bound.address {
+            address if address.is_unspecified() || address.is_multicast() => {
+                self.source_for(now, None, remote)?
+            }
+            address => self.source_for(now, Some(address), remote)?,
+        };
+        let headers = if remote.is_ipv4() { 20 } else { 40 } + HEADER;
+        if !self.interface.has_room() {
+            return self.block(slot);
+        }
+        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EBADF)) };
+        let envelope = Envelope {
+            source: local,
+            destination: remote,
+            protocol: protocol::UDP,
+            hops: if remote.is_multicast() { 1 } else { udp.options.hops },
+            class: TrafficClass::from_bits(udp.options.class),
+            may_fragment: true,
+        };
+        if headers + data.len() > usize::from(self.interface.mtu(remote)) {
+            return Err(errno(libc::EMSGSIZE));
+        }
+        let ports = (bound.port, peer.port());
+        if !self.interface.send_udp(now, &mut udp.path, &envelope, ports, data) {
+            return Err(errno(libc::ENOBUFS));
+        }
+        Ok(data.len())
+    }
+
+    /// The user is told when there is room.
+    #[cold]
+    fn block(&mut self, slot: u32) -> io::Result<usize> {
+        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot)
+            && !std::mem::replace(&mut udp.blocked, true)
+        {
+            self.blocked.push(slot);
+        }
+        Err(errno(libc::EAGAIN))
+    }
+
+    /// A port for a socket that did not ask for one.
+    #[cold]
+    fn bind_any(&mut self, slot: u32) -> io::Result<Bound> {
+        let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
+        let bound = self.take_port(slot, any(udp.domain), 0).map_err(|_| errno(libc::EAGAIN))?;
+        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
+            (udp.bound, udp.explicit) = (Some(bound), Some(bound));
+        }
+        Ok(bound)
+    }
+
+    /// The next datagram.
+    ///
+    /// # Errors
+    /// `EAGAIN` if none has come, what ICMP has reported, `EBADF`.
+    #[inline]
+    pub fn recv_from(&mut self, id: SocketId) -> io::Result<Datagram> {
+        let Socket::Udp(udp) = self.of_user(id)? else { return Err(errno(libc::EOPNOTSUPP)) };
+        if let Some(error) = udp.socket.take_error() {
+            return Err(errno(error));
+        }
+        if let Some(datagram) = udp.socket.receive() {
+            return Ok(datagram);
+        }
+        if udp.socket.is_shut() {
+            let source = shown(udp.domain, any(udp.domain), 0);
+            return Ok(Datagram { payload: Default::default(), source, destination: source.ip() });
+        }
+        Err(errno(libc::EAGAIN))
+    }
+
+    /// From now on datagrams come from and go to this peer only.
+    pub(super) fn connect_datagrams(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        address: SocketAddr,
+    ) -> io::Result<()> {
+        let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
+        let remote = self.destination(udp.domain, address, udp.options.v6_only)?;
+        if self.interface.addresses.is_broadcast(remote) && !udp.options.broadcast {
+            return Err(errno(libc::EACCES));
+        }
+        let explicit = udp.explicit;
+        let local = self.source_for(now, explicit.map(|bound| bound.address), remote)?;
+        let bound = match udp.bound {
+            Some(bound) => bound,
+            None => self.bind_any(slot)?,
+        };
+        self.disconnect(slot);
+        let peer = SocketAddr::new(remote, address.port());
+        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EBADF)) };
+        udp.bound = Some(Bound { address: local, port: bound.port });
+        udp.peer = Some(peer);
+        udp.path = Path::UNKNOWN;
+        udp.sent_to = None;
+        // Of two that are connected the same way, the first gets what comes.
+        if let Some(flow) = udp.flow() {
+            self.peers.insert(flow, slot);
+        }
+        Ok(())
+    }
+
+    /// It has no peer.
+    fn disconnect(&mut self, slot: u32) {
+        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
+        let flow = udp.flow();
+        udp.peer = None;
+        udp.bound = udp.explicit.or(udp.bound);
+        if let Some(flow) = flow
+            && self.peers.find(&flow) == Some(slot)
+        {
+            self.peers.remove(&flow);
+        }
+    }
+
+    pub(super) fn close_datagrams(&mut self, slot: u32) {
+        self.disconnect(slot);
+        let Some(Socket::Udp(udp)) = self.sockets.remove(slot) else { return };
+        if let Some(bound) = udp.bound {
+            self.udp_ports.release(bound.port, slot);
+        }
+    }
+
+    /// What is sent to this group comes to the socket, too.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is no group, `EADDRINUSE` if it was joined, `ENOBUFS` if there are too many, `EBADF`.
+    pub fn join(&mut self, id: SocketId, group: IpAddr) -> io::Result<()> {
+        let Socket::Udp(udp) = self.of_user(id)? else { return Err(errno(libc::EPROTO)) };
+        if !group.is_multicast() {
+            return Err(errno(libc::EINVAL));
+        }
+        if udp.groups.contains(&group) {
+            return Err(errno(libc::EADDRINUSE));
+        }
+        if udp.groups.len() >= MOST_GROUPS {
+            return Err(errno(libc::ENOBUFS));
+        }
+        udp.groups.push(group);
+        Ok(())
+    }
+
+    /// No longer.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if it was not joined, `EBADF`.
+    pub fn leave(&mut self, id: SocketId, group: IpAddr) -> io::Result<()> {
+        let Socket::Udp(udp) = self.of_user(id)? else { return Err(errno(libc::EPROTO)) };
+        let place = udp.groups.iter().position(|joined| *joined == group);
+        let place = place.ok_or_else(|| errno(libc::EADDRNOTAVAIL))?;
+        udp.groups.remove(place);
+        Ok(())
+    }
+}

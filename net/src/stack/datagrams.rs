@@ -1,0 +1,156 @@
+//! UDP datagrams: to whom they go, and how they leave.
+
+use super::counters::Counter;
+use super::receive::Packet;
+use super::socket::{Socket, shown};
+use super::{Stack, icmp};
+use crate::ip::addresses::Kind;
+use crate::table::Flow;
+use crate::tcp::Events;
+use crate::udp::{self, Datagram};
+use crate::wire::checksum::Sum;
+use crate::wire::ip::{Version, protocol};
+use crate::wire::udp::{HEADER, Header};
+use demikernel_runtime::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+
+impl Stack {
+    #[inline]
+    pub(super) fn take_udp(&mut self, now: Instant, mut packet: Packet) {
+        let Ok(header) = Header::parse_quoted(packet.first()) else {
+            return self.interface.counters.count(Counter::MalformedUdp);
+        };
+        let length = HEADER + usize::from(header.payload_len);
+        if length > packet.len() {
+            return self.interface.counters.count(Counter::MalformedUdp);
+        }
+        packet.payload.end = packet.payload.start + length;
+        if !packet.frame.received.l4_checksum_good && !is_udp_valid(&packet) {
+            return self.interface.counters.count(Counter::UdpChecksum);
+        }
+        let source = SocketAddr::new(packet.source, header.source);
+        let destination = packet.destination;
+        if let Some(slot) = self.find_datagrams(&header, destination, source) {
+            return self.deliver(now, slot, packet, source);
+        }
+        self.take_other_udp(now, &header, packet, source);
+    }
+
+    /// The socket for a datagram to one of our addresses: one that is connected to its sender before others.
+    #[inline]
+    fn find_datagrams(&self, header: &Header, destination: IpAddr, source: SocketAddr) -> Option<u32> {
+        if self.peers.len() > 0 {
+            let flow = Flow::of(destination, header.destination, source.ip(), header.source);
+            if let Some(slot) = self.peers.find(&flow) {
+                return Some(slot);
+            }
+        }
+        if destination.is_multicast() || !self.interface.addresses.is_local(destination) {
+            return None;
+        }
+        let spread = u64::from(header.source).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.udp_ports.find(header.destination, destination, spread)
+    }
+
+    #[inline]
+    fn deliver(&mut self, _now: Instant, slot: u32, packet: Packet, source: SocketAddr) {
+        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
+        // From a socket that is connected, nobody else's datagrams are received.
+        let stranger = udp.peer.is_some_and(|peer| peer != source);
+        if stranger || udp.socket.is_shut() {
+            return self.interface.counters.count(Counter::NoPort);
+        }
+        let destination = packet.destination;
+        let source = shown(udp.domain, source.ip(), source.port());
+        let Some(payload) = packet.into_payload(HEADER) else {
+            return self.interface.counters.count(Counter::NoMemory);
+        };
+        if !udp.socket.deliver(Datagram { payload, source, destination }) {
+            return self.interface.counters.count(Counter::UdpOverflow);
+        }
+        udp.events |= Events::READABLE;
+        if !std::mem::replace(&mut udp.told, true) {
+            self.events.push_back(slot);
+        }
+    }
+
+    /// To a group, to everybody, or to nobody.
+    #[cold]
+    fn take_other_udp(&mut self, now: Instant, header: &Header, packet: Packet, source: SocketAddr) {
+        let destination = packet.destination;
+        match self.interface.addresses.kind(destination) {
+            Kind::Local => {
+                self.interface.counters.count(Counter::NoPort);
+                self.send_unreachable(now, &packet, icmp::Unreachable::Port);
+            }
+            Kind::Other => self.interface.counters.count(Counter::OtherHost),
+            kind => self.deliver_to_all(now, header, packet, source, kind),
+        }
+    }
+
+    /// Each socket gets what goes to a group that it has joined, or to everybody. [rfc1112 7.2]
+    fn deliver_to_all(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        packet: Packet,
+        source: SocketAddr,
+        kind: Kind,
+    ) {
+        let group = packet.destination;
+        let member = |slot: &u32| match self.sockets.get(*slot) {
+            Some(Socket::Udp(udp)) => kind == Kind::Broadcast || udp.groups.contains(&group),
+            _ => false,
+        };
+        let slots: Vec<u32> =
+            self.udp_ports.all(header.destination, group).into_iter().filter(member).collect();
+        let (class, to_all, head) = (packet.class, packet.to_all, packet.header);
+        let (from, payload) = (packet.source, packet.payload.clone());
+        for slot in slots {
+            let frame = crate::device::Frame {
+                head: packet.frame.head.clone(),
+                rest: packet.frame.rest.clone(),
+                received: packet.frame.received,
+                ..crate::device::Frame::default()
+            };
+            let payload = payload.clone();
+            let copy =
+                Packet { frame, header: head, payload, source: from, destination: group, class, to_all };
+            self.deliver(now, slot, copy, source);
+        }
+    }
+
+    /// Something has happened to a UDP socket.
+    pub(super) fn tell_datagrams(&mut self, slot: u32, events: Events) {
+        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
+            udp.events |= events;
+            if !std::mem::replace(&mut udp.told, true) {
+                self.events.push_back(slot);
+            }
+        }
+    }
+
+    /// There is room again for those who found none.
+    #[cold]
+    pub(super) fn unblock(&mut self) {
+        if !self.interface.has_room() {
+            return;
+        }
+        for slot in std::mem::take(&mut self.blocked) {
+            if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot)
+                && std::mem::take(&mut udp.blocked)
+            {
+                self.tell_datagrams(slot, Events::WRITABLE);
+            }
+        }
+    }
+}
+
+#[inline]
+fn is_udp_valid(packet: &Packet) -> bool {
+    let version = if packet.source.is_ipv4() { Version::V4 } else { Version::V6 };
+    let bytes = packet.first();
+    let checksum = u16::from_be_bytes([bytes[6], bytes[7]]);
+    let sum = Sum::pseudo_header(packet.source, packet.destination, protocol::UDP, packet.len() as u32);
+    udp::verify(version, sum, checksum, packet.pieces(0)).is_ok()
+}

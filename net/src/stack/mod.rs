@@ -1,0 +1,248 @@
+//! The stack: frames in and out of one device, sockets above.
+//!
+//! ```text
+//!   device ──▶ receive ──▶ link (ARP, NDP)
+//!                 │  └───▶ icmp ────────────┐ errors
+//!                 ├──────▶ datagrams (UDP) ◀┤
+//!                 └──────▶ segments (TCP) ◀─┘
+//!                              │ ▲
+//!               events ◀───────┤ │ calls: what users of sockets do
+//!                              ▼ │
+//!   device ◀── transmit ◀── ready list
+//! ```
+//!
+//! The order of calls: [`receive`](Stack::receive) what has come and [`handle_deadlines`](Stack::handle_deadlines);
+//! look at [`poll_event`](Stack::poll_event) and use the sockets; [`transmit`](Stack::transmit) until it adds nothing;
+//! come back when something comes, or at [`next_deadline`](Stack::next_deadline). None of them blocks, reads a clock or
+//! draws randomness. The work for one packet does not depend on how many connections there are.
+
+mod calls;
+mod config;
+mod counters;
+mod datagrams;
+mod icmp;
+mod interface;
+mod limit;
+mod link;
+mod listen;
+mod options;
+mod ports;
+mod receive;
+mod segments;
+mod settle;
+mod socket;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Readiness, Shutdown};
+pub use config::{Limits, StackConfig};
+pub use counters::Counter;
+pub use options::{OptionName, SocketOption};
+pub use socket::SocketId;
+
+use crate::device::{Capabilities, Frame};
+use crate::ip::addresses::Addresses;
+use crate::slots::Slots;
+use crate::table::Table;
+use crate::tcp::{self, Cookies, EphemeralPorts, Events, Key, Shared};
+use demikernel_runtime::time::{Deadlines, Instant};
+use interface::Interface;
+use limit::RateLimit;
+use ports::Ports;
+use socket::Socket;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+/// Numbers of deadlines that are not of sockets.
+const RESERVED: u32 = 16;
+
+/// The deadline of neighbours.
+const NEIGHBORS: u32 = 0;
+
+/// A TCP/UDP/IP stack with one interface. See the [module](self).
+pub struct Stack {
+    interface: Interface,
+    sockets: Slots<Socket>,
+    /// TCP connections, those in TIME-WAIT included.
+    flows: Table,
+    /// Connected UDP sockets.
+    peers: Table,
+    tcp_ports: Ports,
+    udp_ports: Ports,
+    deadlines: Deadlines,
+    /// What the wheel has for the neighbours.
+    neighbors_at: Instant,
+    /// Sockets that may have something to send, each at most once.
+    ready: VecDeque<u32>,
+    /// Sockets of which something is to be told, each at most once.
+    events: VecDeque<u32>,
+    /// UDP sockets that found no room.
+    blocked: Vec<u32>,
+    shared: Rc<Shared>,
+    cookies: Option<Cookies>,
+    key: Key,
+    ephemeral: EphemeralPorts,
+    segmentation: tcp::Limits,
+    limits: Limits,
+    time_wait: u32,
+    /// Those of new sockets.
+    default_options: Rc<options::Options>,
+    /// What is being received comes from ourselves.
+    looping: bool,
+    resets: RateLimit,
+    icmp: RateLimit,
+}
+
+impl Stack {
+    /// A stack at the time `now`.
+    pub fn new(now: Instant, config: StackConfig) -> Stack {
+        let word = |index: usize| {
+            let part = config.key.chunks_exact(8).nth(index).and_then(|part| part.try_into().ok());
+            u64::from_ne_bytes(part.unwrap_or_default())
+        };
+        let half = |offset: usize| Key::new(std::array::from_fn(|index| config.key[offset + index]));
+        let (key, other) = (half(0), half(16));
+        let limits = config.limits;
+        Stack {
+            interface: Interface::new(&config),
+            sockets: Slots::new(limits.sockets),
+            flows: Table::new([word(0), word(1), word(2), word(3)]),
+            peers: Table::new([word(3), word(2), word(1), word(0)]),
+            tcp_ports: Ports::new(false),
+            udp_ports: Ports::new(true),
+            deadlines: Deadlines::new(now),
+            neighbors_at: Instant::MAX,
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            blocked: Vec::new(),
+            shared: Rc::new(Shared::new(config.tcp)),
+            cookies: config.syn_cookies.then(|| Cookies::new(other)),
+            key,
+            ephemeral: EphemeralPorts::new(other, config.ports),
+            segmentation: tcp::Limits { segmentation: config.capabilities.segmentation as u32 },
+            limits,
+            time_wait: 0,
+            default_options: Rc::default(),
+            looping: false,
+            resets: RateLimit::new(limits.resets, now),
+            icmp: RateLimit::new(limits.icmp, now),
+        }
+    }
+
+    /// What the device does.
+    pub fn capabilities(&self) -> Capabilities {
+        self.interface.capabilities
+    }
+
+    /// Our addresses.
+    pub fn addresses(&self) -> &Addresses {
+        &self.interface.addresses
+    }
+
+    /// How often has happened what is counted, by name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let own = Counter::ALL.iter().map(|counter| (counter.name(), self.interface.counters.get(*counter)));
+        let tcp = tcp::Counter::ALL.iter().map(|counter| (counter.name(), self.shared.counter(*counter)));
+        own.chain(tcp).collect()
+    }
+
+    /// How often it has happened.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.interface.counters.get(counter)
+    }
+
+    /// How many sockets and connections there are, those in TIME-WAIT included.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// How many connections are in TIME-WAIT.
+    pub fn time_waits(&self) -> usize {
+        self.time_wait as usize
+    }
+
+    /// When [`handle_deadlines`](Stack::handle_deadlines) is to be called: at once if there is something to
+    /// [`transmit`](Stack::transmit) or to [`receive`](Stack::receive) from ourselves.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.is_busy() { Some(Instant::from_nanos(0)) } else { self.deadlines.next() }
+    }
+
+    /// Whether something waits to be transmitted, or to be received from ourselves.
+    #[inline]
+    pub fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || !self.interface.outbound.is_empty() || !self.interface.loopback.is_empty()
+    }
+
+    /// Does what is due.
+    pub fn handle_deadlines(&mut self, now: Instant) {
+        while let Some(number) = self.deadlines.expire(now) {
+            match number.checked_sub(RESERVED) {
+                Some(slot) => self.handle_deadline(now, slot),
+                None => {
+                    self.neighbors_at = Instant::MAX;
+                    self.interface.neighbours.on_time(now);
+                    self.interface.ask_neighbours(now);
+                }
+            }
+        }
+        self.tell_unreachable(now);
+        self.arm_neighbors();
+    }
+
+    /// The wheel follows what the neighbours want.
+    fn arm_neighbors(&mut self) {
+        if let Some(at) = self.interface.neighbours.deadline()
+            && at < self.neighbors_at
+        {
+            self.neighbors_at = at;
+            self.deadlines.set(NEIGHBORS, at);
+        }
+    }
+
+    /// Something has happened to a socket.
+    #[inline]
+    pub fn poll_event(&mut self) -> Option<(SocketId, Events)> {
+        while let Some(slot) = self.events.pop_front() {
+            let (told, events) = match self.sockets.get_mut(slot) {
+                Some(Socket::Tcp(tcp)) => (&mut tcp.flags.told, std::mem::take(&mut tcp.events)),
+                Some(Socket::Udp(udp)) => (&mut udp.told, std::mem::take(&mut udp.events)),
+                Some(Socket::Listener(listening)) => (&mut listening.told, Events::READABLE),
+                _ => continue,
+            };
+            // Whoever had the slot before is gone, and its present holder has nothing to tell.
+            if !std::mem::take(told) {
+                continue;
+            }
+            if let Some(id) = self.sockets.id(slot) {
+                return Some((SocketId(id), events));
+            }
+        }
+        None
+    }
+
+    /// Takes frames that have come, all of them, and what went from here to here.
+    pub fn receive(&mut self, now: Instant, burst: &mut Vec<Frame>) {
+        self.interface.counters.add(Counter::Received, burst.len() as u64);
+        for frame in burst.drain(..) {
+            self.take_frame(now, frame);
+        }
+        if !self.interface.loopback.is_empty() {
+            self.receive_loopback(now);
+        }
+    }
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("sockets", &self.sockets.len()).finish_non_exhaustive()
+    }
+}
+
+/// An error with a number of Linux.
+#[cold]
+pub(crate) fn errno(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}

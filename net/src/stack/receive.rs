@@ -1,0 +1,272 @@
+//! From frames to packets for the transports.
+
+use super::counters::Counter;
+use super::{Stack, icmp};
+use crate::device::{Frame, Medium};
+use crate::wire::Malformed;
+use crate::wire::checksum::Sum;
+use crate::wire::ethernet::{self, ether_type};
+use crate::wire::ip::{TrafficClass, Version, protocol};
+use crate::wire::ipv6::{Chain, Refusal};
+use crate::wire::{ipv4, ipv6};
+use demikernel_runtime::buffer::{Buffer, BufferMut};
+use demikernel_runtime::time::Instant;
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// A packet on its way up: where its parts are in the frame that brought it.
+pub(super) struct Packet {
+    pub(super) frame: Frame,
+    /// Where the IP header begins, for those who quote it.
+    pub(super) header: usize,
+    /// What is behind the IP headers: it may go on in the frame's other pieces.
+    pub(super) payload: Range<usize>,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) class: TrafficClass,
+    /// It came to everybody, or to a group, on the link.
+    pub(super) to_all: bool,
+}
+
+impl Packet {
+    /// Octets behind the IP headers.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The payload as far as it is in the first piece.
+    #[inline]
+    pub(super) fn first(&self) -> &[u8] {
+        &self.frame.head[self.payload.start..self.payload.end.min(self.frame.head.len())]
+    }
+
+    /// The payload in all its pieces, the first `skip` octets left out, which are in the first.
+    pub(super) fn pieces(&self, skip: usize) -> impl Iterator<Item = &[u8]> {
+        let mut left = self.len() - skip;
+        let first = &self.first()[skip..];
+        std::iter::once(first).chain(self.frame.rest.iter().map(|part| &part[..])).map(move |part| {
+            let part = &part[..part.len().min(left)];
+            left -= part.len();
+            part
+        })
+    }
+
+    /// The sum of the payload behind a pseudo-header.
+    #[inline]
+    pub(super) fn sum(&self, pseudo_header: Sum) -> Sum {
+        if self.frame.rest.is_empty() {
+            return pseudo_header.then(Sum::of(self.first()));
+        }
+        self.pieces(0).fold(pseudo_header, |sum, part| sum.then(Sum::of(part)))
+    }
+
+    /// The payload without its first `skip` octets, which are in the first piece: without a copy, unless it lies in
+    /// several pieces. `None` if there is no memory for that.
+    #[inline]
+    pub(super) fn into_payload(mut self, skip: usize) -> Option<Buffer> {
+        let start = self.payload.start + skip;
+        if self.payload.end <= self.frame.head.len() {
+            let mut head = self.frame.head;
+            head.truncate(self.payload.end);
+            head.advance(start);
+            return Some(head);
+        }
+        let length = self.payload.end - start;
+        if start == self.frame.head.len() && self.frame.rest.segments() == 1 {
+            let mut only = self.frame.rest.pop_front()?;
+            only.truncate(length);
+            return Some(only);
+        }
+        self.gather(skip, length)
+    }
+
+    #[cold]
+    fn gather(&self, skip: usize, length: usize) -> Option<Buffer> {
+        let mut whole = BufferMut::with_capacity(length).ok()?;
+        self.pieces(skip).for_each(|part| whole.extend_from_slice(part));
+        Some(whole.freeze())
+    }
+}
+
+impl Stack {
+    #[inline]
+    pub(super) fn take_frame(&mut self, now: Instant, frame: Frame) {
+        let Medium::Ethernet(own) = self.interface.capabilities.medium else {
+            return self.take_packet(now, frame, 0, false);
+        };
+        let Ok((header, at)) = ethernet::Header::parse(&frame.head) else {
+            return self.interface.counters.count(Counter::MalformedEthernet);
+        };
+        let to_all = header.destination.is_multicast();
+        if header.destination != own && !to_all {
+            return self.interface.counters.count(Counter::OtherStation);
+        }
+        match header.ether_type {
+            ether_type::IPV4 => self.take_ipv4(now, frame, at, to_all),
+            ether_type::IPV6 => self.take_ipv6(now, frame, at, to_all),
+            ether_type::ARP => self.take_arp(now, &frame, at),
+            _ => self.interface.counters.count(Counter::UnknownEtherType),
+        }
+    }
+
+    /// A packet without a link header.
+    fn take_packet(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
+        match Version::of(&frame.head[at..]) {
+            Ok(Version::V4) => self.take_ipv4(now, frame, at, to_all),
+            Ok(Version::V6) => self.take_ipv6(now, frame, at, to_all),
+            Err(_) => self.interface.counters.count(Counter::MalformedIp),
+        }
+    }
+
+    /// What we have sent to ourselves: as much as there is now, as answers may follow for ever.
+    #[cold]
+    pub(super) fn receive_loopback(&mut self, now: Instant) {
+        for _ in 0..self.interface.loopback.len() {
+            let Some(frame) = self.interface.loopback.pop_front() else { return };
+            self.interface.counters.count(Counter::LoopedBack);
+            self.looping = true;
+            self.take_packet(now, frame, 0, false);
+            self.looping = false;
+        }
+    }
+
+    #[inline]
+    fn take_ipv4(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
+        let (header, payload) = match parse_ipv4(&frame, at) {
+            Ok(parsed) => parsed,
+            Err(_) => return self.interface.counters.count(Counter::MalformedIp),
+        };
+        let packet = Packet {
+            frame,
+            header: at,
+            payload,
+            source: header.source.into(),
+            destination: header.destination.into(),
+            class: header.traffic_class,
+            to_all,
+        };
+        if header.is_fragment() || header.source_route || self.is_foreign_loopback(&packet) {
+            return self.take_unusual_ipv4(now, &header, packet);
+        }
+        match header.protocol {
+            protocol::TCP => self.take_tcp(now, packet),
+            protocol::UDP => self.take_udp(now, packet),
+            protocol::ICMP => self.take_icmpv4(now, packet),
+            _ => self.take_unknown(now, packet),
+        }
+    }
+
+    /// [rfc7126 4.3]: nobody may choose the way through us.
+    #[cold]
+    fn take_unusual_ipv4(&mut self, _now: Instant, header: &ipv4::Header, _packet: Packet) {
+        if header.source_route {
+            return self.interface.counters.count(Counter::SourceRouted);
+        }
+        if self.is_foreign_loopback(&_packet) {
+            return self.interface.counters.count(Counter::MartianSource);
+        }
+        self.interface.counters.count(Counter::Fragments);
+        self.interface.counters.count(Counter::FragmentsDropped);
+    }
+
+    /// Whether it has a loopback address but came from outside. [rfc1122 3.2.1.3-g]
+    #[inline]
+    fn is_foreign_loopback(&self, packet: &Packet) -> bool {
+        (packet.source.is_loopback() || packet.destination.is_loopback()) && !self.looping
+    }
+
+    #[inline]
+    fn take_ipv6(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
+        let Ok(header) = ipv6::Header::parse_quoted(&frame.head[at..]) else {
+            return self.interface.counters.count(Counter::MalformedIp);
+        };
+        let start = at + ipv6::HEADER;
+        let payload = start..start + usize::from(header.payload_len);
+        if payload.end > frame.len() {
+            return self.interface.counters.count(Counter::MalformedIp);
+        }
+        let packet = Packet {
+            frame,
+            header: at,
+            payload,
+            source: header.source.into(),
+            destination: header.destination.into(),
+            class: header.traffic_class,
+            to_all,
+        };
+        if self.is_foreign_loopback(&packet) {
+            return self.interface.counters.count(Counter::MartianSource);
+        }
+        match header.next_header {
+            protocol::TCP => self.take_tcp(now, packet),
+            protocol::UDP => self.take_udp(now, packet),
+            _ => self.take_other_ipv6(now, &header, packet),
+        }
+    }
+
+    /// With extension headers, or ICMP.
+    #[cold]
+    fn take_other_ipv6(&mut self, now: Instant, header: &ipv6::Header, mut packet: Packet) {
+        let end = packet.payload.end.min(packet.frame.head.len());
+        let chain = match Chain::walk(header, &packet.frame.head[packet.header..end]) {
+            Ok(chain) => chain,
+            Err(Refusal::Problem { code, pointer, even_if_multicast }) => {
+                self.interface.counters.count(Counter::MalformedIp);
+                return self.send_problem(now, &packet, code as u8, pointer, even_if_multicast);
+            }
+            Err(_) => return self.interface.counters.count(Counter::MalformedIp),
+        };
+        if chain.fragment.is_some() {
+            self.interface.counters.count(Counter::Fragments);
+            return self.interface.counters.count(Counter::FragmentsDropped);
+        }
+        packet.payload.start = packet.header + chain.payload;
+        match chain.protocol {
+            protocol::TCP => self.take_tcp(now, packet),
+            protocol::UDP => self.take_udp(now, packet),
+            protocol::ICMPV6 => self.take_icmpv6(now, header, packet),
+            ipv6::next_header::NONE => {}
+            _ => {
+                self.interface.counters.count(Counter::UnknownProtocol);
+                // [rfc8200 4-unrecognized]
+                let code = ipv6::ProblemCode::UnrecognizedNextHeader as u8;
+                self.send_problem(now, &packet, code, chain.pointer, false);
+            }
+        }
+    }
+
+    /// A protocol that nobody here speaks. [rfc1122 3.2.2.1]
+    #[cold]
+    fn take_unknown(&mut self, now: Instant, packet: Packet) {
+        self.interface.counters.count(Counter::UnknownProtocol);
+        self.send_unreachable(now, &packet, icmp::Unreachable::Protocol);
+    }
+
+    /// Whether a packet is for this host and from one that can be answered; counts why it is not.
+    pub(super) fn is_for_us(&self, packet: &Packet) -> bool {
+        if !self.interface.addresses.is_local(packet.destination) {
+            self.interface.counters.count(Counter::OtherHost);
+            return false;
+        }
+        if packet.to_all || !self.interface.may_be_source(packet.source) {
+            self.interface.counters.count(Counter::MartianSource);
+            return false;
+        }
+        true
+    }
+}
+
+/// The header, and where the payload is in the frame, which may have several pieces.
+#[inline]
+fn parse_ipv4(frame: &Frame, at: usize) -> Result<(ipv4::Header, Range<usize>), Malformed> {
+    let bytes = &frame.head[at..];
+    let (header, start) = ipv4::Header::parse_quoted(bytes)?;
+    // [rfc1122 3.2.1.2]
+    if !frame.received.ip_checksum_good && !Sum::of(&bytes[..start]).is_valid() {
+        return Err(Malformed::Checksum);
+    }
+    let start = at + start;
+    let end = start + usize::from(header.payload_len);
+    if end > frame.len() { Err(Malformed::Truncated) } else { Ok((header, start..end)) }
+}

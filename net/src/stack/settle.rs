@@ -1,0 +1,109 @@
+//! How connections end: TIME-WAIT, and slots that are free again.
+
+use super::counters::Counter;
+use super::segments::note;
+use super::socket::{Holder, Socket, Waiting};
+use super::{RESERVED, Stack};
+use crate::tcp::State;
+use demikernel_runtime::time::Instant;
+
+impl Stack {
+    /// A connection is over, or both sides have closed; and all it had to say is said.
+    #[cold]
+    pub(super) fn settle(&mut self, now: Instant, slot: u32) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
+        if tcp.connection.state() == State::TimeWait {
+            let time_wait = tcp.connection.take_time_wait();
+            let (flow, hops, held) = (tcp.flow, tcp.hops, tcp.flags.held);
+            let waiting = time_wait.map(|time_wait| Waiting { time_wait, flow, held, hops });
+            return self.wait(now, slot, waiting);
+        }
+        match tcp.holder {
+            Holder::User | Holder::Accepting { .. } => self.unlist(slot),
+            Holder::HalfOpen { .. } | Holder::Nobody => self.remove_connection(slot),
+        }
+    }
+
+    /// A small value takes the connection's place in the table: in its slot, if nobody has that.
+    fn wait(&mut self, now: Instant, slot: u32, waiting: Option<Waiting>) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
+        note(tcp, slot, &mut self.ready, &mut self.events);
+        let nobodys = tcp.holder == Holder::Nobody;
+        let Some(waiting) = waiting.filter(|_| self.time_wait < self.limits.time_wait) else {
+            self.interface.counters.count(Counter::TimeWaitOverflow);
+            return if nobodys { self.remove_connection(slot) } else { self.unlist(slot) };
+        };
+        let (until, flow) = (waiting.time_wait.until(), waiting.flow);
+        let waiting = Socket::TimeWait(Box::new(waiting));
+        let place = if nobodys {
+            self.release_bound(slot);
+            match self.sockets.get_mut(slot) {
+                Some(place) => *place = waiting,
+                None => return,
+            }
+            slot
+        } else {
+            let Ok(id) = self.sockets.insert(waiting) else { return self.unlist(slot) };
+            if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) {
+                (tcp.flags.listed, tcp.flags.held) = (false, false);
+                tcp.deadline = Instant::MAX;
+            }
+            self.deadlines.clear(slot + RESERVED);
+            self.flows.replace(&flow, id.index);
+            id.index
+        };
+        self.time_wait += 1;
+        self.deadlines.set(place + RESERVED, until.max(now));
+    }
+
+    /// Takes a connection out of the table and the wheel; its slot stays.
+    pub(super) fn unlist(&mut self, slot: u32) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
+        tcp.deadline = Instant::MAX;
+        let listed = std::mem::take(&mut tcp.flags.listed);
+        let held = std::mem::take(&mut tcp.flags.held);
+        let flow = tcp.flow;
+        self.deadlines.clear(slot + RESERVED);
+        if listed {
+            self.flows.remove(&flow);
+            if held {
+                self.tcp_ports.let_go(flow.local_port());
+            }
+        }
+    }
+
+    /// A connection that was bound to a port before it was made is no longer.
+    fn release_bound(&mut self, slot: u32) {
+        if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot)
+            && std::mem::take(&mut tcp.bound)
+        {
+            self.tcp_ports.release(tcp.flow.local_port(), slot);
+        }
+    }
+
+    /// Forgets a connection at once.
+    pub(super) fn remove_connection(&mut self, slot: u32) {
+        self.unlist(slot);
+        self.release_bound(slot);
+        let Some(Socket::Tcp(tcp)) = self.sockets.remove(slot) else { return };
+        if let Holder::HalfOpen { listener, ticket } = tcp.holder
+            && let Some(Socket::Listener(listening)) = self.sockets.get_mut(listener)
+        {
+            listening.listener.abandon(ticket);
+        }
+    }
+
+    /// TIME-WAIT is over.
+    pub(super) fn remove_time_wait(&mut self, slot: u32) {
+        if !matches!(self.sockets.get(slot), Some(Socket::TimeWait(_))) {
+            return;
+        }
+        let Some(Socket::TimeWait(waiting)) = self.sockets.remove(slot) else { return };
+        self.deadlines.clear(slot + RESERVED);
+        self.flows.remove(&waiting.flow);
+        if waiting.held {
+            self.tcp_ports.let_go(waiting.flow.local_port());
+        }
+        self.time_wait -= 1;
+    }
+}

@@ -1,0 +1,109 @@
+//! Bursts out: what waits, then what sockets have to send, each a few segments in its turn.
+
+use super::counters::Counter;
+use super::interface::{Envelope, Interface, Way};
+use super::socket::{Socket, TcpSocket};
+use super::{RESERVED, Stack};
+use crate::device::{BURST, Frame};
+use crate::tcp::{State, Transmit};
+use crate::wire::ip::{Ecn, TrafficClass, protocol};
+use demikernel_runtime::time::{Duration, Instant};
+
+/// Segments that a connection may send until it is the others' turn.
+const TURN: usize = 8;
+
+/// A deadline that has passed while there is nothing to do says nothing: the connection is asked again after this.
+const AGAIN: Duration = Duration::from_millis(1);
+
+impl Stack {
+    /// Adds frames that are to be transmitted to `burst`, until it has [`BURST`]; returns how many.
+    pub fn transmit(&mut self, now: Instant, burst: &mut Vec<Frame>) -> usize {
+        let before = burst.len();
+        self.transmit_waiting(burst);
+        while burst.len() < BURST {
+            let Some(slot) = self.ready.pop_front() else { break };
+            self.transmit_socket(now, slot, burst);
+        }
+        self.arm_neighbors();
+        let count = burst.len().saturating_sub(before);
+        self.interface.counters.add(Counter::Transmitted, count as u64);
+        count
+    }
+
+    #[inline]
+    fn transmit_waiting(&mut self, burst: &mut Vec<Frame>) {
+        while burst.len() < BURST
+            && let Some(frame) = self.interface.outbound.pop_front()
+        {
+            burst.push(frame);
+        }
+        if !self.blocked.is_empty() {
+            self.unblock();
+        }
+    }
+
+    #[inline]
+    fn transmit_socket(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
+        if !tcp.flags.ready {
+            return;
+        }
+        let room = (BURST - burst.len()).min(TURN);
+        for _ in 0..room {
+            let Some(transmit) = tcp.connection.poll_transmit(now, &self.segmentation) else {
+                tcp.flags.ready = false;
+                let ended = matches!(tcp.connection.state(), State::Closed | State::TimeWait);
+                let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
+                if next < tcp.deadline && !ended {
+                    let at = if next <= now { now.saturating_add(AGAIN) } else { next };
+                    tcp.deadline = at;
+                    self.deadlines.set(slot + RESERVED, at);
+                }
+                if ended {
+                    self.settle(now, slot);
+                }
+                return;
+            };
+            emit(&mut self.interface, now, tcp, transmit, burst);
+        }
+        self.ready.push_back(slot);
+    }
+}
+
+/// Writes a segment's headers and hands it on.
+#[inline]
+fn emit(
+    interface: &mut Interface,
+    now: Instant,
+    tcp: &mut TcpSocket,
+    transmit: Transmit,
+    burst: &mut Vec<Frame>,
+) {
+    let class =
+        TrafficClass { ecn: Ecn::from_bits(transmit.ecn.bits()), ..TrafficClass::from_bits(tcp.class) };
+    let envelope = Envelope {
+        source: tcp.flow.local(),
+        destination: tcp.flow.remote(),
+        protocol: protocol::TCP,
+        hops: tcp.hops,
+        class,
+        may_fragment: false,
+    };
+    let way = interface.way(&tcp.path);
+    let Some(frame) = interface.tcp_frame(&envelope, &way, transmit) else { return };
+    match way {
+        Way::Out(_) => burst.push(frame),
+        Way::Back => {
+            interface.loop_back(frame);
+        }
+        Way::Ask => {
+            interface.dispatch(now, envelope.destination, frame, &mut tcp.path);
+            // In the order in which they were made.
+            while burst.len() < BURST
+                && let Some(frame) = interface.outbound.pop_front()
+            {
+                burst.push(frame);
+            }
+        }
+    }
+}
