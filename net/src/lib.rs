@@ -12,6 +12,7 @@
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
+//! - [`transport`]: the stack as a transport of the runtime.
 
 pub mod device;
 pub mod ip;
@@ -20,5 +21,6 @@ mod slots;
 pub mod stack;
 mod table;
 pub mod tcp;
+pub mod transport;
 pub mod udp;
 pub mod wire;

@@ -7,6 +7,18 @@ pub(crate) struct SlotId {
     generation: u32,
 }
 
+impl SlotId {
+    /// As one number.
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.index) << 32 | u64::from(self.generation)
+    }
+
+    /// Of the number that [`to_u64`](SlotId::to_u64) gave.
+    pub(crate) fn from_u64(number: u64) -> SlotId {
+        SlotId { index: (number >> 32) as u32, generation: number as u32 }
+    }
+}
+
 /// A vector with holes, which are filled again, the latest first.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {

@@ -20,6 +20,7 @@ mod calls;
 mod config;
 mod counters;
 mod datagrams;
+mod end;
 mod icmp;
 mod interface;
 mod limit;
