@@ -11,7 +11,8 @@ impl Stack {
     pub fn has_unfinished(&self) -> bool {
         self.sockets.iter().any(|(_, socket)| match socket {
             Socket::Tcp(tcp) if tcp.holder == Holder::Nobody => {
-                let waits = matches!(tcp.connection.state(), State::FinWait1 | State::Closing | State::LastAck);
+                let waits =
+                    matches!(tcp.connection.state(), State::FinWait1 | State::Closing | State::LastAck);
                 waits || tcp.connection.unacknowledged() > 0
             }
             _ => false,

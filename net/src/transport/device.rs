@@ -81,7 +81,8 @@ impl Device for NetTransport {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let open = self.sockets.borrow().iter().flatten().count();
-        let mut counters = vec![("sockets open", open as u64), ("operations waiting", self.waiting.get() as u64)];
+        let mut counters =
+            vec![("sockets open", open as u64), ("operations waiting", self.waiting.get() as u64)];
         if let Ok(engine) = self.engine.try_borrow() {
             counters.extend(engine.device.counters());
             counters.extend(engine.stack.counters());

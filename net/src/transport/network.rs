@@ -150,12 +150,13 @@ impl NetTransport {
         }
         if !socket.sends.borrow().is_empty() && !self.resets_on_close(socket) {
             // What the program set itself stays.
-            let _ = self.call(|stack, now| match stack.option(socket.id, stack::OptionName::UserTimeout)? {
-                stack::SocketOption::UserTimeout(0) => {
-                    stack.set_option(now, socket.id, &stack::SocketOption::UserTimeout(BACKGROUND))
-                }
-                _ => Ok(()),
-            });
+            let _ =
+                self.call(|stack, now| match stack.option(socket.id, stack::OptionName::UserTimeout)? {
+                    stack::SocketOption::UserTimeout(0) => {
+                        stack.set_option(now, socket.id, &stack::SocketOption::UserTimeout(BACKGROUND))
+                    }
+                    _ => Ok(()),
+                });
             self.fail_connect(socket, &errors::closed());
             self.fail_receives(socket, &errors::closed());
         } else {

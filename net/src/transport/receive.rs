@@ -128,7 +128,8 @@ impl NetTransport {
     #[cold]
     pub(super) fn take_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
         let Some(untaken) = untaken(result) else { return };
-        let socket = self.socket_by_id(SocketId(SlotId::from_u64(key))).filter(|socket| !socket.closing.get());
+        let socket =
+            self.socket_by_id(SocketId(SlotId::from_u64(key))).filter(|socket| !socket.closing.get());
         match (socket, untaken) {
             (Some(socket), untaken) => {
                 insert_by_number(&mut socket.untaken.borrow_mut(), number, untaken);

@@ -40,7 +40,9 @@ fn with_kernel<F: Future<Output = ()>>(test: impl Fn() -> F) {
             return;
         }
         let runtime = runtime(idle);
-        runtime.block_on(async { timeout(Duration::from_secs(60), test()).await.expect("the test is done in time") });
+        runtime.block_on(async {
+            timeout(Duration::from_secs(60), test()).await.expect("the test is done in time")
+        });
     }
 }
 
