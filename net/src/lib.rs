@@ -13,7 +13,10 @@
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
 //! - [`transport`]: the stack as a transport of the runtime.
+//!
+//! What a user can say about all of these is in [`config`].
 
+pub mod config;
 pub mod device;
 pub mod ip;
 pub mod sim;

@@ -8,6 +8,7 @@
 //! - `device`: the runtime's turns, and the end.
 //! - `engine`: the stack and its device, and bursts between them.
 //! - `socket`: one socket, and who waits for it.
+//! - [`open`]: a transport as a [configuration](crate::config) says.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
 //!
 //! Nothing is borrowed while an operation is completed. The stack lets go of sent data while it is borrowed, and the
@@ -17,6 +18,7 @@ mod device;
 mod engine;
 mod errors;
 mod network;
+mod open;
 mod options;
 mod receive;
 mod send;
@@ -29,6 +31,7 @@ use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Qd, Transport};
 use engine::Engine;
 use errors::{copy, errno};
+pub use open::open;
 use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -79,10 +82,14 @@ type Attempt<T> = Option<io::Result<T>>;
 impl NetTransport {
     /// The transport, for one runtime, under a name by which people know it.
     pub fn new(name: &'static str, stack: Stack, device: impl FrameDevice + 'static) -> Rc<NetTransport> {
+        NetTransport::with_device(name, stack, Box::new(device))
+    }
+
+    fn with_device(name: &'static str, stack: Stack, device: Box<dyn FrameDevice>) -> Rc<NetTransport> {
         Rc::new(NetTransport {
             name,
             id: Cell::new(None),
-            engine: RefCell::new(Engine::new(stack, Box::new(device))),
+            engine: RefCell::new(Engine::new(stack, device)),
             sockets: RefCell::default(),
             waiting: Cell::new(0),
             again: RefCell::default(),
