@@ -8,9 +8,9 @@ use crate::process::inherit;
 use crate::test;
 use crate::workspace::Workspace;
 
-const STAGES: [&str; 6] = ["fmt", "tidy", "msrv", "licences", "clippy", "docs"];
+const STAGES: [&str; 7] = ["fmt", "tidy", "rfc", "msrv", "licences", "clippy", "docs"];
 
-/// Run the stages that only read the source: fmt, tidy, msrv, licences, clippy, docs.
+/// Run the stages that only read the source: fmt, tidy, rfc, msrv, licences, clippy, docs.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {

@@ -13,6 +13,7 @@
 //! | `dependencies` | compiler versions and licences of what we depend on         |
 //! | `exact`        | instructions, system calls and allocations per operation    |
 //! | `lint`         | the stages that only read the source                        |
+//! | `rfc`          | which requirements of RFCs are implemented and tested       |
 //! | `bench`        | criterion, and the comparison with peers                    |
 
 mod bench;
@@ -22,6 +23,7 @@ mod exact;
 mod instrumented;
 mod lint;
 mod process;
+mod rfc;
 mod setup;
 mod stages;
 mod test;
@@ -47,6 +49,7 @@ enum Command {
     Test(test::Options),
     Lint(lint::Options),
     Exact(exact::Options),
+    Rfc(rfc::Options),
     Bench(bench::Options),
 }
 
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Test(options) => test::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Exact(options) => exact::run(&options),
+        Command::Rfc(options) => rfc::run(&options),
         Command::Bench(options) => bench::run(&options),
     }
 }

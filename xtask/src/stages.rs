@@ -11,7 +11,7 @@ use crate::counts::{Counts, run_tests, tests};
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::workspace::{Package, Workspace};
-use crate::{dependencies, exact, instrumented, tidy};
+use crate::{dependencies, exact, instrumented, rfc, tidy};
 
 /// One thing to check.
 pub(crate) struct Stage {
@@ -74,6 +74,14 @@ pub(crate) const STAGES: &[Stage] = &[
         minutes: 1,
         applies: always,
         run: tidy,
+    },
+    Stage {
+        name: "rfc",
+        about: "every tag of an RFC in the sources of net is in the table of that RFC",
+        needs: &[],
+        minutes: 1,
+        applies: |workspace| workspace.has(rfc::SOURCES),
+        run: rfc::stage,
     },
     Stage {
         name: "msrv",

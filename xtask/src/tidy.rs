@@ -174,7 +174,7 @@ fn function_name(line: &str) -> Option<&str> {
 }
 
 /// How many lines the function has that begins with the first one; none if it has no body.
-fn body_end(lines: &[&str], indentation: &str) -> Option<usize> {
+pub(crate) fn body_end(lines: &[&str], indentation: &str) -> Option<usize> {
     for (index, line) in lines.iter().enumerate() {
         let opened = line.ends_with('{');
         if opened {
