@@ -187,7 +187,10 @@ mod tests {
     fn what_this_stack_does_not_do_is_refused() {
         let error = open(&NetConfig::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert!(error.to_string().starts_with("network.addresses: found \"dhcp\", expected addresses"), "{error}");
+        assert!(
+            error.to_string().starts_with("network.addresses: found \"dhcp\", expected addresses"),
+            "{error}"
+        );
     }
 
     #[test]
