@@ -1,8 +1,6 @@
 //! The device as the runtime's loop sees it.
 
 use super::{NetTransport, State, errors};
-use crate::slots::SlotId;
-use crate::stack::SocketId;
 use demikernel_runtime::DeviceId;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Device, Interest, Turn};
@@ -50,13 +48,11 @@ impl Device for NetTransport {
     }
 
     fn cancel(&self, key: u64) {
-        if let Some(socket) = self.socket_by_id(SocketId(SlotId::from_u64(key))) {
-            self.cancel_operations(&socket);
-        }
+        self.cancel_operation(key.into());
     }
 
     fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
-        self.take_back(key, number, result);
+        self.take_back(key.into(), number, result);
     }
 
     fn shutdown(&self, grace: Duration) {

@@ -7,6 +7,7 @@
 //!
 //! - `device`: the runtime's turns, and the end.
 //! - `engine`: the stack and its device, and bursts between them.
+//! - `key`: what the runtime calls an operation.
 //! - `socket`: one socket, and who waits for it.
 //! - [`open`]: a transport as a [configuration](crate::config) says.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
@@ -17,6 +18,7 @@
 mod device;
 mod engine;
 mod errors;
+mod key;
 mod network;
 mod open;
 mod options;
@@ -31,6 +33,7 @@ use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Qd, Transport};
 use engine::Engine;
 use errors::{copy, errno};
+use key::Key;
 pub use open::open;
 use socket::Socket;
 use std::cell::{Cell, RefCell};

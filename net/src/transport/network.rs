@@ -1,7 +1,7 @@
 //! Operations on sockets.
 
 use super::socket::{Connect, Receive, Socket, Untaken, direction};
-use super::{NetTransport, copy, errno, errors, options};
+use super::{Key, NetTransport, copy, errno, errors, options};
 use crate::stack;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
@@ -63,7 +63,7 @@ impl Network for NetTransport {
         match result {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                 if let Some(id) = self.id.get() {
-                    done.on_cancel(id, socket.id.0.to_u64());
+                    done.on_cancel(id, Key::Send(qd, done.number()).into());
                 }
                 self.waits_more(1);
                 socket.connect.replace(Some(Connect { peer, done }));
@@ -201,12 +201,22 @@ impl NetTransport {
         self.fail_sends(socket, error);
     }
 
-    /// Tokens of a socket's operations were dropped: what can be given up is.
-    pub(super) fn cancel_operations(&self, socket: &Rc<Socket>) {
-        let connect = socket.connect.borrow_mut().take_if(|connect| connect.done.is_cancelled());
-        self.waits_less(usize::from(connect.is_some()));
-        drop(connect);
-        self.cancel_receives(socket);
-        self.cancel_sends(socket);
+    /// The token of an operation was dropped: what can be given up is.
+    pub(super) fn cancel_operation(&self, key: Key) {
+        match key {
+            Key::Receive(id) => {
+                if let Some(socket) = self.socket_by_id(id) {
+                    self.cancel_receives(&socket);
+                }
+            }
+            Key::Send(qd, number) => {
+                let socket = self.sockets.borrow().get(qd.0 as usize).cloned().flatten();
+                let Some(socket) = socket else { return };
+                let connect = socket.connect.borrow_mut().take_if(|connect| connect.done.number() == number);
+                self.waits_less(usize::from(connect.is_some()));
+                drop(connect);
+                self.cancel_send(&socket, number);
+            }
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Taking data and connections from the stack.
 
 use super::socket::{Receive, Socket, Untaken, take_first};
-use super::{Attempt, NetTransport, errno, errors};
-use crate::slots::SlotId;
-use crate::stack::SocketId;
+use super::{Attempt, Key, NetTransport, errno, errors};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::transport::stream::{insert_by_number, number_behind};
 use demikernel_runtime::transport::{Accepted, Network, Qd, SocketKind};
@@ -21,7 +19,7 @@ impl NetTransport {
         };
         let mut receive = receive;
         if let Some(id) = self.id.get() {
-            let key = socket.id.0.to_u64();
+            let key = Key::Receive(socket.id).into();
             match &receive {
                 Receive::Accept(done) => done.on_cancel(id, key),
                 Receive::Pop(_, done) => done.on_cancel(id, key),
@@ -126,10 +124,10 @@ impl NetTransport {
 
     /// Gives what nobody took to the next who asks. Errors, and ends of streams, are told again by the stack.
     #[cold]
-    pub(super) fn take_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
+    pub(super) fn take_back(&self, key: Key, number: u32, result: Box<dyn Any>) {
+        let Key::Receive(id) = key else { return };
         let Some(untaken) = untaken(result) else { return };
-        let socket =
-            self.socket_by_id(SocketId(SlotId::from_u64(key))).filter(|socket| !socket.closing.get());
+        let socket = self.socket_by_id(id).filter(|socket| !socket.closing.get());
         match (socket, untaken) {
             (Some(socket), untaken) => {
                 insert_by_number(&mut socket.untaken.borrow_mut(), number, untaken);

@@ -1,7 +1,7 @@
 //! Giving data to the stack.
 
 use super::socket::{Push, Send, Socket, take_first};
-use super::{Attempt, NetTransport, copy};
+use super::{Attempt, Key, NetTransport, copy};
 use crate::stack::Shutdown;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::Sga;
@@ -32,7 +32,7 @@ impl NetTransport {
             return done.complete(result);
         }
         if let Some(id) = self.id.get() {
-            done.on_cancel(id, socket.id.0.to_u64());
+            done.on_cancel(id, Key::Send(qd, done.number()).into());
         }
         let started = data.len() < length;
         self.waits_more(1);
@@ -99,15 +99,13 @@ impl NetTransport {
         }
     }
 
-    /// Tokens of pushes were dropped. What is behind them may be due now.
-    pub(super) fn cancel_sends(&self, socket: &Rc<Socket>) {
-        let mut any = false;
-        while let Some(send) = take_first(&socket.sends, Send::is_given_up) {
+    /// The token of a push was dropped: it is taken out of the queue, unless some of it is sent. What is behind it may
+    /// be due now.
+    pub(super) fn cancel_send(&self, socket: &Rc<Socket>, number: u32) {
+        let push = take_first(&socket.sends, |send| send.is_unsent(number));
+        if push.is_some() {
             self.waits_less(1);
-            drop(send);
-            any = true;
-        }
-        if any {
+            drop(push);
             self.progress_sends(socket);
         }
     }

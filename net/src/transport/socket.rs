@@ -74,9 +74,9 @@ impl Send {
         }
     }
 
-    /// Whether it can be taken out of the queue.
-    pub(super) fn is_given_up(&self) -> bool {
-        matches!(self, Send::Push(push) if !push.started && push.done.is_cancelled())
+    /// Whether it is the push of this number, and nothing of it is sent.
+    pub(super) fn is_unsent(&self, number: u32) -> bool {
+        matches!(self, Send::Push(push) if !push.started && push.done.number() == number)
     }
 }
 

@@ -2,14 +2,15 @@
 //! of its own.
 
 use crate::common::{ADDRESS, alone, ip};
+use crate::harness::pattern;
 use demikernel_net::device::{FrameDevice, Tap, TapConfig};
 use demikernel_net::stack::{Stack, StackConfig};
 use demikernel_net::transport::NetTransport;
 use demikernel_runtime::buffer::Buffer;
-use demikernel_runtime::net::{TcpListener, TcpStream};
+use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::time::{Instant, sleep, timeout};
-use demikernel_runtime::{Builder, Idle, Runtime};
-use std::io::{Read, Write};
+use demikernel_runtime::{Builder, Idle, Runtime, yield_now};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{self, Shutdown, SocketAddr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -64,20 +65,6 @@ fn connect(address: &str) -> net::TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     stream
-}
-
-/// Bytes that are different everywhere, so that what is lost, doubled or moved shows.
-fn pattern(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 async fn echo(stream: TcpStream) {
@@ -135,6 +122,196 @@ fn echo_to_the_kernel_and_back() {
             stream.shutdown(Shutdown::Write).unwrap();
             assert!(pop_all(&stream).await == pattern(3000, 2));
             joined(server).await;
+        }
+    });
+}
+
+#[test]
+fn ten_megabytes_both_ways_at_once() {
+    const SIZE: usize = 10 << 20;
+    with_kernel(|| async {
+        let listener = TcpListener::bind(OURS[0]).await.unwrap();
+        let client = aside(|| {
+            let mut stream = connect(OURS[0]);
+            let mut reader = stream.try_clone().unwrap();
+            let reading = aside(move || {
+                let mut all = Vec::new();
+                reader.read_to_end(&mut all).unwrap();
+                all
+            });
+            stream.write_all(&pattern(SIZE, 3)).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert!(reading.join().unwrap() == pattern(SIZE, 4));
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let data = Buffer::from(pattern(SIZE, 4));
+        let (received, pushed) = futures::join!(pop_all(&stream), async {
+            let pushed = stream.push(data).await;
+            stream.shutdown(Shutdown::Write).unwrap();
+            pushed
+        });
+        pushed.unwrap();
+        assert!(received == pattern(SIZE, 3));
+        joined(client).await;
+    });
+}
+
+#[test]
+fn half_close_either_way() {
+    with_kernel(|| async {
+        let listener = TcpListener::bind(OURS[1]).await.unwrap();
+        let client = aside(|| {
+            let mut stream = connect(OURS[1]);
+            stream.write_all(b"question").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            answer
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(pop_all(&stream).await, b"question");
+        assert!(stream.pop().await.unwrap().is_empty(), "an end stays the end");
+        stream.push(Buffer::from(&b"answer"[..])).await.unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let refused = stream.push(Buffer::from(&b"more"[..])).await.unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPIPE));
+        assert_eq!(joined(client).await, b"answer");
+    });
+}
+
+#[test]
+fn refused_both_ways() {
+    with_kernel(|| async {
+        let refused = TcpStream::connect(THEIRS[0]).await.unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+        let client = aside(|| {
+            let address = OURS[0].parse().unwrap();
+            net::TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap_err().kind()
+        });
+        assert_eq!(joined(client).await, ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_reset_is_an_error() {
+    with_kernel(|| async {
+        let listener = TcpListener::bind(OURS[0]).await.unwrap();
+        let client = aside(|| {
+            let mut stream = connect(OURS[0]);
+            stream.write_all(b"last words").unwrap();
+            // The end of the other side, then a close with data unread: the kernel resets.
+            thread::sleep(Duration::from_millis(100));
+            drop(stream);
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.push(Buffer::from(&b"nobody reads this"[..])).await.unwrap();
+        assert_eq!(stream.pop().await.unwrap(), b"last words");
+        let reset = stream.pop().await.unwrap_err();
+        assert_eq!(reset.raw_os_error(), Some(libc::ECONNRESET));
+        let broken = stream.push(Buffer::from(&b"x"[..])).await.unwrap_err();
+        assert_eq!(broken.raw_os_error(), Some(libc::EPIPE));
+        joined(client).await;
+    });
+}
+
+#[test]
+fn what_was_given_up_goes_to_the_next() {
+    with_kernel(|| async {
+        let listener = TcpListener::bind(OURS[0]).await.unwrap();
+        for _ in 0..3 {
+            assert!(timeout(Duration::from_millis(2), listener.accept()).await.is_err());
+        }
+        let client = aside(|| {
+            let mut stream = connect(OURS[0]);
+            for part in pattern(100_000, 5).chunks(997) {
+                stream.write_all(part).unwrap();
+                thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut received = Vec::new();
+        loop {
+            // Given up when nothing is there, and when something is.
+            drop(stream.pop());
+            let given_up = stream.pop_up_to(10);
+            yield_now().await;
+            drop(given_up);
+            match timeout(Duration::from_micros(50), stream.pop()).await {
+                Ok(data) if data.as_ref().unwrap().is_empty() => break,
+                Ok(data) => received.extend_from_slice(&data.unwrap()),
+                Err(_) => {}
+            }
+        }
+        assert!(received == pattern(100_000, 5), "{} bytes", received.len());
+        joined(client).await;
+    });
+}
+
+#[test]
+fn datagrams_of_both_versions() {
+    with_kernel(|| async {
+        for (ours, theirs) in OURS.into_iter().zip(THEIRS) {
+            let socket = UdpSocket::bind(ours).await.unwrap();
+            let client = aside(move || {
+                let socket = net::UdpSocket::bind(theirs).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let mut room = [0; 2000];
+                for size in [0, 1, 1400] {
+                    let sent = pattern(size, 6);
+                    socket.send_to(&sent, ours).unwrap();
+                    let (length, from) = socket.recv_from(&mut room).unwrap();
+                    assert!(room[..length] == sent && from == ours.parse().unwrap(), "{size} bytes");
+                }
+            });
+            for _ in 0..3 {
+                let (data, from) = socket.pop_from().await.unwrap();
+                assert_eq!(from, theirs.parse().unwrap());
+                socket.push_to(data, from).await.unwrap();
+            }
+            joined(client).await;
+        }
+    });
+}
+
+#[test]
+fn the_end_of_the_runtime_still_sends() {
+    const SIZE: usize = 3 << 20;
+    for idle in [Idle::Spin, Idle::Block] {
+        if !alone() {
+            return;
+        }
+        let runtime = runtime(idle);
+        let client = runtime.block_on(async {
+            let listener = TcpListener::bind(OURS[0]).await.unwrap();
+            let client = aside(|| {
+                let mut all = Vec::new();
+                connect(OURS[0]).read_to_end(&mut all).unwrap();
+                all
+            });
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.push(Buffer::from(pattern(SIZE, 8))).detach();
+            client
+        });
+        drop(runtime);
+        assert!(client.join().unwrap() == pattern(SIZE, 8));
+    }
+}
+
+#[test]
+fn late_data_wakes_a_blocked_runtime() {
+    with_kernel(|| async {
+        let listener = TcpListener::bind(OURS[0]).await.unwrap();
+        let client = aside(|| {
+            let mut stream = connect(OURS[0]);
+            thread::sleep(Duration::from_millis(50));
+            stream.write_all(b"late").unwrap();
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(stream.pop().await.unwrap(), b"late");
+        assert!(stream.pop().await.unwrap().is_empty());
+        // Without anything else to do until then.
+        while !client.is_finished() {
+            sleep(Duration::from_millis(1)).await;
         }
     });
 }
