@@ -8,7 +8,7 @@
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
-//! - [`ip`]: addresses, routes, neighbours, fragments, path MTUs, ICMP.
+//! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.

@@ -5,11 +5,14 @@
 
 use ahash::RandomState;
 use hashbrown::HashTable;
-use std::net::{IpAddr, SocketAddr};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+#[cfg(test)]
+use std::net::SocketAddr;
 
 /// Two ends. IPv4 addresses stand as IPv4-mapped ones, so that one comparison serves both families: a socket of IPv6
 /// that serves IPv4 as well knows its peer by the same key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Flow {
     local: [u64; 2],
     remote: [u64; 2],
@@ -19,7 +22,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// The flow between two ends.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Flow {
         Flow::of(local.ip(), local.port(), remote.ip(), remote.port())
     }
@@ -32,6 +35,22 @@ impl Flow {
             remote: words(remote),
             ports: u32::from(local_port) << 16 | u32::from(remote_port),
         }
+    }
+}
+
+/// Word by word: as an array, each address would be hashed with its length, byte by byte.
+impl Hash for Flow {
+    #[inline]
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Flow { local: [a, b], remote: [c, d], ports } = *self;
+        // Of IPv4 the upper words are zero.
+        if a | c != 0 {
+            hasher.write_u64(a);
+            hasher.write_u64(c);
+        }
+        hasher.write_u64(b);
+        hasher.write_u64(d);
+        hasher.write_u32(ports);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Two devices in memory, joined by a cable that loses nothing.
 
-use super::{BURST, Capabilities, Frame, FrameDevice, Received};
+use super::{BURST, Capabilities, ChecksumOffload, Frame, FrameDevice, Received};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -44,21 +44,25 @@ impl FrameDevice for Pair {
     fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
         let mut frames = self.inbound.frames.borrow_mut();
         let count = frames.len().min(BURST);
-        burst.extend(frames.drain(..count));
+        // One by one: a frame is moved once, where draining moves it twice.
+        for _ in 0..count {
+            burst.extend(frames.pop_front());
+        }
         Ok(count)
     }
 
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
         let mut frames = self.outbound.frames.borrow_mut();
         let count = burst.len().min(self.outbound.limit.saturating_sub(frames.len()));
-        frames.extend(burst.drain(..count).map(|frame| {
+        for frame in burst.drain(..count) {
             let received = Received {
                 ip_checksum_good: frame.checksum.ip.is_some(),
                 l4_checksum_good: frame.checksum.l4.is_some(),
                 hash: None,
             };
-            Frame { head: frame.head, rest: frame.rest, received, ..Frame::default() }
-        }));
+            let (checksum, segmentation) = (ChecksumOffload::default(), None);
+            frames.push_back(Frame { head: frame.head, rest: frame.rest, checksum, segmentation, received });
+        }
         Ok(count)
     }
 }

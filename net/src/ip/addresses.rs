@@ -261,7 +261,6 @@ impl Addresses {
     }
 
     /// All addresses.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Address> {
         self.list.iter()
     }
@@ -478,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_tentative_address_neither_takes_nor_sends() {
-        // [rfc4862 2-tentative] [rfc4862 5.4-discard]
+        // [rfc6724 4] [rfc4862 2-tentative] [rfc4862 5.4-discard]
         let mut interface = Addresses::new();
         let address = Address { unique: false, ..Address::fixed(ip("fe80::1"), 64) };
         interface.add(address).unwrap();

@@ -4,8 +4,10 @@
 //! One [`Detection`] belongs to one address, from the moment when it is tentative. It is small and has no queue.
 
 use super::between;
+use crate::wire::arp;
+use crate::wire::ethernet::MacAddress;
 use demikernel_runtime::time::{Duration, Instant};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// RFC 5227 section 1.1.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
@@ -47,6 +49,24 @@ pub enum Verdict {
     GiveUp,
     /// Keep it, and send one announcement.
     Defend,
+}
+
+/// The probe for an address of IPv4: a question to all from nobody [rfc5227 2.1.1-probe].
+#[must_use]
+pub const fn probe(own: MacAddress, address: Ipv4Addr) -> arp::Packet {
+    arp::Packet {
+        operation: arp::Operation::Request,
+        sender_hardware: own,
+        sender_protocol: Ipv4Addr::UNSPECIFIED,
+        target_hardware: MacAddress([0; 6]),
+        target_protocol: address,
+    }
+}
+
+/// The announcement of an address of IPv4: a question to all for it from itself [rfc5227 2.3-packet].
+#[must_use]
+pub const fn announcement(own: MacAddress, address: Ipv4Addr) -> arp::Packet {
+    arp::Packet { sender_protocol: address, ..probe(own, address) }
 }
 
 /// How an address came to be unique, or is on its way there.
@@ -142,7 +162,7 @@ impl Detection {
 mod tests {
     use super::*;
     use Action::{Announce, Confirmed, Probe};
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     const START: Instant = Instant::from_nanos(0);
     const SECOND: Duration = Duration::from_secs(1);
@@ -176,6 +196,16 @@ mod tests {
             (9000, Announce),
         ];
         assert_eq!(story(&mut last, u64::MAX), expected);
+    }
+
+    #[test]
+    fn probes_and_announcements_differ_in_the_sender() {
+        // [rfc5227 2.1.1-probe] [rfc5227 2.3-packet]
+        let (own, address) = (MacAddress([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(192, 0, 2, 1));
+        let (probe, announcement) = (probe(own, address), announcement(own, address));
+        assert_eq!((probe.sender_protocol, probe.target_protocol), (Ipv4Addr::UNSPECIFIED, address));
+        assert_eq!((announcement.sender_protocol, announcement.target_protocol), (address, address));
+        assert!([probe, announcement].iter().all(|packet| packet.operation == arp::Operation::Request));
     }
 
     #[test]

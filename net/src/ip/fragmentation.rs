@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn identifications_do_not_repeat_soon_and_say_nothing_of_others() {
-        // [rfc6864 4.3]
+        // [rfc6864 4.3] [rfc6864 4.1]
         let mut ids = Identifications::new(Key::new([1; 16]));
         let seen: HashSet<u16> = (0..65536).map(|_| ids.next(address(1), address(2), 17) as u16).collect();
         assert_eq!(seen.len(), 65536);

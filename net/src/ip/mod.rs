@@ -4,18 +4,24 @@
 //! - [`neighbours`], [`conflict`]: Ethernet addresses of hops, by ARP and NDP; nobody else has our addresses.
 //! - [`reassembly`], [`fragmentation`], [`pmtu`]: packets larger than links.
 //! - [`icmp`]: what is answered, and what errors mean to sockets.
+//! - [`ndp`], [`slaac`], [`dhcp`]: what routers and servers say, and the addresses that come of it.
+//! - [`multicast`]: groups that sockets have joined.
 //!
 //! Every table that a peer can make grow has a limit, which its module names.
 
 pub mod addresses;
 pub mod conflict;
+pub mod dhcp;
 pub mod fragmentation;
 pub mod icmp;
 mod key;
+pub mod multicast;
+pub mod ndp;
 pub mod neighbours;
 pub mod pmtu;
 pub mod reassembly;
 pub mod routes;
+pub mod slaac;
 
 pub use key::Key;
 
@@ -25,7 +31,7 @@ use demikernel_runtime::time::Duration;
 #[must_use]
 pub fn between(low: Duration, high: Duration, random: u64) -> Duration {
     let span = high.saturating_sub(low).as_nanos() as u64;
-    low + Duration::from_nanos((u128::from(random) * (u128::from(span) + 1) >> 64) as u64)
+    low + Duration::from_nanos(((u128::from(random) * (u128::from(span) + 1)) >> 64) as u64)
 }
 
 #[cfg(test)]

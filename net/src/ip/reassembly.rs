@@ -19,7 +19,7 @@ use std::net::IpAddr;
 /// What a fragment counts as at least: the least buffer that devices receive into.
 pub const LEAST_CHARGE: usize = 2048;
 
-/// The longest payload that IP can say.
+/// The longest payload that IP can say; 1500 bytes have to be taken [rfc8200 5-1500].
 const LONGEST: usize = 65535;
 
 /// How much a reassembly holds, and for how long.
@@ -288,7 +288,7 @@ impl Reassembly {
 /// What a fragment may not be by itself; parsers see to it as well.
 fn check(fragment: &Fragment) -> Result<(), Dropped> {
     let length = fragment.payload.len();
-    let is_cut_well = !fragment.more || length % 8 == 0;
+    let is_cut_well = !fragment.more || length.is_multiple_of(8);
     // Without bytes it could come for ever [rfc8200 4.5-multiple-of-8].
     if length == 0 || !is_cut_well || usize::from(fragment.offset) + length > LONGEST {
         return Err(Dropped::Inconsistent);
@@ -474,7 +474,8 @@ mod tests {
     #[test]
     fn overlaps_kill_the_packet_and_duplicates_do_not() {
         // [rfc5722 4] [rfc8200 4.5-overlap] [rfc8200 4.5-duplicate]
-        let table: [(&[(u16, u16, bool)], &[&str]); 9] = [
+        type Case = (&'static [(u16, u16, bool)], &'static [&'static str]);
+        let table: [Case; 9] = [
             (&[(0, 16, true), (0, 16, true), (16, 8, false)], &["incomplete", "Duplicate", "complete 24"]),
             (&[(0, 16, true), (8, 16, true), (16, 8, false)], &["incomplete", "Overlap", "Overlap"]),
             (&[(8, 16, true), (0, 16, true), (0, 8, true)], &["incomplete", "Overlap", "Overlap"]),
@@ -497,6 +498,8 @@ mod tests {
         // [rfc8200 4.5-multiple-of-8]
         assert_eq!(story(&[(0, 9, true), (8, 0, false), (65528, 8, false)]), ["Inconsistent"; 3]);
         assert_eq!(story(&[(65528, 7, false)]), ["incomplete"]);
+        // [rfc8200 5-1500]
+        assert_eq!(story(&[(0, 1232, true), (1232, 228, false)]), ["incomplete", "complete 1460"]);
     }
 
     #[test]

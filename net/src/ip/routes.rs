@@ -4,16 +4,19 @@
 //! searched one by one, as a host has few; and a connection does so once: it keeps a [`CachedHop`], which is right
 //! until the routes change.
 
-use super::addresses::Prefix;
-use demikernel_runtime::time::Instant;
+use super::addresses::{Addresses, Kind, Prefix};
+use demikernel_runtime::time::{Duration, Instant};
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How many routes there are at most.
 pub const MOST_ROUTES: usize = 256;
 
 /// How many of them redirects may make.
 pub const MOST_REDIRECTS: usize = 64;
+
+/// How long what a redirect said stands.
+pub(super) const REDIRECT_LIFE: Duration = Duration::from_secs(600);
 
 /// Who said it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +98,6 @@ impl Routes {
         if self.list.len() >= MOST_ROUTES {
             return Err(Full);
         }
-        let order = |route: &Route| (Reverse(route.prefix.length()), route.metric);
         let place = self.list.partition_point(|known| order(known) <= order(&route));
         self.list.insert(place, route);
         Ok(())
@@ -113,6 +115,33 @@ impl Routes {
         }
     }
 
+    /// A redirect of IPv4 that `sender` has sent: the route that it makes, if it names a gateway on our link, and comes
+    /// from the hop in use [rfc1122 3.2.2.2]. Whether redirects are taken at all, the caller knows. Those of IPv6 are
+    /// the part of [`Discovery`](super::ndp::Discovery).
+    #[must_use]
+    pub fn on_redirect(
+        &self,
+        now: Instant,
+        sender: Ipv4Addr,
+        gateway: Ipv4Addr,
+        destination: Ipv4Addr,
+        addresses: &Addresses,
+    ) -> Option<Route> {
+        let current = self.look_up(now, destination.into())?.hop;
+        let is_of_use = current == sender
+            && gateway != sender
+            && addresses.is_on_link(gateway.into())
+            && addresses.kind(gateway.into()) == Kind::Other
+            && addresses.kind(destination.into()) == Kind::Other;
+        is_of_use.then(|| Route {
+            prefix: Prefix::host(destination.into()),
+            gateway: Some(gateway.into()),
+            metric: 0,
+            origin: Origin::Redirect,
+            until: now.saturating_add(REDIRECT_LIFE),
+        })
+    }
+
     /// Removes the routes that are like this; returns how many.
     pub fn remove(&mut self, is_like: impl Fn(&Route) -> bool) -> usize {
         let before = self.list.len();
@@ -122,6 +151,30 @@ impl Routes {
             self.generation = self.generation.wrapping_add(1);
         }
         removed
+    }
+
+    /// A gateway does not answer: where there is another for the same prefix, that one is used from now on
+    /// [rfc1122 3.3.1.4] [rfc1122 3.3.1.2]. The lost one becomes the last choice, until the others are lost as well.
+    /// Returns whether anything has changed.
+    pub fn on_gateway_lost(&mut self, gateway: IpAddr) -> bool {
+        let is_lost = |route: &Route| route.gateway == Some(gateway);
+        let mut has_changed = false;
+        for place in 0..self.list.len() {
+            let prefix = self.list[place].prefix;
+            let others = self.list.iter().filter(|route| route.prefix == prefix && !is_lost(route));
+            let Some(last) = others.map(|route| route.metric).max() else { continue };
+            let route = &mut self.list[place];
+            if is_lost(route) && route.metric <= last {
+                route.metric = last.saturating_add(1);
+                has_changed = true;
+            }
+        }
+        if has_changed {
+            // Stable, so that nothing else changes places.
+            self.list.sort_by_key(order);
+            self.generation = self.generation.wrapping_add(1);
+        }
+        has_changed
     }
 
     /// Removes those whose time is over.
@@ -141,7 +194,6 @@ impl Routes {
     }
 
     /// All routes, in the order in which they are tried.
-    #[must_use]
     pub fn iter(&self) -> std::slice::Iter<'_, Route> {
         self.list.iter()
     }
@@ -171,12 +223,16 @@ impl Routes {
     }
 }
 
+/// In which order routes are tried.
+fn order(route: &Route) -> (Reverse<u8>, u32) {
+    (Reverse(route.prefix.length()), route.metric)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use demikernel_runtime::time::Duration;
+    use crate::ip::addresses::Address;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
 
     const NOW: Instant = Instant::from_nanos(0);
 
@@ -239,6 +295,59 @@ mod tests {
         routes.add(Route::fixed(prefix("8.0.0.0/8"), Some(ip("192.0.2.2")))).unwrap();
         assert!(!routes.is_current(&cached));
         assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn only_the_gateway_in_use_redirects_and_to_one_on_the_link() {
+        // [rfc1122 3.2.2.2]
+        let mut addresses = Addresses::new();
+        addresses.add(Address::fixed(ip("192.0.2.9"), 24)).unwrap();
+        let mut routes = Routes::new();
+        routes.add(Route::fixed(prefix("0.0.0.0/0"), Some(ip("192.0.2.1")))).unwrap();
+        let far = "8.8.8.8";
+        let table = [
+            ("192.0.2.1", "192.0.2.2", far, true),
+            ("192.0.2.3", "192.0.2.2", far, false),
+            ("192.0.2.1", "192.0.2.1", far, false),
+            ("192.0.2.1", "192.0.3.2", far, false),
+            ("192.0.2.1", "192.0.2.9", far, false),
+            ("192.0.2.1", "192.0.2.255", far, false),
+            ("192.0.2.1", "192.0.2.2", "224.0.0.1", false),
+        ];
+        for (sender, gateway, destination, taken) in table {
+            let [sender, gateway, destination] =
+                [sender, gateway, destination].map(|text| text.parse().unwrap());
+            let route = routes.on_redirect(NOW, sender, gateway, destination, &addresses);
+            assert_eq!(route.is_some(), taken, "{sender} {gateway} {destination}");
+        }
+        let route = routes.on_redirect(
+            NOW,
+            Ipv4Addr::new(192, 0, 2, 1),
+            Ipv4Addr::new(192, 0, 2, 2),
+            Ipv4Addr::new(8, 8, 8, 8),
+            &addresses,
+        );
+        routes.add(route.unwrap()).unwrap();
+        assert_eq!(hop(&routes, far).as_deref(), Some("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_the_last_choice() {
+        // [rfc1122 3.3.1.4] [rfc1122 3.3.1.2]
+        let mut routes = Routes::new();
+        for (to, gateway, metric) in
+            [("0.0.0.0/0", "192.0.2.1", 1), ("0.0.0.0/0", "192.0.2.2", 7), ("10.0.0.0/8", "192.0.2.1", 0)]
+        {
+            routes.add(Route { metric, ..Route::fixed(prefix(to), Some(ip(gateway))) }).unwrap();
+        }
+        let cached = routes.look_up(NOW, ip("8.8.8.8")).unwrap();
+        assert!(!routes.on_gateway_lost(ip("192.0.2.77")) && routes.is_current(&cached));
+        assert!(routes.on_gateway_lost(ip("192.0.2.1")) && !routes.is_current(&cached));
+        assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.2"));
+        assert_eq!(hop(&routes, "10.0.0.1").as_deref(), Some("192.0.2.1"), "there is no other");
+        assert!(!routes.on_gateway_lost(ip("192.0.2.1")), "it is the last already");
+        assert!(routes.on_gateway_lost(ip("192.0.2.2")));
+        assert_eq!(hop(&routes, "8.8.8.8").as_deref(), Some("192.0.2.1"));
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Stack {
         self.send_error_v6(now, packet, icmpv6::Message::ParameterProblem { code, pointer });
     }
 
-    fn send_error_v4(&mut self, now: Instant, packet: &Packet, message: icmpv4::Message) {
+    pub(super) fn send_error_v4(&mut self, now: Instant, packet: &Packet, message: icmpv4::Message) {
         if !self.icmp.allows(now) {
             return self.interface.counters.count(Counter::IcmpLimited);
         }
@@ -153,7 +153,7 @@ impl Stack {
         });
     }
 
-    fn send_error_v6(&mut self, now: Instant, packet: &Packet, message: icmpv6::Message) {
+    pub(super) fn send_error_v6(&mut self, now: Instant, packet: &Packet, message: icmpv6::Message) {
         if !self.icmp.allows(now) {
             return self.interface.counters.count(Counter::IcmpLimited);
         }

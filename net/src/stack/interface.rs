@@ -5,6 +5,7 @@ use super::counters::{Counter, Counters};
 use crate::device::{Capabilities, ChecksumOffload, Frame, MacAddress, Medium, Received, Segmentation};
 use crate::ip::Key;
 use crate::ip::addresses::{Addresses, Kind};
+use crate::ip::fragmentation::{self, Identifications};
 use crate::ip::neighbours::{self, Cookie, Event, Neighbours, Resolution};
 use crate::ip::routes::{Route, Routes};
 use crate::tcp::Transmit;
@@ -128,6 +129,33 @@ impl Envelope {
         }
     }
 
+    /// The headers of a piece of a packet.
+    fn emit_fragment(&self, bytes: &mut [u8], piece: &fragmentation::Piece, identification: u32) {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4::Header {
+                source,
+                destination,
+                protocol: self.protocol,
+                time_to_live: self.hops,
+                traffic_class: self.class,
+                identification: identification as u16,
+                more_fragments: piece.more,
+                fragment_offset: piece.offset,
+                payload_len: piece.payload.len() as u16,
+                ..ipv4::Header::default()
+            }
+            .emit(bytes),
+            _ => {
+                let length = ipv6::Fragment::HEADER + piece.payload.len();
+                let whole = Envelope { protocol: ipv6::next_header::FRAGMENT, ..*self };
+                whole.emit(bytes, length, 0);
+                let (offset, more) = (piece.offset, piece.more);
+                ipv6::Fragment { next_header: self.protocol, offset, more, identification }
+                    .emit(&mut bytes[ipv6::HEADER..]);
+            }
+        }
+    }
+
     #[inline]
     fn pseudo_header(&self, length: usize) -> Sum {
         match (self.source, self.destination) {
@@ -153,6 +181,7 @@ pub(crate) struct Interface {
     outbound_most: usize,
     loopback_most: usize,
     identification: u16,
+    identifications: Identifications,
     generation: u32,
 }
 
@@ -189,6 +218,7 @@ impl Interface {
             outbound_most: config.limits.outbound,
             loopback_most: config.limits.loopback,
             identification: config.key[0].into(),
+            identifications: Identifications::new(key),
             generation: 1,
         }
     }
@@ -212,14 +242,6 @@ impl Interface {
                 self.neighbours.header(cookie).map_or(Way::Ask, |header| Way::Out(*header))
             }
             To::Unknown => Way::Ask,
-        }
-    }
-
-    /// The neighbour has answered through a transport. [rfc4861 7.3.1-confirmation]
-    #[inline]
-    pub(crate) fn confirm(&mut self, now: Instant, path: &Path) {
-        if let To::Neighbor(cookie) = path.to {
-            self.neighbours.confirm(now, cookie);
         }
     }
 
@@ -375,7 +397,7 @@ impl Interface {
             tcp::set_checksum(&mut head[at..], pseudo_header.fold());
             frame.checksum.l4 = Some((at as u16, 16));
         } else {
-            sum = payload.iter().fold(pseudo_header.then(sum), |sum, part| sum.then(Sum::of(part)));
+            sum = sum_of(pseudo_header.then(sum), &payload);
             tcp::set_checksum(&mut head[at..], sum.checksum());
         }
         if self.capabilities.transmit_ip_checksum && envelope.source.is_ipv4() && !local {
@@ -383,7 +405,7 @@ impl Interface {
         }
         frame.segmentation = cut.map(|segment| Segmentation { segment, headers: headers as u16 });
         if inline {
-            payload.iter().for_each(|part| head.extend_from_slice(part));
+            copy(&payload, &mut head);
         } else {
             frame.rest = payload;
         }
@@ -435,11 +457,11 @@ impl Interface {
             udp::set_checksum(&mut head[at..], pseudo_header.fold());
             frame.checksum.l4 = Some((at as u16, 6));
         } else {
-            let sum = payload.iter().fold(pseudo_header.then(sum), |sum, part| sum.then(Sum::of(part)));
+            let sum = sum_of(pseudo_header.then(sum), payload);
             udp::set_checksum(&mut head[at..], sum.checksum());
         }
         if inline {
-            payload.iter().for_each(|part| head.extend_from_slice(part));
+            copy(payload, &mut head);
         } else {
             frame.rest = payload.clone();
         }
@@ -449,6 +471,44 @@ impl Interface {
             Way::Back => self.loop_back(frame),
             Way::Ask => self.dispatch(now, envelope.destination, frame, path),
         }
+    }
+
+    /// Sends a datagram that is too long for one packet, as fragments. [rfc1122 3.3.3]
+    #[cold]
+    pub(crate) fn send_in_pieces(
+        &mut self,
+        now: Instant,
+        envelope: &Envelope,
+        ports: (u16, u16),
+        payload: &Sga,
+        mtu: u16,
+    ) -> bool {
+        let length = udp::HEADER + payload.len();
+        let mut header = [0; udp::HEADER];
+        let emitted =
+            udp::Header { source: ports.0, destination: ports.1, payload_len: payload.len() as u16 }
+                .emit(&mut header);
+        let sum = sum_of(envelope.pseudo_header(length).then(emitted), payload);
+        udp::set_checksum(&mut header, sum.checksum());
+        let Ok(first) = Buffer::copy_from_slice(&header) else { return false };
+        let whole: Sga = std::iter::once(first).chain(payload.iter().cloned()).collect();
+        let v4 = envelope.source.is_ipv4();
+        let extension = if v4 { 0 } else { ipv6::Fragment::HEADER };
+        let headers = envelope.header_len() + extension;
+        let Ok(pieces) = fragmentation::cut(whole, headers, mtu.into()) else { return false };
+        let identification =
+            self.identifications.next(envelope.source, envelope.destination, envelope.protocol);
+        let mut path = Path::UNKNOWN;
+        pieces.fold(true, |sent, piece| {
+            let link = self.link_header();
+            let mut frame = Frame::default();
+            let Some(mut head) = self.head(link + headers, piece.payload.len()) else { return false };
+            envelope.emit_fragment(&mut head[link..], &piece, identification);
+            // Pieces are rare: they are copied, so that each is a frame that any device takes.
+            copy(&piece.payload, &mut head);
+            frame.head = head.freeze();
+            self.dispatch(now, envelope.destination, frame, &mut path) && sent
+        })
     }
 
     /// A number for a packet that may be cut.
@@ -521,3 +581,24 @@ impl Interface {
 const LOOPBACK_MTU: u16 = 65_535;
 
 const VERIFIED: Received = Received { ip_checksum_good: true, l4_checksum_good: true, hash: None };
+
+/// The sum with that of the payload behind it, which is one buffer nearly always.
+#[inline]
+fn sum_of(sum: Sum, payload: &Sga) -> Sum {
+    let Some(first) = payload.first() else { return sum };
+    let sum = sum.then(Sum::of(first));
+    if payload.segments() == 1 {
+        return sum;
+    }
+    payload.iter().skip(1).fold(sum, |sum, part| sum.then(Sum::of(part)))
+}
+
+/// Copies the payload behind the headers.
+#[inline]
+fn copy(payload: &Sga, head: &mut BufferMut) {
+    let Some(first) = payload.first() else { return };
+    head.extend_from_slice(first);
+    if payload.segments() > 1 {
+        payload.iter().skip(1).for_each(|part| head.extend_from_slice(part));
+    }
+}

@@ -21,6 +21,7 @@ mod config;
 mod counters;
 mod datagrams;
 mod end;
+mod fragments;
 mod icmp;
 mod interface;
 mod limit;
@@ -45,6 +46,7 @@ pub use socket::SocketId;
 
 use crate::device::{Capabilities, Frame};
 use crate::ip::addresses::Addresses;
+use crate::ip::reassembly::{self, Reassembly};
 use crate::slots::Slots;
 use crate::table::Table;
 use crate::tcp::{self, Cookies, EphemeralPorts, Events, Key, Shared};
@@ -63,6 +65,9 @@ const RESERVED: u32 = 16;
 /// The deadline of neighbours.
 const NEIGHBORS: u32 = 0;
 
+/// The deadline of packets that are incomplete.
+const FRAGMENTS: u32 = 1;
+
 /// A TCP/UDP/IP stack with one interface. See the [module](self).
 pub struct Stack {
     interface: Interface,
@@ -74,6 +79,7 @@ pub struct Stack {
     tcp_ports: Ports,
     udp_ports: Ports,
     deadlines: Deadlines,
+    reassembly: Reassembly,
     /// What the wheel has for the neighbours.
     neighbors_at: Instant,
     /// Sockets that may have something to send, each at most once.
@@ -107,6 +113,7 @@ impl Stack {
         let half = |offset: usize| Key::new(std::array::from_fn(|index| config.key[offset + index]));
         let (key, other) = (half(0), half(16));
         let limits = config.limits;
+        let ip_key = crate::ip::Key::new(std::array::from_fn(|index| config.key[31 - index]));
         Stack {
             interface: Interface::new(&config),
             sockets: Slots::new(limits.sockets),
@@ -115,6 +122,7 @@ impl Stack {
             tcp_ports: Ports::new(false),
             udp_ports: Ports::new(true),
             deadlines: Deadlines::new(now),
+            reassembly: Reassembly::new(reassembly::Limits::default(), ip_key),
             neighbors_at: Instant::MAX,
             ready: VecDeque::new(),
             events: VecDeque::new(),
@@ -182,6 +190,7 @@ impl Stack {
         while let Some(number) = self.deadlines.expire(now) {
             match number.checked_sub(RESERVED) {
                 Some(slot) => self.handle_deadline(now, slot),
+                None if number == FRAGMENTS => self.expire_fragments(now),
                 None => {
                     self.neighbors_at = Instant::MAX;
                     self.interface.neighbours.on_time(now);

@@ -159,15 +159,14 @@ impl Stack {
 
     /// [rfc7126 4.3]: nobody may choose the way through us.
     #[cold]
-    fn take_unusual_ipv4(&mut self, _now: Instant, header: &ipv4::Header, _packet: Packet) {
+    fn take_unusual_ipv4(&mut self, now: Instant, header: &ipv4::Header, packet: Packet) {
         if header.source_route {
-            return self.interface.counters.count(Counter::SourceRouted);
+            self.interface.counters.count(Counter::SourceRouted);
+        } else if self.is_foreign_loopback(&packet) {
+            self.interface.counters.count(Counter::MartianSource);
+        } else {
+            self.take_fragment_v4(now, header, packet);
         }
-        if self.is_foreign_loopback(&_packet) {
-            return self.interface.counters.count(Counter::MartianSource);
-        }
-        self.interface.counters.count(Counter::Fragments);
-        self.interface.counters.count(Counter::FragmentsDropped);
     }
 
     /// Whether it has a loopback address but came from outside. [rfc1122 3.2.1.3-g]
@@ -217,11 +216,10 @@ impl Stack {
             }
             Err(_) => return self.interface.counters.count(Counter::MalformedIp),
         };
-        if chain.fragment.is_some() {
-            self.interface.counters.count(Counter::Fragments);
-            return self.interface.counters.count(Counter::FragmentsDropped);
-        }
         packet.payload.start = packet.header + chain.payload;
+        if let Some(fragment) = chain.fragment {
+            return self.take_fragment_v6(now, &fragment, packet);
+        }
         match chain.protocol {
             protocol::TCP => self.take_tcp(now, packet),
             protocol::UDP => self.take_udp(now, packet),
@@ -238,7 +236,7 @@ impl Stack {
 
     /// A protocol that nobody here speaks. [rfc1122 3.2.2.1]
     #[cold]
-    fn take_unknown(&mut self, now: Instant, packet: Packet) {
+    pub(super) fn take_unknown(&mut self, now: Instant, packet: Packet) {
         self.interface.counters.count(Counter::UnknownProtocol);
         self.send_unreachable(now, &packet, icmp::Unreachable::Protocol);
     }

@@ -114,6 +114,18 @@ pub(crate) struct Listening {
     pub(crate) flooded_until: Instant,
 }
 
+/// What was looked up to send a datagram: it holds for the next ones to the same destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// The destination, as the user wrote it.
+    pub(crate) shown: SocketAddr,
+    /// The destination, as it is.
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) mtu: u16,
+}
+
 /// A UDP socket.
 pub(crate) struct UdpSocket {
     pub(crate) socket: udp::Socket,
@@ -126,8 +138,8 @@ pub(crate) struct UdpSocket {
     pub(crate) blocked: bool,
     /// The user sends no more.
     pub(crate) shut_write: bool,
-    /// The last destination, as the user wrote it and as it is.
-    pub(crate) sent_to: Option<(SocketAddr, SocketAddr)>,
+    /// The last destination.
+    pub(crate) target: Option<Target>,
     pub(crate) bound: Option<Bound>,
     /// What `bind` was called with, rather than an address chosen by `connect`.
     pub(crate) explicit: Option<Bound>,

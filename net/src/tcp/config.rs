@@ -48,11 +48,11 @@ pub struct Config {
     pub syn_retries: u32,
     /// Times that a SYN-ACK is retransmitted.
     pub syn_ack_retries: u32,
-    /// Times that data are retransmitted. [rfc9293 MUST-20] [rfc9293 MUST-22]
+    /// Times that data are retransmitted: a quarter of an hour. [rfc9293 MUST-20] [rfc9293 SHLD-11]
     pub retries: u32,
     /// The same, once the user has closed.
     pub orphan_retries: u32,
-    /// The longest that an acknowledgment waits for something to travel with. [rfc9293 MUST-58]
+    /// The longest that an acknowledgment waits for something to travel with. [rfc9293 MUST-40]
     pub acknowledgment_delay: Duration,
     /// The longest that a closed connection waits for the peer to close.
     pub fin_wait: Duration,

@@ -63,7 +63,8 @@ impl Key {
     }
 
     /// The numbers for a connection that begins now: a clock of four microseconds, and a hash of the four that only
-    /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 SHLD-1]
+    /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 MUST-9]
+    /// [rfc9293 SHLD-1]
     ///
     /// Timestamps of connections between the same hosts are on one clock: so a new one of the same four has later
     /// stamps than the old. [rfc6191 2]
@@ -100,7 +101,16 @@ mod tests {
         }
     }
 
-    /// [rfc6528 3], [rfc9293 SHLD-1]: others, and other keys, have others.
+    /// [rfc7323 5.4]: the stamps of two hosts are on one clock, which others do not know.
+    #[test]
+    fn stamps_between_two_hosts_are_on_one_clock() {
+        let now = Instant::from_nanos(1 << 50);
+        let offset = |key, port| Key::new([key; 16]).initial_numbers(now, &tuple(port)).timestamp_offset;
+        assert_eq!(offset(1, 5), offset(1, 6));
+        assert_ne!(offset(1, 5), offset(2, 5));
+    }
+
+    /// [rfc6528 3], [rfc9293 SHLD-1], [rfc9293 MUST-9]: others, and other keys, have others.
     #[test]
     fn numbers_of_others_tell_nothing() {
         let now = Instant::from_nanos(1 << 50);

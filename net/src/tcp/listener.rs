@@ -26,7 +26,7 @@ pub enum OnSyn<I> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket(u32);
 
-/// The connections of one listening socket, which it knows by an `I`. [rfc9293 3.9.1.1]
+/// The connections of one listening socket, which it knows by an `I`.
 ///
 /// Half-open ones are in a list, oldest first, in a slab: each step takes the same time, whatever their number.
 #[derive(Debug)]
@@ -189,6 +189,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000);
 
+    /// [rfc4987 3.4]
     #[test]
     fn half_open_connections_have_a_limit() {
         let mut plain = Listener::new(4, 2, false);

@@ -209,7 +209,8 @@ impl PathMtu {
         }
     }
 
-    /// The octet `number` is retransmitted: the probe, if it is of it. [rfc8899 3-lost]
+    /// The octet `number` is retransmitted: the probe, if it is of it. Loss recovery takes it for any other
+    /// loss, and reduces the window, which RFC 8899 section 3 would spare it.
     #[inline]
     pub(crate) fn on_lost(&mut self, number: SequenceNumber) {
         let headers = u16::from(self.ip_header) + TCP_HEADER;
@@ -238,7 +239,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 
-    /// [rfc1191 5], [rfc8201 4]: a report makes packets smaller, never larger, and not smaller than the least.
+    /// [rfc1191 5], [rfc8201 4], [rfc8201 5.4], [rfc8899 4.6.2]: a report makes packets smaller, never larger, and not smaller than the least.
     #[test]
     fn reports_are_believed_within_reason() {
         let mut path = PathMtu::new(1500, 20);
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(path.current(), 1280);
     }
 
-    /// [rfc8899 5.3], [rfc8899 5.2-complete]: after a report nothing is tried for ten minutes; then the true size is
+    /// [rfc1191 6.3], [rfc8899 5.1.1-raise], [rfc8899 5.1.2-probes], [rfc8899 5.3], [rfc8899 5.2-complete]: after a report nothing is tried for ten minutes; then the true size is
     /// found by halving.
     #[test]
     fn the_true_size_is_found() {

@@ -17,7 +17,7 @@ pub struct EphemeralPorts {
 }
 
 impl EphemeralPorts {
-    /// What Linux uses.
+    /// What Linux uses. [rfc6056 3.2]
     pub const DEFAULT: RangeInclusive<u16> = 32_768..=60_999;
 
     /// Chooses from `range`.

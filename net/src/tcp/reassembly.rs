@@ -23,7 +23,7 @@ pub(crate) struct Reassembly {
     fin: Option<SequenceNumber>,
     /// What is here, as blocks, the most recently changed one first. [rfc2018 4]
     blocks: SackBlocks,
-    /// What came twice, to be told once. [rfc2883 4]
+    /// What came twice, to be told once, before the block that holds it. [rfc2883 4] [rfc2883 4.2]
     duplicate: Option<SackBlock>,
 }
 

@@ -148,7 +148,7 @@ impl Receive {
         self.queue.len() as u32
     }
 
-    /// Moves the edge as far as there is room, if that is far enough to be worth telling (silly window syndrome), and
+    /// Moves the edge as far as there is room, for ever not at all if there is none [rfc9293 MAY-8], if that is far enough to be worth telling (silly window syndrome), and
     /// returns the field for the header.
     ///
     /// The window is rounded up to a whole of its scale, as in Linux: rounded down it would shrink in the peer's

@@ -3,7 +3,7 @@
 use crate::wire::tcp::{Flags, Segment};
 
 /// The answer to `segment`, with `payload` octets behind its header, for which there is no connection; `None` if it
-/// is itself a reset. [rfc9293 3.10.7.1] [rfc9293 MUST-12]
+/// is itself a reset. [rfc9293 3.10.7.1]
 pub fn reset_for(segment: &Segment, payload: u32) -> Option<Segment> {
     if segment.flags.contains(Flags::RST) {
         return None;

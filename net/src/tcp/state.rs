@@ -19,7 +19,7 @@
 //! LISTEN is not a state of a connection: see [`Listener`](super::Listener). Each move is a pure function here, so
 //! that all of them can be listed in a test; what happens beside it is with those who make it.
 
-/// How a connection that is in SYN-RECEIVED has come there, which decides what a reset means to it.
+/// How a connection that is in SYN-RECEIVED has come there, which decides what a reset means to it. [rfc9293 MUST-11]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
     /// Somebody here asked for it, and both SYNs crossed.
@@ -28,7 +28,7 @@ pub enum Origin {
     Passive,
 }
 
-/// The state of a connection (RFC 9293 section 3.3.2).
+/// The state of a connection. [rfc9293 3.3.2]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// There is no connection, or no longer.

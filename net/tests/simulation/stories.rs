@@ -206,6 +206,36 @@ fn datagrams_go_to_and_fro_and_nobodys_port_refuses() {
 }
 
 #[test]
+fn a_datagram_longer_than_the_link_takes_goes_in_pieces() {
+    for to in ["10.0.0.2:53", "[fd00::2]:53"] {
+        let (mut network, one, two) = two_hosts(15, delay(1));
+        network
+            .configure(one, two, |link| (link.reorder, link.reorder_delay) = (0.5, Duration::from_millis(3)));
+        let server = network.host(two).socket(domain_of(address(to)), SocketKind::Datagram).unwrap();
+        network.host(two).bind(server, address(to)).unwrap();
+        let client = network.host(one).socket(domain_of(address(to)), SocketKind::Datagram).unwrap();
+        for length in [1500, 9_000, 65_000] {
+            assert_eq!(network.host(one).sendto(client, &pattern(0, length), address(to)).unwrap(), length);
+            network.run_for(Duration::from_millis(20));
+            assert_eq!(
+                network.host(two).recvfrom(server, 1 << 16).unwrap().0,
+                pattern(0, length),
+                "{to} {length}"
+            );
+        }
+        // Without one of its pieces nothing of it arrives, and its sender is told in the end.
+        network.configure(one, two, |link| link.loss = 0.2);
+        network.host(one).sendto(client, &pattern(0, 60_000), address(to)).unwrap();
+        network.flush();
+        network.configure(one, two, |link| link.loss = 0.0);
+        network.run_for(Duration::from_secs(100));
+        assert_errno(network.host(two).recvfrom(server, 1 << 16), libc::EAGAIN);
+        assert_eq!(network.host(two).stack().counter(Counter::Reassembled), 3);
+        assert_eq!(network.next_deadline(), None);
+    }
+}
+
+#[test]
 fn an_echo_request_is_answered() {
     use demikernel_net::wire::icmpv4::{Echo, HEADER, Message};
     use demikernel_net::wire::{ip::protocol, ipv4};

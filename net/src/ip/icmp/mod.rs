@@ -2,7 +2,7 @@
 //!
 //! - [`Answers`] makes messages of packets: echo replies, and errors if none of the many reasons not to stands
 //!   against it. Their number is limited, in all and for each destination.
-//! - [`report`] reads an error that came and says to which socket it goes and as which error number.
+//! - [`report_v4`] and [`report_v6`] read an error that came and say to which socket it goes and as which error number.
 //!
 //! Limits: [`Rates`], by token buckets; those for destinations are [`BUCKETS`] in number, shared by destinations
 //! with the same hash, so that no flood makes them more.
@@ -138,7 +138,7 @@ impl Answers {
         self.echo(now, Some(destination.into()), source.into(), &reply, message)
     }
 
-    /// The answer to an echo request of IPv6 [rfc4443 4.2]. Those to groups are answered from an address of ours
+    /// The answer to an echo request of IPv6 [rfc4443 4.2-reply] [rfc4443 4.2-source]. Those to groups are answered from an address of ours
     /// [rfc4443 4.2-multicast], which `own` is then.
     pub fn echo_v6(
         &mut self,
@@ -180,7 +180,7 @@ impl Answers {
     }
 
     /// The error about a packet of IPv4 that came to us, unless something stands against it. `is_link_group` says
-    /// whether its frame went to everybody or a group; `is_broadcast` the same of its destination.
+    /// whether its frame went to everybody or a group [rfc1122 2.4]; `is_broadcast` the same of its destination.
     pub fn error_v4(
         &mut self,
         now: Instant,
@@ -224,6 +224,7 @@ impl Answers {
         let header = ipv6::Header::parse_quoted(packet).ok()?;
         let even_if_multicast =
             matches!(complaint, Complaint::ParameterProblem { even_if_multicast: true, .. });
+        // [rfc4443 2.4-e4] [rfc4443 2.4-e5]
         let to_group = is_link_group || header.destination.is_multicast();
         if to_group && !even_if_multicast || !may_complain_v6(&header, packet) {
             return None;

@@ -116,13 +116,16 @@ pub fn report_v6(message: &icmpv6::Message, quote: &[u8]) -> Option<Report> {
     use icmpv6::Message;
     let what = match message {
         Message::DestinationUnreachable(why) => unreachable_v6(*why),
+        // [rfc4443 3.2-upper]
         Message::PacketTooBig { mtu } => What::TooBig { mtu: *mtu },
+        // [rfc4443 3.3-upper] [rfc4443 3.4-upper]
         Message::TimeExceeded { .. } => What::Failed { errno: libc::EHOSTUNREACH, is_hard: false },
         Message::ParameterProblem { code, .. } => {
             // Of a header that the peer does not know, it will never learn.
             What::Failed { errno: libc::EPROTO, is_hard: *code == 1 }
         }
-        // Errors of unknown type go to the transport, which knows no use for them [rfc4443 2.4-a].
+        // Errors of unknown type go to the transport, which knows no use for them [rfc4443 2.4-a],
+        // and other messages of unknown type nobody does [rfc4443 2.4-b].
         _ => return None,
     };
     let header = ipv6::Header::parse_quoted(quote).ok()?;
@@ -137,7 +140,7 @@ pub fn report_v6(message: &icmpv6::Message, quote: &[u8]) -> Option<Report> {
     Some(Report { what, quoted })
 }
 
-/// As `icmpv6_err_convert` of Linux [rfc4443 3.1-report].
+/// As `icmpv6_err_convert` of Linux [rfc4443 3.1-report] [rfc4443 3.1-upper].
 fn unreachable_v6(why: icmpv6::Unreachable) -> What {
     let (errno, is_hard) = match why.0 {
         0 => (libc::ENETUNREACH, false),

@@ -69,7 +69,7 @@ fn an_echo_comes_back_as_it_was_sent() {
 
 #[test]
 fn an_echo_of_ipv6_comes_back_and_from_an_address_of_ours() {
-    // [rfc4443 4.2] [rfc4443 4.2-multicast]
+    // [rfc4443 4.2-reply] [rfc4443 4.2-source] [rfc4443 4.2-multicast]
     for destination in [OWN6, ALL6] {
         let echo = icmpv6::Echo { identifier: 7, sequence: 9 };
         let mut message = vec![0x5a; 101];
@@ -118,6 +118,7 @@ fn complaints_say_what_is_wrong() {
 
 #[test]
 fn quotations_are_cut_off() {
+    // [rfc4443 2.4-c] [rfc1812 4.3.2.3]
     let packet = packet_v4(|_| {}, &[1; 2000]);
     let answer = answers().error_v4(NOW, &packet, Complaint::PortUnreachable, false, false).unwrap();
     assert_eq!(answer.head.len() + 20, 576);
@@ -132,7 +133,7 @@ fn nobody_is_told_where_it_would_multiply() {
         answers().error_v4(NOW, packet, Complaint::PortUnreachable, is_link_group, is_broadcast).is_some()
     };
     assert!(complain(&packet_v4(|_| {}, &[1; 8]), false, false));
-    // [rfc1122 3.2.2-broadcast]
+    // [rfc1122 3.2.2-broadcast] [rfc1122 2.4]
     assert!(!complain(&packet_v4(|_| {}, &[1; 8]), true, false));
     assert!(!complain(&packet_v4(|_| {}, &[1; 8]), false, true));
     assert!(!complain(
@@ -161,6 +162,7 @@ fn nobody_is_told_in_ipv6_either() {
         answers().error_v6(NOW, packet, complaint, is_link_group, OWN6)
     };
     assert!(complain(&packet_v6(|_| {}, &[1; 8]), port, false).is_some());
+    // [rfc4443 2.4-e4] [rfc4443 2.4-e5]
     assert!(complain(&packet_v6(|_| {}, &[1; 8]), port, true).is_none());
     let to_all = packet_v6(|header| header.destination = ALL6, &[1; 8]);
     assert!(complain(&to_all, port, false).is_none());
@@ -249,7 +251,7 @@ fn errors_have_the_numbers_of_linux() {
     assert_eq!(report(problem), Some((EPROTO, true)));
     // [rfc6633 3]
     assert_eq!(report(icmpv4::Message::Other { kind: 4, code: 0, rest: [0; 4] }), None);
-    // [rfc4443 3.1-report]
+    // [rfc4443 3.1-report] [rfc4443 3.1-upper]
     let quote = packet_v6(|_| {}, &[1; 8]);
     let table = [
         (0, (ENETUNREACH, false)),
@@ -274,6 +276,7 @@ fn quotations_say_whose_packet_it_was() {
     let message = icmpv4::Message::FragmentationNeeded { mtu: 900 };
     let report = report_v4(&message, &quote).unwrap();
     assert_eq!(report.what, What::TooBig { mtu: 900 });
+    // [rfc5927 4.1]
     assert_eq!(report.quoted.ports(), (8080, 80));
     assert_eq!((report.quoted.sequence(), report.quoted.length), (0x0102_0304, 1020));
     // [rfc1122 3.2.2-quote]
@@ -287,9 +290,17 @@ fn quotations_say_whose_packet_it_was() {
     let quote = packet_v6(|header| header.next_header = 60, &behind(1));
     let report = report_v6(&message, &quote).unwrap();
     assert_eq!((report.quoted.protocol, report.quoted.ports()), (UDP, (8080, 80)));
-    let quote = packet_v6(|header| header.next_header = 60, &behind(8));
-    assert_eq!(report_v6(&message, &quote), None);
-    // [rfc4443 2.4-a]
+    let later = packet_v6(|header| header.next_header = 60, &behind(8));
+    assert_eq!(report_v6(&message, &later), None);
+    // [rfc4443 3.2-upper] [rfc4443 3.3-upper] [rfc4443 3.4-upper]
+    let quote = packet_v6(|header| header.next_header = 60, &behind(1));
+    assert_eq!(report.what, What::TooBig { mtu: 1280 });
+    let exceeded = icmpv6::Message::TimeExceeded { code: 0 };
+    assert_eq!(failed(report_v6(&exceeded, &quote)), Some((libc::EHOSTUNREACH, false)));
+    let problem = icmpv6::Message::ParameterProblem { code: 1, pointer: 40 };
+    assert_eq!(failed(report_v6(&problem, &quote)), Some((libc::EPROTO, true)));
+    // [rfc4443 2.4-a] [rfc4443 2.4-b]
+    assert_eq!(report_v6(&icmpv6::Message::Other { kind: 200, code: 0, rest: [0; 4] }, &quote), None);
     assert_eq!(report_v6(&icmpv6::Message::Other { kind: 99, code: 0, rest: [0; 4] }, &quote), None);
 }
 

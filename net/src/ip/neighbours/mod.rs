@@ -121,7 +121,8 @@ pub enum Event<P> {
         /// The packet.
         packet: P,
     },
-    /// A router does not answer, or is one no longer: another is to be chosen [rfc4861 7.3.3-router].
+    /// A router does not answer, or is one no longer: another is to be chosen [rfc4861 7.3.3-router]
+    /// [rfc1122 3.3.1.4]. Of IPv4, any neighbour that does not answer: the routes know whether it is one.
     RouterLost(IpAddr),
 }
 
@@ -257,7 +258,7 @@ impl<P> Neighbours<P> {
     /// Forgets a neighbour; what waits for it is unreachable.
     pub fn remove(&mut self, address: IpAddr) {
         if let Some(index) = self.by_address.get(&address) {
-            self.fail(*index);
+            self.fail(*index, false);
         }
     }
 
@@ -265,7 +266,7 @@ impl<P> Neighbours<P> {
     pub fn flush(&mut self) {
         for index in 0..self.slots.len() as u32 {
             if !matches!(self.slots[index as usize].state, None | Some(State::Permanent)) {
-                self.fail(index);
+                self.fail(index, false);
             }
         }
     }
@@ -295,7 +296,7 @@ impl<P> Neighbours<P> {
             Some(State::Probe) if slot.asked > 0 && reachable_until > now => {
                 self.enter(now, index, State::Reachable);
             }
-            Some(State::Incomplete | State::Probe) if slot.asked >= SOLICITATIONS => self.fail(index),
+            Some(State::Incomplete | State::Probe) if slot.asked >= SOLICITATIONS => self.fail(index, true),
             Some(State::Incomplete | State::Probe) => self.ask(now, index),
             Some(State::Stale | State::Permanent) | None => {}
         }
@@ -372,7 +373,7 @@ impl<P> Neighbours<P> {
             self.hand = (self.hand + 1) % count;
             let slot = &mut self.slots[self.hand];
             if may_be(slot) && !std::mem::replace(&mut slot.used, false) {
-                return self.fail(self.hand as u32);
+                return self.fail(self.hand as u32, false);
             }
         }
     }
@@ -393,6 +394,8 @@ impl<P> Neighbours<P> {
             State::Stale => {
                 // The next packet has to take the slow path, which begins the delay.
                 slot.renew();
+                // What was confirmed before says nothing of the address that it has now.
+                slot.confirmed = Instant::from_nanos(0);
                 self.set_deadline(index, Instant::MAX);
             }
             State::Permanent => self.set_deadline(index, Instant::MAX),
@@ -449,14 +452,16 @@ impl<P> Neighbours<P> {
     }
 
     /// Forgets a neighbour and tells who waits for it [rfc4861 7.2.2-unreachable] [rfc1122 2.3.2.2].
-    fn fail(&mut self, index: u32) {
+    ///
+    /// If it does not answer and may be a gateway, another is to be used; ARP does not say who is one.
+    fn fail(&mut self, index: u32, is_silent: bool) {
         self.set_deadline(index, Instant::MAX);
         let slot = &mut self.slots[index as usize];
         let address = slot.address;
         self.waiting -= slot.queue.len();
         slot.queued_bytes = 0;
         self.events.extend(slot.queue.drain(..).map(|(packet, _)| Event::Unreachable { address, packet }));
-        if slot.is_router {
+        if is_silent && (slot.is_router || address.is_ipv4()) {
             self.events.push_back(Event::RouterLost(address));
         }
         if slot.state.take() == Some(State::Incomplete) {

@@ -1,7 +1,7 @@
 //! Calls on UDP sockets.
 
 use super::super::interface::{Envelope, Path};
-use super::super::socket::{Bound, Socket, SocketId, shown};
+use super::super::socket::{Bound, Socket, SocketId, Target, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
 use crate::udp::{self, Datagram};
@@ -44,21 +44,22 @@ impl Stack {
         if data.len() > udp::LONGEST {
             return Err(errno(libc::EMSGSIZE));
         }
-        let peer = match (address, udp.peer) {
-            (None, None) => return Err(errno(libc::EDESTADDRREQ)),
-            (None, Some(peer)) => peer,
+        let target = match (address, udp.target) {
             // The one before, most likely.
-            (Some(address), _) if udp.sent_to.is_some_and(|(shown, _)| shown == address) => {
-                udp.sent_to.map_or(address, |(_, peer)| peer)
-            }
+            (Some(address), Some(target)) if target.shown == address => target,
             (Some(address), _) => self.prepare(now, slot, address)?,
+            (None, target) => match (udp.peer, target) {
+                (None, _) => return Err(errno(libc::EDESTADDRREQ)),
+                (Some(peer), Some(target)) if target.peer == peer => target,
+                (Some(peer), _) => self.prepare_plain(now, slot, peer, peer)?,
+            },
         };
-        self.send_datagram(now, slot, peer, data)
+        self.send_datagram(now, slot, &target, data)
     }
 
     /// Looks up what is to be known of a destination.
     #[cold]
-    fn prepare(&mut self, _now: Instant, slot: u32, address: SocketAddr) -> io::Result<SocketAddr> {
+    fn prepare(&mut self, now: Instant, slot: u32, address: SocketAddr) -> io::Result<Target> {
         let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
         if address.port() == 0 {
             return Err(errno(libc::EINVAL));
@@ -67,48 +68,55 @@ impl Stack {
         if self.interface.addresses.is_broadcast(remote) && !udp.options.broadcast {
             return Err(errno(libc::EACCES));
         }
-        let peer = SocketAddr::new(remote, address.port());
-        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
-            udp.sent_to = Some((address, peer));
-            udp.path = Path::UNKNOWN;
-        }
-        Ok(peer)
+        self.prepare_plain(now, slot, address, SocketAddr::new(remote, address.port()))
     }
 
-    fn send_datagram(&mut self, now: Instant, slot: u32, peer: SocketAddr, data: &Sga) -> io::Result<usize> {
+    #[cold]
+    fn prepare_plain(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        shown: SocketAddr,
+        peer: SocketAddr,
+    ) -> io::Result<Target> {
         let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
         let bound = match udp.bound {
             Some(bound) => bound,
             None => self.bind_any(slot)?,
         };
-        let remote = peer.ip();
-        let local = match bound.address {
-            address if address.is_unspecified() || address.is_multicast() => {
-                self.source_for(now, None, remote)?
-            }
-            address => self.source_for(now, Some(address), remote)?,
-        };
-        let headers = if remote.is_ipv4() { 20 } else { 40 } + HEADER;
+        let any = bound.address.is_unspecified() || bound.address.is_multicast();
+        let local = self.source_for(now, (!any).then_some(bound.address), peer.ip())?;
+        let target = Target { shown, peer, local, port: bound.port, mtu: self.interface.mtu(peer.ip()) };
+        if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
+            udp.target = Some(target);
+            udp.path = Path::UNKNOWN;
+        }
+        Ok(target)
+    }
+
+    #[inline]
+    fn send_datagram(&mut self, now: Instant, slot: u32, target: &Target, data: &Sga) -> io::Result<usize> {
         if !self.interface.has_room() {
             return self.block(slot);
         }
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EBADF)) };
+        let remote = target.peer.ip();
         let envelope = Envelope {
-            source: local,
+            source: target.local,
             destination: remote,
             protocol: protocol::UDP,
             hops: if remote.is_multicast() { 1 } else { udp.options.hops },
             class: TrafficClass::from_bits(udp.options.class),
             may_fragment: true,
         };
-        if headers + data.len() > usize::from(self.interface.mtu(remote)) {
-            return Err(errno(libc::EMSGSIZE));
-        }
-        let ports = (bound.port, peer.port());
-        if !self.interface.send_udp(now, &mut udp.path, &envelope, ports, data) {
-            return Err(errno(libc::ENOBUFS));
-        }
-        Ok(data.len())
+        let ports = (target.port, target.peer.port());
+        let headers = if remote.is_ipv4() { 20 } else { 40 } + HEADER;
+        let sent = if headers + data.len() <= usize::from(target.mtu) {
+            self.interface.send_udp(now, &mut udp.path, &envelope, ports, data)
+        } else {
+            self.interface.send_in_pieces(now, &envelope, ports, data, target.mtu)
+        };
+        if sent { Ok(data.len()) } else { Err(errno(libc::ENOBUFS)) }
     }
 
     /// The user is told when there is room.
@@ -177,7 +185,7 @@ impl Stack {
         udp.bound = Some(Bound { address: local, port: bound.port });
         udp.peer = Some(peer);
         udp.path = Path::UNKNOWN;
-        udp.sent_to = None;
+        udp.target = None;
         // Of two that are connected the same way, the first gets what comes.
         if let Some(flow) = udp.flow() {
             self.peers.insert(flow, slot);

@@ -261,7 +261,7 @@ impl UdpSocket {
             domain,
             options: super::options::Options::default(),
             path: super::interface::Path::UNKNOWN,
-            sent_to: None,
+            target: None,
             events: Events::NONE,
             told: false,
             blocked: false,

@@ -3,7 +3,7 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{CongestionState, Sample, Window};
+use super::{CongestionState, Sample, Window, nanos};
 
 /// 2/ln 2: the least gain with which the rate doubles each round.
 const HIGH_GAIN: f64 = 2.885;
@@ -162,7 +162,7 @@ impl Bbr {
         if self.mode != Mode::ProbeBandwidth {
             return;
         }
-        let long_enough = (sample.now - self.cycle_at).as_nanos() as u64 > self.min_rtt;
+        let long_enough = nanos(self.cycle_at, sample.now) > self.min_rtt;
         let next = match CYCLE[self.cycle] {
             // Probing goes on until the path is that full, or loses.
             gain if gain > 1.0 => {
@@ -208,7 +208,7 @@ impl Bbr {
     }
 
     fn update_min_rtt(&mut self, sample: &Sample, window: &mut Window, round: bool) {
-        let age = (sample.now - self.min_rtt_at).as_nanos() as u64;
+        let age = nanos(self.min_rtt_at, sample.now);
         let expired = age > MIN_RTT_WINDOW;
         if sample.rtt != 0 && (self.min_rtt == 0 || sample.rtt <= self.min_rtt || expired) {
             self.min_rtt = sample.rtt;

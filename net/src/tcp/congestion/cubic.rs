@@ -3,7 +3,7 @@
 use demikernel_runtime::time::Instant;
 
 use super::hystart::HyStart;
-use super::{Sample, Window};
+use super::{Sample, Window, nanos};
 
 /// Segments per second cubed [rfc9438 5.1-C].
 const C: f64 = 0.4;
@@ -76,7 +76,7 @@ impl Cubic {
         }
         if let Some(since) = self.unused_since.take() {
             // [rfc9438 5.8] Time in which the window was not in use does not count.
-            self.on_idle((sample.now - since).as_nanos() as u64);
+            self.on_idle(nanos(since, sample.now));
         }
         let mut delivered = sample.delivered;
         if window.is_slow_start() {
@@ -100,6 +100,7 @@ impl Cubic {
         let now = f64::from(window.congestion) / segment;
         self.before = self.curve;
         self.hystart.finish();
+        self.unused_since = None;
         // [rfc9438 4.7] Fast convergence: leave room to others if the last top was not reached.
         let top = if now < self.curve.top { now * (1.0 + BETA) / 2.0 } else { now };
         self.curve = Curve { top, prior: now, ..Curve::NONE };

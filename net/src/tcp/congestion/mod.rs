@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use demikernel_runtime::time::Instant;
 
-use super::recovery::{CongestionState, RateSample};
+use super::recovery::{CongestionState, RateSample, nanos};
 use bbr::Bbr;
 use cubic::Cubic;
 use dctcp::Dctcp;

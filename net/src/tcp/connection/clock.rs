@@ -95,6 +95,7 @@ mod tests {
         assert!(!clock.is_old(start + 24 * DAY, 4));
     }
 
+    /// [rfc7323 4.1]
     #[test]
     fn the_round_trip_is_what_passed_since_the_echoed_value() {
         let clock = Clock::new(true, u32::MAX);

@@ -102,7 +102,7 @@ impl Connection {
         }
     }
 
-    /// Sends no more: a FIN goes behind what is queued. [rfc9293 3.10.4]
+    /// Sends no more: a FIN goes behind what is queued; the peer may go on. [rfc9293 3.10.4] [rfc9293 3.6]
     ///
     /// # Errors
     /// When there is no connection.
@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// The user wants no more of it: what is queued is still sent, and nobody receives. If data have come that it
-    /// never took, the peer is told so with a reset. [rfc9293 3.6.1] [rfc2525 2.17]
+    /// never took, the peer is told so with a reset. [rfc9293 MAY-1] [rfc9293 SHLD-3] [rfc2525 2.17]
     pub fn close(&mut self, now: Instant) {
         match self.state {
             State::Closed => self.receive.clear(),
@@ -191,7 +191,8 @@ impl Connection {
         }
     }
 
-    /// Asks now and then whether the peer is still there. Off unless the user wants it. [rfc9293 MUST-24]
+    /// Asks now and then whether the peer is still there. Off unless the user wants it. [rfc9293 MAY-5] [rfc9293 MUST-24]
+    /// [rfc9293 MUST-25]
     pub fn set_keepalive(&mut self, now: Instant, on: bool) {
         self.marks.set(Marks::KEEPALIVE, on);
         if on || self.rare.is_some() {
@@ -212,7 +213,7 @@ impl Connection {
     }
 
     /// How long data may be unacknowledged before the connection is given up; `None` as the configuration says.
-    /// [rfc5482 3.1]
+    /// [rfc5482 3.1] [rfc9293 MUST-21]
     pub fn set_user_timeout(&mut self, now: Instant, timeout: Option<Duration>) {
         let rare = self.rare();
         rare.user_timeout = timeout.filter(|timeout| !timeout.is_zero());
@@ -237,7 +238,7 @@ impl Connection {
         self.set_segment_size();
     }
 
-    /// Another congestion control from now on.
+    /// Another congestion control from now on. [rfc9293 MAY-18]
     pub fn set_congestion_control(&mut self, now: Instant, control: CongestionControl) {
         self.recovery.set_congestion_control(control, now);
     }

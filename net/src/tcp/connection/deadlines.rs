@@ -2,11 +2,14 @@
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{Connection, Marks, Rare};
+use super::{Connection, Events, Marks, Rare};
 use crate::tcp::config::Counter;
 use crate::tcp::error::Error;
 use crate::tcp::recovery::Expired;
 use crate::tcp::state::{Origin, State};
+
+/// Retransmissions after which something may be wrong with the path: R1. [rfc9293 SHLD-10]
+const SUSPICIOUS: u32 = 3;
 
 /// How long a peer may keep the window shut for the last data of a connection that is closed.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(600);
@@ -30,9 +33,8 @@ impl Connection {
         if let Some(recovery) = self.recovery.next_deadline() {
             first = first.min(recovery);
         }
-        if let Some(at) = self.recovery.send_at()
-            && self.state.may_transmit()
-            && (self.has_unsent() || self.recovery.next_retransmission().is_some())
+        if self.marks.contains(Marks::PACED)
+            && let Some(at) = self.recovery.send_at()
         {
             first = first.min(at);
         }
@@ -65,8 +67,11 @@ impl Connection {
             match self.recovery.on_deadline(now) {
                 Expired::Nothing => {}
                 Expired::Probe => self.marks.insert(Marks::TAIL_PROBE),
-                Expired::Timeout { count } => self.handle_timeout(count),
+                Expired::Timeout { count } => self.handle_timeout(now, count),
             }
+        }
+        if self.recovery.send_at().is_none_or(|at| at <= now) {
+            self.marks.remove(Marks::PACED);
         }
         if self.timers.acknowledge <= now {
             self.timers.acknowledge = Instant::MAX;
@@ -86,8 +91,8 @@ impl Connection {
         }
     }
 
-    /// A retransmission time-out, the `count`th in a row. [rfc9293 MUST-20] [rfc9293 MUST-21]
-    fn handle_timeout(&mut self, count: u32) {
+    /// A retransmission time-out, the `count`th in a row. [rfc9293 MUST-20] [rfc9293 MUST-22]
+    fn handle_timeout(&mut self, now: Instant, count: u32) {
         let config = self.shared.config();
         let most = match self.state {
             State::SynSent | State::SynReceived(Origin::Active) => config.syn_retries,
@@ -97,8 +102,14 @@ impl Connection {
         };
         let most =
             if self.rare.as_ref().is_some_and(|rare| rare.user_timeout.is_some()) { u32::MAX } else { most };
-        if count > most {
+        // The peer is there, but has shrunk its window to nothing: what lies behind it does not time out.
+        // [rfc9293 SHLD-17]
+        let shut = self.send.window == 0 && self.heard.saturating_add(ORPHAN_PATIENCE) > now;
+        if count > most && !(shut && self.state.may_transmit()) {
             return self.time_out();
+        }
+        if count == SUSPICIOUS {
+            self.events |= Events::STALLED;
         }
         match self.state {
             State::SynSent | State::SynReceived(_) => {
@@ -115,7 +126,7 @@ impl Connection {
         }
     }
 
-    /// The peer does not answer: what a router has reported meanwhile is the better reason. [rfc9293 MUST-21]
+    /// The peer does not answer: what a router has reported meanwhile is the better reason.
     #[cold]
     pub(crate) fn time_out(&mut self) {
         self.shared.count(Counter::TimedOut);
@@ -153,7 +164,8 @@ impl Connection {
         self.timers.state = now.saturating_add(self.persist_interval());
     }
 
-    /// Nothing has come for long, if so: nothing moves this deadline when something comes. [rfc9293 MUST-26]
+    /// Nothing has come for long, if so: nothing moves this deadline when something comes. One question that is not
+    /// answered says nothing yet. [rfc9293 MUST-26] [rfc9293 MUST-29]
     #[cold]
     fn handle_keepalive(&mut self, now: Instant) {
         let heard = self.heard;

@@ -38,7 +38,8 @@ impl Connection {
     /// A router or the peer's host reports that the segment with the number `quoted` did not get through.
     ///
     /// While the connection is being opened that ends it; later it may pass, and whoever has guessed a port must not
-    /// be able to end a connection. [rfc9293 MUST-56] [rfc5927 5]
+    /// be able to end a connection: so also of what RFC 9293 would let end it (SHLD-26). Of source quench nobody is told.
+    /// [rfc9293 MUST-54] [rfc9293 MUST-55] [rfc9293 MUST-56] [rfc5927 5]
     pub fn handle_unreachable(&mut self, _now: Instant, quoted: SequenceNumber, why: Unreachable) {
         if !self.is_in_flight(quoted) {
             return self.shared.count(Counter::ForgedIcmp);
@@ -47,6 +48,11 @@ impl Connection {
             State::SynSent | State::SynReceived(_) => self.fail(why.error()),
             _ => self.rare().soft_error = Some(why.error()),
         }
+    }
+
+    /// What a router has reported last of a connection that goes on. [rfc9293 MUST-47] [rfc9293 SHLD-25]
+    pub fn soft_error(&self) -> Option<Error> {
+        self.rare.as_ref()?.soft_error
     }
 
     /// A router reports that the packet with the segment `quoted` is too big for a link that takes `mtu` octets; 0 if

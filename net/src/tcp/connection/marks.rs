@@ -23,6 +23,9 @@ impl Events {
     pub const CLOSED: Events = Events(1 << 5);
     /// Both sides have closed: see [`take_time_wait`](super::Connection::take_time_wait).
     pub const TIME_WAIT: Events = Events(1 << 6);
+    /// Retransmissions are not acknowledged: the stack may look for another way to the peer, and whoever wants to
+    /// know is told. [rfc9293 MUST-20] [rfc9293 SHLD-9]
+    pub const STALLED: Events = Events(1 << 7);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -55,7 +58,8 @@ impl BitOrAssign for Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = ["CONNECTED", "READABLE", "WRITABLE", "PEER_CLOSED", "ERROR", "CLOSED", "TIME_WAIT"];
+        let names =
+            ["CONNECTED", "READABLE", "WRITABLE", "PEER_CLOSED", "ERROR", "CLOSED", "TIME_WAIT", "STALLED"];
         let set = names.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
         f.debug_list().entries(set.map(|(_, name)| name)).finish()
     }
@@ -109,6 +113,9 @@ impl Marks {
     pub(crate) const WINDOW_SCALE: Marks = Marks(1 << 13);
     /// A zero-window probe with the octet behind SND.NXT is under way.
     pub(crate) const WINDOW_PROBED: Marks = Marks(1 << 14);
+
+    /// What waits to be sent waits for its time.
+    pub(crate) const PACED: Marks = Marks(1 << 15);
 
     /// No delay for small segments.
     pub(crate) const NO_DELAY: Marks = Marks(1 << 16);

@@ -198,6 +198,7 @@ impl Connection {
     }
 
     /// The connection has failed: what was received before can be taken, then the error is told, as in Linux.
+    /// [rfc9293 MUST-12]
     #[cold]
     pub(crate) fn fail(&mut self, error: Error) {
         self.error = Some(error);

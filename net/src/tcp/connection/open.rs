@@ -185,7 +185,7 @@ impl Connection {
         self.receive.limit.min(u32::from(u16::MAX))
     }
 
-    /// The size of segments follows the path and the peer. [rfc9293 MUST-16]
+    /// The size of segments follows the path and the peer. [rfc9293 MUST-16] [rfc9293 SHLD-6]
     pub(crate) fn set_segment_size(&mut self) {
         let stamps = if self.clock.is_on() { 12 } else { 0 };
         let most = self.send.maximum_segment.min(self.mtu.segment());

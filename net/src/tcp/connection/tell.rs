@@ -8,8 +8,9 @@ use crate::tcp::state::State;
 use crate::wire::tcp::{Flags, Options, SackBlocks, Segment, SequenceNumber};
 
 impl Connection {
-    /// The header of a segment within the connection: it acknowledges all that has come, so none else need to.
-    #[inline]
+    /// The header of a segment within the connection: it acknowledges all that has come, so none else need to, and has
+    /// no option that belongs to a SYN. [rfc9293 MUST-58] [rfc9293 MUST-65]
+    #[inline(always)]
     pub(crate) fn header(&mut self, now: Instant, sequence: SequenceNumber, flags: Flags) -> Segment {
         let mut flags = flags | Flags::ACK;
         if self.marks.contains(Marks::ECN_ECHO) {
@@ -64,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Our SYN, or SYN-ACK, with what we offer. [rfc9293 MUST-14]
+    /// Our SYN, or SYN-ACK, with what we offer. [rfc9293 MUST-14] [rfc9293 SHLD-5] [rfc9293 MAY-3] [rfc2018 2]
     #[cold]
     pub(crate) fn syn(&mut self, now: Instant) -> Segment {
         let answers = matches!(self.state, State::SynReceived(_));

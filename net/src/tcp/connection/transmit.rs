@@ -30,13 +30,15 @@ pub struct Transmit {
 }
 
 impl Transmit {
+    /// Nothing but a header: that is not marked. [rfc3168 6.1.4]
     fn bare(segment: Segment) -> Transmit {
         Transmit { segment, payload: Sga::new(), cut: None, ecn: Ecn::NotCapable }
     }
 }
 
 impl Connection {
-    /// The next segment that is to leave, if there is one.
+    /// The next segment that is to leave, if there is one. Asked after a whole burst was handled, so that one
+    /// acknowledgment stands for all of it. [rfc9293 MUST-59]
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
         if self.marks.intersects(Marks::SPECIAL)
@@ -45,18 +47,13 @@ impl Connection {
             return Some(special);
         }
         if self.state.may_transmit() {
-            if self.recovery.prefers_new_data()
-                && let Some(data) = self.transmit_data(now, limits)
-            {
-                return Some(data);
-            }
             if let Some((sequence, length)) = self.recovery.next_retransmission()
-                && let Some(again) = self.retransmit(now, sequence, length)
+                && let Some(again) = self.retransmit(now, limits, sequence, length)
             {
                 return Some(again);
             }
-            if let Some(data) = self.transmit_data(now, limits) {
-                return Some(data);
+            if let Some((length, full)) = self.next_data(now, limits) {
+                return Some(self.transmit_new(now, length, full, Sent::New));
             }
         }
         if self.marks.contains(Marks::ACKNOWLEDGE) && self.state != State::Closed {
@@ -91,7 +88,7 @@ impl Connection {
             return self.probe_window(now);
         }
         if self.marks.take(Marks::KEEPALIVE_PROBE) {
-            // A number that was acknowledged long ago, and no data: only an answer can come of it. [rfc9293 MUST-25]
+            // A number that was acknowledged long ago, and no data: only an answer can come of it. [rfc9293 SHLD-12]
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
             return Some(Transmit::bare(segment));
         }
@@ -108,7 +105,7 @@ impl Connection {
     }
 
     /// One octet behind SND.NXT, which neither the window nor loss recovery knows of: the persist timer alone sends
-    /// it again. If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-36]
+    /// it again. It is not marked. [rfc3168 6.1.6] If nothing waits to be sent, an old number asks as well. [rfc9293 MUST-35] [rfc9293 MUST-36]
     fn probe_window(&mut self, now: Instant) -> Option<Transmit> {
         if self.send.queue.end() == self.send.next || !self.state.may_transmit() {
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
@@ -126,15 +123,27 @@ impl Connection {
         let unsent = self.send.queue.end() - self.send.next.earliest(self.send.queue.end());
         let length = unsent.min(self.window_room()).min(u32::from(self.send.segment));
         if length > 0 {
-            return Some(self.transmit_new(now, length, u32::from(self.send.segment), Sent::Probe));
+            return Some(self.transmit_new_rarely(now, length, u32::from(self.send.segment), Sent::Probe));
         }
         let (sequence, length) = self.recovery.last_segment()?;
         Some(self.transmit_again(now, sequence, length.min(u32::from(self.send.segment)), Sent::Probe))
     }
 
-    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go.
+    /// Retransmits as much of the range as fits in a segment, when congestion control lets it go, wherever the window
+    /// ends now; or sends new data, when they tell more. [rfc9293 SHLD-16] [rfc9293 MAY-7]
     #[cold]
-    fn retransmit(&mut self, now: Instant, sequence: SequenceNumber, length: u32) -> Option<Transmit> {
+    fn retransmit(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        sequence: SequenceNumber,
+        length: u32,
+    ) -> Option<Transmit> {
+        if self.recovery.prefers_new_data()
+            && let Some((length, full)) = self.next_data(now, limits)
+        {
+            return Some(self.transmit_new_rarely(now, length, full, Sent::New));
+        }
         let end = (sequence + length).earliest(self.send.next);
         let sequence = sequence.latest(self.send.unacknowledged);
         let length = (end.distance_from(sequence).max(0) as u32).min(u32::from(self.send.segment));
@@ -166,15 +175,19 @@ impl Connection {
         Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable }
     }
 
-    /// How far the peer's window lets SND.NXT go.
+    /// How far the peer's window lets SND.NXT go: not at all if it has shrunk. [rfc9293 MUST-34] [rfc9293 SHLD-15]
     #[inline]
     fn window_room(&self) -> u32 {
         (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
     }
 
+    /// Whether it is too early to send. Only then is the time to send a deadline: once it has come, something else may
+    /// be what is waited for.
     #[inline]
-    pub(crate) fn is_paced(&self, now: Instant) -> bool {
-        self.recovery.send_at().is_some_and(|at| at > now)
+    fn is_paced(&mut self, now: Instant) -> bool {
+        let early = self.recovery.send_at().is_some_and(|at| at > now);
+        self.marks.set(Marks::PACED, early);
+        early
     }
 
     /// Whether something that was never sent waits.
@@ -184,31 +197,32 @@ impl Connection {
             || self.marks.contains(Marks::FIN) && !self.marks.contains(Marks::FIN_SENT)
     }
 
-    /// New data, or a FIN.
+    /// How many octets of new data are to go in one segment, or as many segments as the device cuts it into; and how
+    /// many are in a full one. None may go if a FIN does.
     #[inline]
-    fn transmit_data(&mut self, now: Instant, limits: &Limits) -> Option<Transmit> {
+    fn next_data(&mut self, now: Instant, limits: &Limits) -> Option<(u32, u32)> {
         if !self.has_unsent() || self.is_paced(now) {
             return None;
         }
-        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
         let unsent = self.send.queue.end() - self.send.next;
-        if unsent == 0 {
-            return self.has_unsent().then(|| self.transmit_new(now, 0, full, Sent::New));
+        if let Some(size) = self.mtu_probe(now, unsent) {
+            return Some((size, size));
         }
-        if let Some(probe) = self.probe_mtu(now, unsent) {
-            return Some(probe);
+        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
+        if unsent == 0 {
+            return Some((0, full));
         }
         let length = self.sendable_now(unsent, full, limits);
         if length == 0 {
             self.arm_persist(now);
             return None;
         }
-        Some(self.transmit_new(now, length, full, Sent::New))
+        Some((length, full))
     }
 
-    /// A segment larger than the path is known to take, if it is time to try. [rfc8899 3]
+    /// Size of a segment larger than the path is known to take, if it is time to try. [rfc8899 3]
     #[inline]
-    fn probe_mtu(&mut self, now: Instant, unsent: u32) -> Option<Transmit> {
+    fn mtu_probe(&mut self, now: Instant, unsent: u32) -> Option<u32> {
         let stamps = if self.clock.is_on() { 12 } else { 0 };
         let size = u32::from(self.mtu.wanted(now)?.min(self.send.maximum_segment)).saturating_sub(stamps);
         let worth = size > u32::from(self.send.segment) && self.shared.config().mtu_probing;
@@ -216,9 +230,8 @@ impl Connection {
         if !worth || !fits || self.receive.reassembly.is_some() {
             return None;
         }
-        let probe = self.transmit_new(now, size, size, Sent::New);
-        self.mtu.on_probe_sent(self.send.next);
-        Some(probe)
+        self.mtu.on_probe_sent(self.send.next + size);
+        Some(size)
     }
 
     /// How much of `unsent` octets may go in one segment: 0 if it must wait.
@@ -228,7 +241,7 @@ impl Connection {
         let allowance = self.recovery.allowance();
         let most = unsent.min(room).min(allowance);
         if most >= full {
-            // Whole segments, and the rest by itself. [rfc9293 3.7.4]
+            // Whole segments, and the rest by itself. [rfc9293 SHLD-28] [rfc9293 SHLD-27]
             let cut = limits.segmentation.max(full);
             return most.min(cut) / full * full;
         }
@@ -262,14 +275,21 @@ impl Connection {
         self.marks.contains(Marks::NO_DELAY) || !self.send.small.is_after(self.send.unacknowledged)
     }
 
+    /// The same where it is not worth the code: [`transmit_new`](Self::transmit_new) is inlined, so that the segment
+    /// is built where the caller wants it.
+    #[cold]
+    fn transmit_new_rarely(&mut self, now: Instant, length: u32, full: u32, what: Sent) -> Transmit {
+        self.transmit_new(now, length, full, what)
+    }
+
     /// `length` octets from SND.NXT on, and the FIN if it follows.
-    #[inline]
+    #[inline(always)]
     fn transmit_new(&mut self, now: Instant, length: u32, full: u32, what: Sent) -> Transmit {
         let sequence = self.send.next;
         let end = sequence + length;
         let last = end == self.send.queue.end();
         let mut flags = Flags::NONE;
-        // [rfc9293 MUST-61]: the last of what the user has sent is pushed, and what fills half of the window.
+        // [rfc9293 MUST-61]: the last of what the user has sent is pushed.
         if length > 0 && (last || end == self.send.pushed) {
             flags |= Flags::PSH;
         }
@@ -311,6 +331,7 @@ impl Connection {
     }
 
     /// Data wait and nothing is under way whose acknowledgment would let them go: then time does. [rfc9293 MUST-36]
+    /// [rfc9293 MUST-60]
     #[cold]
     fn arm_persist(&mut self, now: Instant) {
         if self.timers.state != Instant::MAX || self.send.next != self.send.unacknowledged {

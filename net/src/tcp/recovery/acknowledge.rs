@@ -4,7 +4,7 @@ use demikernel_runtime::time::Duration;
 
 use super::loss::DUPLICATES;
 use super::records::Delivery;
-use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag};
+use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag, nanos};
 use crate::tcp::congestion::Window;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -13,11 +13,17 @@ impl Recovery {
     #[cold]
     pub(super) fn on_extraordinary_ack(&mut self, ack: &Ack<'_>) -> Acked {
         let (now, was_in_flight) = (ack.now, self.in_flight());
+        let handshake = self.flags & flag::HANDSHAKE != 0;
         let mut delivery = Delivery::default();
         let dsack = self.mark_blocks(ack, &mut delivery);
         let advanced = self.advance(ack, &mut delivery);
         let rtt = self.sample_rtt(ack, &delivery);
         let rate = match &delivery.newest {
+            // The handshake fills no path: its rate says nothing.
+            Some(_) if handshake => {
+                self.rate.restart(now);
+                RateSample::default()
+            }
             Some(newest) => self.rate.on_delivered(now, delivery.delivered, newest, self.rtt.least()),
             None => RateSample::default(),
         };
@@ -32,7 +38,9 @@ impl Recovery {
         let marked = ack.ece && self.on_mark(now);
         let arrived = (delivery.delivered + presumed.0).saturating_sub(presumed.1);
         self.reduce_proportionally(arrived, delivery.acked, lost);
-        self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, ack.ece);
+        if !handshake {
+            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, ack.ece);
+        }
         Acked {
             octets: delivery.acked,
             sacked: delivery.sacked,
@@ -153,7 +161,7 @@ impl Recovery {
         if delivery.retransmitted_at.is_none()
             && let (Some(oldest), Some(newest)) = (delivery.oldest_sent, &delivery.newest)
         {
-            let latest = (ack.now - newest.sent).as_nanos() as u64;
+            let latest = nanos(newest.sent, ack.now);
             let rtt = ack.now - oldest;
             self.rtt.on_sample(rtt.as_nanos() as u64);
             self.rtt.on_least_sample(ack.now, latest);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use demikernel_runtime::time::Instant;
 
 use super::records::{Delivery, Marks};
-use super::{Ack, CongestionState, Recovery, Sent, flag};
+use super::{Ack, CongestionState, Recovery, Sent, flag, nanos};
 use crate::tcp::congestion::Congestion;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -22,6 +22,8 @@ pub(super) struct Cold {
     prr_out: u32,
     recover_flight: u32,
     undo: Option<Undo>,
+    /// When the first was sent again of what is on the scoreboard, or was on it with such.
+    resent_at: Instant,
     /// What was sent again and when, in that order: start, end, time.
     pub(super) resent: VecDeque<(SequenceNumber, SequenceNumber, Instant)>,
     /// What of the latest blocks has been marked already.
@@ -48,8 +50,8 @@ struct Undo {
     threshold: u32,
     /// Octets sent again of which the peer has not said that it had them already.
     needed: u32,
-    /// When something was first sent again.
-    resent_at: Option<Instant>,
+    /// Something was sent again since.
+    begun: bool,
 }
 
 /// F-RTO (RFC 5682).
@@ -70,6 +72,7 @@ impl Cold {
             prr_out: 0,
             recover_flight: 1,
             undo: None,
+            resent_at: Instant::MAX,
             resent: VecDeque::new(),
             blocks: [SackBlock::default(); 4],
             presumed: 0,
@@ -153,8 +156,8 @@ impl Recovery {
             from: self.scoreboard.unacknowledged,
             congestion: self.window.congestion,
             threshold: self.window.threshold,
-            needed: 0,
-            resent_at: None,
+            needed: self.scoreboard.retransmitted,
+            begun: false,
         };
         self.cold().undo = Some(undo);
     }
@@ -210,12 +213,22 @@ impl Recovery {
     }
 
     /// Something was sent again.
-    pub(super) fn count_resent(&mut self, now: Instant, start: SequenceNumber, length: u32, what: Sent) {
+    pub(super) fn count_resent(
+        &mut self,
+        now: Instant,
+        start: SequenceNumber,
+        length: u32,
+        what: Sent,
+        first: bool,
+    ) {
         if self.state.is_reducing() {
             self.count_reduced(length);
         }
         let by_time = self.flags & flag::SACK != 0;
         let cold = self.cold();
+        if first {
+            cold.resent_at = now;
+        }
         if by_time {
             cold.resent.push_back((start, start + length, now));
         }
@@ -223,7 +236,7 @@ impl Recovery {
             && let Some(undo) = &mut cold.undo
         {
             undo.needed = undo.needed.saturating_add(length);
-            undo.resent_at.get_or_insert(now);
+            undo.begun = true;
         }
     }
 
@@ -231,7 +244,7 @@ impl Recovery {
     pub(super) fn count_duplicate(&mut self, left: SequenceNumber, right: SequenceNumber) {
         let Some(cold) = &mut self.cold else { return };
         if let Some(undo) = &mut cold.undo
-            && undo.resent_at.is_some()
+            && undo.begun
             && left.is_at_or_after(undo.from)
         {
             undo.needed = undo.needed.saturating_sub(right - left);
@@ -329,11 +342,13 @@ impl Recovery {
     fn is_undone(&self, ack: &Ack<'_>, delivery: &Delivery) -> bool {
         let Some(cold) = &self.cold else { return false };
         let Some(undo) = cold.undo else { return false };
-        let Some(resent_at) = undo.resent_at else { return false };
+        if !undo.begun {
+            return false;
+        }
         if undo.needed == 0 {
             return true;
         }
-        let since = (ack.now - resent_at).as_nanos() as u64;
+        let since = nanos(cold.resent_at, ack.now);
         let echoes_original =
             delivery.acked > 0 && ack.rtt.is_some_and(|rtt| rtt.as_nanos() as u64 > since + TIMESTAMP_TICK);
         if echoes_original && self.state.is_repairing() {

@@ -2,6 +2,7 @@
 
 use demikernel_runtime::time::Instant;
 
+use super::nanos;
 use super::records::{Delivery, Marks, Record};
 use super::{Recovery, flag};
 use crate::wire::tcp::SequenceNumber;
@@ -26,7 +27,7 @@ impl Recovery {
             self.rack.highest = self.rack.highest.latest(highest);
         }
         let Some(newest) = delivery.newest else { return };
-        let rtt = (now - newest.sent).as_nanos() as u64;
+        let rtt = nanos(newest.sent, now);
         // [rfc8985 6.2-spurious] It cannot be the retransmission that has arrived so soon.
         if newest.marks.has(Marks::RETRANSMITTED) && rtt < self.rtt.least() {
             return;

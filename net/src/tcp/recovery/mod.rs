@@ -214,7 +214,8 @@ pub(crate) struct Recovery {
     timeout_from: Instant,
     /// The probe timer runs from here: the last sending or acknowledgment.
     active_at: Instant,
-    pacing: Pacing,
+    /// Made when there is a pace to keep.
+    pacing: Option<Box<Pacing>>,
     controller: Controller,
     cold: Option<Box<Cold>>,
 }
@@ -249,7 +250,7 @@ impl Recovery {
             rack: Rack { sent: Instant::from_nanos(0), rtt: 0, end: first, highest: first },
             timeout_from: now,
             active_at: now,
-            pacing: Pacing::new(now),
+            pacing: None,
             controller: Controller::new(config.congestion, now),
             cold: None,
         }
@@ -292,7 +293,9 @@ impl Recovery {
         if app_limited {
             self.rate.on_app_limited(in_flight);
         }
-        self.pacing.on_sent(now, length);
+        if let Some(pacing) = &mut self.pacing {
+            pacing.on_sent(now, length);
+        }
         if self.state.is_reducing() {
             self.count_reduced(length);
         }
@@ -330,10 +333,13 @@ impl Recovery {
         let again = if sequence.is_before(next) { length.min(next - sequence) } else { 0 };
         if again > 0 {
             let stamp = self.stamp(now);
+            let first = self.scoreboard.ambiguous == 0;
             self.scoreboard.resend(sequence, again, &stamp);
-            self.pacing.on_sent(now, again);
+            if let Some(pacing) = &mut self.pacing {
+                pacing.on_sent(now, again);
+            }
             self.total_retransmitted = self.total_retransmitted.saturating_add(again);
-            self.count_resent(now, sequence, again, what);
+            self.count_resent(now, sequence, again, what, first);
             if sequence.is_at_or_before(self.scoreboard.unacknowledged) {
                 self.timeout_from = now;
             }
@@ -357,8 +363,8 @@ impl Recovery {
         }
         let in_flight = self.scoreboard.in_flight();
         let (oldest, newest) = self.scoreboard.acknowledge_plain(ack.acknowledgment);
-        let rtt = (ack.now - oldest).as_nanos() as u64;
-        let latest = (ack.now - newest.sent).as_nanos() as u64;
+        let rtt = nanos(oldest, ack.now);
+        let latest = nanos(newest.sent, ack.now);
         self.rtt.on_sample(rtt);
         self.rtt.on_least_sample(ack.now, latest);
         self.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: ack.acknowledgment };
@@ -403,26 +409,32 @@ impl Recovery {
             min_rtt: self.rtt.least(),
             smoothed,
             round,
-            limited: is_limited(&self.window, most),
+            // [rfc5681 3.2-limited] What duplicates say does not open the window.
+            limited: is_limited(&self.window, most) && self.state != CongestionState::Disorder,
             ece,
             state: self.state,
             rate,
             paced: self.flags & flag::PACING != 0,
         };
         self.controller.on_ack(&sample, &mut self.window);
-        self.set_pace(round, smoothed);
+        self.set_pace(now, round, smoothed);
     }
 
     #[inline]
-    fn set_pace(&mut self, round: bool, smoothed: u64) {
+    fn set_pace(&mut self, now: Instant, round: bool, smoothed: u64) {
         if let Some(rate) = self.controller.pacing_rate(&self.window, smoothed) {
-            self.pacing.set_rate(rate, self.window.segment, smoothed);
+            self.set_pacing_rate(now, rate, smoothed);
         } else if round && self.flags & flag::PACING != 0 && smoothed != 0 {
             // As fast as the window may grow: twice in slow start, else a little more.
             let percent = if self.window.is_slow_start() { 200 } else { 120 };
             let rate = u64::from(self.window.congestion) * (percent * 10_000_000) / smoothed;
-            self.pacing.set_rate(rate, self.window.segment, smoothed);
+            self.set_pacing_rate(now, rate, smoothed);
         }
+    }
+
+    fn set_pacing_rate(&mut self, now: Instant, rate: u64, smoothed: u64) {
+        let pacing = self.pacing.get_or_insert_with(|| Box::new(Pacing::new(now)));
+        pacing.set_rate(rate, self.window.segment, smoothed);
     }
 
     /// What is to be sent again next: from where, and how much at most. It may be more than a segment.
@@ -445,7 +457,7 @@ impl Recovery {
     /// Nothing may leave before; `None` if pacing does not say.
     #[inline]
     pub(crate) fn send_at(&self) -> Option<Instant> {
-        self.pacing.send_at()
+        self.pacing.as_ref().and_then(|pacing| pacing.send_at())
     }
 
     /// Octets believed to be in the network.
@@ -479,8 +491,9 @@ impl Recovery {
             return;
         }
         self.controller = Controller::new(control, now);
-        let paced = self.flags & flag::PACING != 0 || self.controller.owns_window();
-        self.pacing.set_rate(if paced { self.pacing.rate() } else { 0 }, self.window.segment, u64::MAX);
+        if self.flags & flag::PACING == 0 && !self.controller.owns_window() {
+            self.pacing = None;
+        }
     }
 
     /// Something is about to be sent after a while in which nothing was.
@@ -488,7 +501,7 @@ impl Recovery {
         if !self.scoreboard.is_empty() {
             return;
         }
-        let idle = (now - self.active_at).as_nanos() as u64;
+        let idle = nanos(self.active_at, now);
         self.controller.on_restart(now, idle);
         if self.controller.owns_window() {
             return;
@@ -515,6 +528,12 @@ impl Recovery {
             self.flags &= !(flag::PROBE | flag::REORDER_TIMER);
         }
     }
+}
+
+/// Nanoseconds from `earlier` to `later`, without the detour through a duration's seconds.
+#[inline]
+pub(crate) fn nanos(earlier: Instant, later: Instant) -> u64 {
+    later.as_nanos().saturating_sub(earlier.as_nanos())
 }
 
 /// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4].
@@ -557,7 +576,7 @@ impl Recovery {
 
     /// Octets a second; zero for no pacing.
     pub(crate) fn pacing_rate(&self) -> u64 {
-        self.pacing.rate()
+        self.pacing.as_ref().map_or(0, |pacing| pacing.rate())
     }
 
     /// Octets a second; zero before the first measurement.

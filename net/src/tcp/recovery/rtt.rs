@@ -3,7 +3,7 @@
 use demikernel_runtime::time::{Duration, Instant};
 
 /// How long the least round trip is remembered.
-const MIN_RTT_WINDOW: u64 = 10_000_000_000;
+const MIN_RTT_WINDOW_MS: u32 = 10_000;
 
 /// Before there is a sample [rfc6298 2.1].
 const INITIAL_RTO: u64 = 1_000_000_000;
@@ -19,9 +19,10 @@ pub(super) struct Rtt {
     /// The least in the window that runs, and in the one before with it.
     least: u32,
     least_before: u32,
-    window_started: Instant,
-    min_rto_us: u32,
-    max_rto_us: u32,
+    /// In milliseconds, modulo 2^32.
+    window_started: u32,
+    min_rto_ms: u16,
+    max_rto_s: u16,
     /// By how many binary places one sample weighs less than one per round trip would.
     dilution: u8,
     backoff: u8,
@@ -35,9 +36,9 @@ impl Rtt {
             variation: 0,
             least: u32::MAX,
             least_before: u32::MAX,
-            window_started: now,
-            min_rto_us: u32::try_from(min_rto.as_micros()).unwrap_or(u32::MAX),
-            max_rto_us: u32::try_from(max_rto.max(min_rto).as_micros()).unwrap_or(u32::MAX),
+            window_started: milliseconds(now),
+            min_rto_ms: u16::try_from(min_rto.as_millis()).unwrap_or(u16::MAX),
+            max_rto_s: u16::try_from(max_rto.max(min_rto).as_secs().max(1)).unwrap_or(u16::MAX),
             dilution: 0,
             backoff: 0,
             syn_lost: false,
@@ -70,7 +71,8 @@ impl Rtt {
     pub(super) fn on_least_sample(&mut self, now: Instant, sample: u64) {
         let sample = u32::try_from(sample.max(1)).unwrap_or(u32::MAX);
         self.least = self.least.min(sample);
-        if now.as_nanos() - self.window_started.as_nanos().min(now.as_nanos()) > MIN_RTT_WINDOW / 2 {
+        let now = milliseconds(now);
+        if now.wrapping_sub(self.window_started) > MIN_RTT_WINDOW_MS / 2 {
             self.least_before = self.least;
             self.least = sample;
             self.window_started = now;
@@ -114,7 +116,8 @@ impl Rtt {
         } else {
             INITIAL_RTO
         };
-        let (least, most) = (u64::from(self.min_rto_us) * 1_000, u64::from(self.max_rto_us) * 1_000);
+        let (least, most) =
+            (u64::from(self.min_rto_ms) * 1_000_000, u64::from(self.max_rto_s) * 1_000_000_000);
         // [rfc6298 2.4] [rfc6298 2.5]
         (base.max(least) << self.backoff).min(most)
     }
@@ -139,4 +142,8 @@ impl Rtt {
     pub(super) fn backoff(&self) -> u8 {
         self.backoff
     }
+}
+
+fn milliseconds(at: Instant) -> u32 {
+    (at.as_nanos() / 1_000_000) as u32
 }

@@ -72,7 +72,7 @@ impl Connection {
         PASS
     }
 
-    /// An acknowledgment that was overtaken is no harm; one from long ago is a guess. [rfc5961 5.2]
+    /// An acknowledgment that was overtaken is no harm; one from long ago is a guess. [rfc5961 5.2] [rfc9293 MAY-12]
     #[cold]
     fn check_old(&mut self, arrival: &Arrival<'_>) -> Step {
         let age = self.send.unacknowledged - arrival.segment.acknowledgment;
@@ -112,7 +112,7 @@ impl Connection {
         self.set_window(segment);
     }
 
-    /// [rfc7323 2.3-shift]: the window of a SYN is not shifted. [rfc9293 MUST-1]
+    /// [rfc7323 2.3-shift]: the window of a SYN is not shifted. [rfc9293 MUST-1] [rfc9293 REC-1]
     fn set_window(&mut self, segment: &Segment) {
         let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.send.shift };
         self.send.window = u32::from(segment.window) << shift;

@@ -34,7 +34,8 @@ impl Connection {
         PASS
     }
 
-    /// Old duplicates that sequence numbers, which have wrapped, no longer tell. [rfc7323 5.3-R1]
+    /// Old duplicates that sequence numbers, which have wrapped, no longer tell; resets need no timestamp.
+    /// [rfc7323 5.3-R1] [rfc7323 3.2-reset]
     pub(super) fn check_timestamp(&mut self, arrival: &Arrival<'_>) -> Step {
         if !self.clock.is_on() || arrival.flags().contains(Flags::RST) {
             return PASS;
@@ -145,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// Step 2: only a reset with exactly the next number counts; one that is merely in the window is asked about.
+    /// Step 2, whatever data come with it [rfc9293 SHLD-2]: only a reset with exactly the next number counts; one that is merely in the window is asked about.
     /// [rfc5961 3.2]
     pub(super) fn check_reset(&mut self, arrival: &Arrival<'_>) -> Step {
         if !arrival.flags().contains(Flags::RST) {
@@ -169,7 +170,7 @@ impl Connection {
     }
 
     /// Step 4: a SYN within a connection is a guess, or the peer has begun anew; the answer finds out.
-    /// [rfc5961 4.2] [rfc9293 MAY-12]
+    /// [rfc5961 4.2]
     pub(super) fn check_syn(&mut self, arrival: &Arrival<'_>) -> Step {
         if !arrival.syn {
             return PASS;

@@ -47,7 +47,7 @@ impl Connection {
             // [rfc9293 3.10.7.3]: at once, so that the peer knows; data may go with it.
             self.marks.insert(Marks::ACKNOWLEDGE);
         } else {
-            // Both sides have asked at once. [rfc9293 MUST-10]
+            // Both sides have asked at once. [rfc9293 MUST-10] [rfc9293 3.5]
             self.state = State::SynReceived(Origin::Active);
             self.send.window = u32::from(segment.window);
             self.marks.insert(Marks::SYN);
@@ -61,7 +61,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer answers our wish for notification. [rfc3168 6.1.1]
+    /// Whether the peer answers our wish for notification. [rfc3168 6.1.1] [rfc9293 SHLD-8]
     fn negotiate_ecn(&mut self, flags: Flags) {
         let agreed = if flags.contains(Flags::ACK) {
             self.marks.contains(Marks::ECN) && flags.contains(Flags::ECE) && !flags.contains(Flags::CWR)

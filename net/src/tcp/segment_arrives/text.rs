@@ -1,6 +1,7 @@
 //! Steps 6 to 8: URG, text, FIN (RFC 9293 section 3.10.7.4), and when to acknowledge.
 //!
-//! Urgent data are received in line: the pointer says nothing that the user is told. [rfc9293 SHLD-13]
+//! Urgent data are received in line, as many as there are: the pointer says nothing that the user is told.
+//! [rfc9293 MUST-31]
 
 use std::ops::ControlFlow;
 
@@ -71,6 +72,7 @@ impl Connection {
     }
 
     /// Before its turn: the peer is told at once, so that it learns what is missing. [rfc5681 4.2] [rfc9293 SHLD-31]
+    /// [rfc9293 MAY-13]
     fn keep(&mut self, arrival: &mut Arrival<'_>, payload: Buffer, length: u32) -> Step {
         let reassembly = self.receive.reassembly.get_or_insert_default();
         if reassembly.insert(arrival.sequence, payload) {
@@ -124,8 +126,8 @@ impl Connection {
     }
 
     /// Data have come in their turn: their acknowledgment may wait for something to travel with, but not for long,
-    /// and not for more than one full segment. [rfc9293 MUST-58] [rfc9293 MUST-59] [rfc9293 SHLD-18]
-    /// [rfc9293 SHLD-19] [rfc5681 4.2]
+    /// and not for more than one full segment. [rfc9293 SHLD-18] [rfc9293 SHLD-19] [rfc9293 MUST-40]
+    /// [rfc1122 4.2.3.2] [rfc5681 4.2]
     #[inline]
     pub(super) fn acknowledge_later(&mut self, now: Instant, length: u32, pushed: bool) {
         if length > u32::from(self.receive.segment) {

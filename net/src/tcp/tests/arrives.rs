@@ -80,7 +80,7 @@ fn what_lies_outside_is_cut_off() {
     assert_eq!(lone.header().window, 0);
 }
 
-/// Step 2. [rfc5961 3.2]: exactly the next number resets, another in the window is asked about.
+/// Step 2. [rfc5961 3.2], [rfc9293 MUST-11], [rfc9293 SHLD-2]: exactly the next number resets, another in the window is asked about.
 #[test]
 fn resets() {
     check(&[
@@ -91,6 +91,7 @@ fn resets() {
         (Established, "R. 1:1(0) ack 77", Closed, &[]),
         (Established, "R 2:2(0)", Established, &[". 1:1(0) ack 1"]),
         (Established, "R 60000:60000(0)", Established, &[". 1:1(0) ack 1"]),
+        (Established, "R 1:9(8)", Closed, &[]),
         (FinWait1, "R 1:1(0)", Closed, &[]),
         (FinWait2, "R 1:1(0)", Closed, &[]),
         (FinWait2, "R 2:2(0)", FinWait2, &[". 2:2(0) ack 1"]),
@@ -115,7 +116,7 @@ fn resets() {
     }
 }
 
-/// Step 4. [rfc5961 4.2], [rfc9293 MAY-12]: whatever its number, a SYN is asked about.
+/// Step 4. [rfc5961 4.2]: whatever its number, a SYN is asked about.
 #[test]
 fn syns_within_a_connection() {
     check(&[
@@ -133,7 +134,7 @@ fn syns_within_a_connection() {
     ]);
 }
 
-/// Step 5. [rfc9293 3.10.7.4], [rfc5961 5.2]
+/// Step 5. [rfc9293 3.10.7.4], [rfc5961 5.2], [rfc9293 MAY-12]
 #[test]
 fn acknowledgments() {
     check(&[
@@ -182,7 +183,7 @@ fn text_and_fins() {
     }
 }
 
-/// Step 6. [rfc9293 SHLD-13]: urgent data are data, in their place.
+/// Step 6. [rfc9293 MUST-31]: urgent data are data, in their place.
 #[test]
 fn urgent_data_are_in_line() {
     let mut lone = Lone::in_state(Established);
@@ -223,7 +224,7 @@ fn old_stamps_are_refused() {
     assert_eq!(lone.connection.state(), Closed);
 }
 
-/// [rfc7323 4.3-2]: an acknowledgment that was delayed echoes the stamp of the first segment that it covers.
+/// [rfc7323 4.3-2], [rfc7323 5.3-R3]: an acknowledgment that was delayed echoes the stamp of the first segment that it covers.
 #[test]
 fn the_earliest_stamp_is_echoed() {
     let mut lone = Lone::connecting(Config { window_scaling: false, sack: false, ..Config::default() });

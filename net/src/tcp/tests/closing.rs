@@ -58,7 +58,7 @@ fn time_wait_ends() {
     assert_eq!(lone.connection.state(), State::Closed);
 }
 
-/// [rfc9293 3.6.1], [rfc2525 2.17]: what came and was not taken is lost, and the peer is told.
+/// [rfc9293 MAY-1], [rfc9293 SHLD-3], [rfc2525 2.17]: what came and was not taken is lost, and the peer is told.
 #[test]
 fn closing_with_data_resets() {
     let mut lone = Lone::in_state(State::Established);
@@ -128,7 +128,7 @@ fn calls_in_each_state() {
     }
 }
 
-/// The error is told once, after what was received; then it is the end, and a broken pipe.
+/// [rfc9293 MUST-12]: the error is told once, after what was received; then it is the end, and a broken pipe.
 #[test]
 fn the_error_is_told_once() {
     let mut lone = Lone::in_state(State::Established);

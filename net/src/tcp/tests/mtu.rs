@@ -4,7 +4,7 @@ use super::lone::*;
 use crate::tcp::*;
 use crate::wire::tcp::SequenceNumber;
 
-/// [rfc1191 3], [rfc8201 4], [rfc9293 3.9.2.2]: what was too big goes again at once, in smaller pieces.
+/// [rfc1191 3], [rfc8201 4], [rfc9293 3.9.2.2], [rfc9293 MUST-16], [rfc9293 SHLD-6]: what was too big goes again at once, in smaller pieces.
 #[test]
 fn a_report_makes_segments_smaller() {
     let mut lone = Lone::established(plain());

@@ -4,7 +4,7 @@ use super::lone::*;
 use crate::tcp::*;
 use crate::wire::tcp::{Flags, Options, SequenceNumber, Timestamps};
 
-/// [rfc9293 MUST-14], [rfc7323 2.2], [rfc2018 2]: everything is offered in the SYN.
+/// [rfc9293 MUST-14], [rfc9293 MUST-67], [rfc9293 SHLD-5], [rfc9293 MAY-3], [rfc7323 2.2], [rfc2018 2]: everything is offered in the SYN.
 #[test]
 fn a_syn_offers_everything() {
     let mut lone = Lone::connecting(Config::default());
@@ -29,7 +29,7 @@ fn a_syn_offers_everything() {
     assert_eq!(lone.connection.info(lone.now).snd_wnd, 8000);
 }
 
-/// [rfc7323 2.2], [rfc7323 3.2], [rfc2018 2], [rfc9293 MUST-15]: what the peer does not offer is not used.
+/// [rfc7323 2.2], [rfc7323 3.2], [rfc2018 2], [rfc9293 MUST-15], [rfc9293 MUST-65]: what the peer does not offer is not used.
 #[test]
 fn what_the_peer_does_not_offer_is_not_used() {
     let mut lone = Lone::connecting(Config::default());
@@ -84,7 +84,7 @@ fn simultaneous_open() {
     assert_eq!(lone.drain().first().map(String::as_str), Some("P. 1:4(3) ack 1"));
 }
 
-/// [rfc9293 MUST-23]: a SYN is tried for three minutes at least; then it has timed out.
+/// [rfc9293 MUST-22], [rfc9293 MUST-23]: a SYN is tried for three minutes at least; then it has timed out.
 #[test]
 fn a_syn_that_nobody_answers_times_out() {
     let mut lone = Lone::connecting(plain());
@@ -110,7 +110,7 @@ fn a_syn_again_is_answered_again() {
     assert_eq!(lone.connection.state(), State::Closed);
 }
 
-/// [rfc3168 6.1.1]: two bits ask, one agrees.
+/// [rfc3168 6.1.1], [rfc9293 SHLD-8]: two bits ask, one agrees.
 #[test]
 fn notification_is_agreed_on() {
     let table = [

@@ -5,7 +5,7 @@ use super::pair::{Faults, Pair};
 use crate::tcp::*;
 use crate::wire::tcp::Flags;
 
-/// [rfc9293 MUST-58], [rfc9293 SHLD-18], [rfc5681 4.2], [rfc1122 4.2.3.2]: an acknowledgment waits, for less than
+/// [rfc9293 MUST-40], [rfc9293 SHLD-18], [rfc5681 4.2], [rfc1122 4.2.3.2]: an acknowledgment waits, for less than
 /// half a second.
 #[test]
 fn an_acknowledgment_waits() {
@@ -15,7 +15,8 @@ fn an_acknowledgment_waits() {
     assert_eq!(lone.wait(SECOND), ["40: . 1:1(0) ack 101"]);
 }
 
-/// [rfc9293 MUST-59], [rfc9293 SHLD-19]: every second full segment is acknowledged at once.
+/// [rfc9293 SHLD-19], [rfc9293 MUST-59], [rfc9293 MUST-58]: every second full segment is acknowledged at once, both
+/// together.
 #[test]
 fn every_second_segment_is_acknowledged() {
     let mut lone = Lone::established(plain());
@@ -71,7 +72,7 @@ fn with_sack() -> Lone {
     lone
 }
 
-/// [rfc5681 4.2], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
+/// [rfc5681 4.2], [rfc9293 SHLD-31], [rfc9293 MAY-13], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
 /// hole.
 #[test]
 fn what_is_out_of_order_is_told_at_once() {
@@ -129,7 +130,7 @@ fn a_fin_waits_for_its_turn() {
     assert_eq!((lone.connection.state(), lone.receive_all().len()), (State::CloseWait, 100));
 }
 
-/// Data that nobody asked for in any order: memory stays within limits, and so does what is told.
+/// [rfc2018 8]: data that nobody asked for in any order: memory stays within limits, and so does what is told.
 #[test]
 fn a_flood_out_of_order_meets_limits() {
     let mut lone = with_sack();
@@ -142,7 +143,7 @@ fn a_flood_out_of_order_meets_limits() {
     assert_eq!(lone.connection.receivable(), 0);
 }
 
-/// [rfc9293 MUST-39]: the peer learns of room when there is enough of it. [rfc9293 SHLD-14]
+/// [rfc9293 MUST-39]: the peer learns of room when there is enough of it, for ever not if there is none [rfc9293 MAY-8].
 #[test]
 fn room_is_told_when_there_is_enough() {
     let mut lone = Lone::established(Config { receive_buffer: 4000, ..plain() });
@@ -160,7 +161,7 @@ fn room_is_told_when_there_is_enough() {
     assert!(lone.header().window >= 2000);
 }
 
-/// [rfc3168 6.1.3]: congestion is echoed until the peer has heard of it.
+/// [rfc3168 6.1.3], [rfc3168 6.1.4]: congestion is echoed until the peer has heard of it.
 #[test]
 fn congestion_is_echoed() {
     let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
@@ -172,6 +173,7 @@ fn congestion_is_echoed() {
     for _ in 0..2 {
         lone.wait(50 * MS);
         assert!(lone.header().flags.contains(Flags::ECE));
+        assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
         lone.gets_marked(". 1:101(100) ack 1", Ecn::Capable0);
     }
     lone.gets_marked("P.W 101:201(100) ack 1", Ecn::Capable0);

@@ -5,7 +5,7 @@ use crate::tcp::*;
 use crate::wire::tcp::Flags;
 use demikernel_runtime::buffer::{Buffer, Sga};
 
-/// [rfc9293 MUST-61]: full segments, and PSH where the user's data end.
+/// [rfc9293 MUST-61], [rfc9293 SHLD-27], [rfc9293 SHLD-28]: full segments, and PSH where the user's data end.
 #[test]
 fn data_leave_in_segments() {
     let mut lone = Lone::established(plain());
@@ -64,7 +64,7 @@ fn nagle() {
     lone.sends(&["FP. 1026:1036(10) ack 1"]);
 }
 
-/// As Linux: what is corked leaves in full segments, or after a fifth of a second.
+/// As Linux, [rfc9293 MUST-60]: what is corked leaves in full segments, or after a fifth of a second.
 #[test]
 fn cork() {
     let mut lone = Lone::established(plain());
@@ -100,7 +100,7 @@ fn no_silly_segments() {
     lone.sends(&[". 3001:4001(1000) ack 1"]);
 }
 
-/// [rfc9293 MUST-36], [rfc9293 MUST-37], [rfc9293 SHLD-29], [rfc9293 SHLD-30]: a shut window is probed with the next
+/// [rfc9293 MUST-35], [rfc9293 MUST-36], [rfc9293 MUST-37], [rfc9293 SHLD-29], [rfc9293 SHLD-30]: a shut window is probed with the next
 /// octet, ever more rarely, for as long as the peer answers.
 #[test]
 fn a_shut_window_is_probed() {
@@ -156,7 +156,7 @@ fn a_shut_window_without_answers_times_out() {
     assert!((15..20).contains(&probes.len()), "{probes:?}");
 }
 
-/// [rfc9293 MUST-34]: a window that shrinks is borne.
+/// [rfc9293 MUST-34], [rfc9293 SHLD-15], [rfc9293 SHLD-16], [rfc9293 MAY-7]: a window that shrinks is borne.
 #[test]
 fn a_window_may_shrink() {
     let mut lone = Lone::established(plain());
@@ -185,7 +185,7 @@ fn the_send_buffer_is_a_limit() {
     assert_eq!(lone.connection.send(lone.now, &mut data), Ok(2000));
 }
 
-/// [rfc3168 6.1.2], [rfc3168 6.1.5]: new data are marked, nothing else is; one echo in a window is heard.
+/// [rfc3168 6.1.2], [rfc3168 6.1.2-cwr], [rfc3168 6.1.5]: new data are marked, nothing else is; one echo in a window is heard.
 #[test]
 fn marks_of_what_leaves() {
     let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
@@ -220,4 +220,46 @@ fn a_shut_window_does_not_hold_a_closed_connection() {
         lone.gets(". 1:1(0) ack 1 win 0");
     }
     assert_eq!(lone.connection.state(), State::Closed);
+}
+
+/// [rfc9293 SHLD-17]: a window that shrinks to nothing, of a peer that answers, ends nothing.
+#[test]
+fn data_behind_a_shrunk_window_do_not_time_out() {
+    let mut lone = Lone::established(plain());
+    lone.send(3000);
+    lone.drain();
+    for _ in 0..200 {
+        lone.gets(". 1:1(0) ack 1 win 0");
+        lone.wait(30 * SECOND);
+    }
+    assert_eq!(lone.connection.state(), State::Established);
+    lone.gets(". 1:1(0) ack 3001");
+    assert_eq!(lone.connection.unacknowledged(), 0);
+}
+
+/// [rfc9293 MUST-1], [rfc9293 REC-1], [rfc7323 2.3-shift]: a window has no sign, and may have more than 16 bits.
+#[test]
+fn windows_are_numbers_without_a_sign() {
+    for (scale, window, expected) in [(0u8, 60_000u32, 60_000u32), (14, 65_535, 65_535 << 14)] {
+        let mut lone = Lone::connecting(Config { sack: false, timestamps: false, ..Config::default() });
+        lone.drain();
+        lone.gets(&format!("S. 0:0(0) ack 1 mss 1000 ws {scale}"));
+        lone.gets(&format!(". 1:1(0) ack 1 win {window}"));
+        assert_eq!(lone.connection.info(lone.now).snd_wnd, expected);
+    }
+}
+
+/// [rfc9293 MAY-18]: each congestion control brings everything over, and may be changed meanwhile.
+#[test]
+fn congestion_control_is_chosen() {
+    for control in CongestionControl::ALL {
+        let config = Config { congestion: control, ..plain() };
+        let mut lone = Lone::established(config);
+        assert_eq!(lone.connection.info(lone.now).congestion, control);
+        lone.send(3000);
+        assert_eq!(lone.drain().len(), 3, "{control}");
+        lone.connection.set_congestion_control(lone.now, CongestionControl::Reno);
+        lone.gets(". 1:1(0) ack 3001");
+        assert_eq!(lone.connection.info(lone.now).congestion, CongestionControl::Reno);
+    }
 }

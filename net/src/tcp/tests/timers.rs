@@ -4,19 +4,25 @@ use super::lone::*;
 use crate::tcp::*;
 use crate::wire::tcp::SequenceNumber;
 
-/// [rfc9293 MUST-20], [rfc9293 MUST-21]: data are retransmitted for a long time, then the peer has gone.
+/// [rfc9293 MUST-20], [rfc9293 SHLD-9], [rfc9293 SHLD-10], [rfc9293 SHLD-11]: data are retransmitted for a long time,
+/// and whoever wants to know is told; then the peer has gone.
 #[test]
 fn data_that_nobody_acknowledges_time_out() {
     let mut lone = Lone::established(plain());
     lone.send(10);
     lone.drain();
-    let tries = lone.wait(7200 * SECOND);
+    let soon = lone.wait(SECOND);
+    assert!(soon.len() < 3 && !lone.connection.take_events().contains(Events::STALLED), "{soon:?}");
+    let mut tries = [soon, lone.wait(100 * SECOND)].concat();
+    assert!(lone.connection.take_events().contains(Events::STALLED));
+    assert_eq!(lone.connection.state(), State::Established);
+    tries.extend(lone.wait(7200 * SECOND));
     assert!((15..20).contains(&tries.len()), "{tries:?}");
     assert_eq!(lone.connection.take_error(), Some(Error::TimedOut));
     assert_eq!(lone.shared.counter(Counter::TimedOut), 1);
 }
 
-/// [rfc5482 3.1]: the user is less patient, or more.
+/// [rfc5482 3.1], [rfc9293 MUST-21]: the user is less patient, or more.
 #[test]
 fn the_user_says_how_patient_it_is() {
     for seconds in [5u32, 3000] {
@@ -31,7 +37,8 @@ fn the_user_says_how_patient_it_is() {
     }
 }
 
-/// [rfc9293 MUST-24], [rfc9293 MUST-25], [rfc9293 MUST-26], [rfc9293 MUST-27]: questions with an old number, when
+/// [rfc9293 MAY-5], [rfc9293 MUST-24], [rfc9293 MUST-25], [rfc9293 MUST-26], [rfc9293 MUST-27], [rfc9293 MUST-29],
+/// [rfc9293 SHLD-12]: questions with an old number, when
 /// nothing has come for long.
 #[test]
 fn keepalive() {
@@ -75,7 +82,8 @@ fn fin_wait_2_ends_if_nobody_holds_it() {
     assert_eq!(lone.connection.state(), State::FinWait2);
 }
 
-/// [rfc9293 MUST-56], [rfc5927 4.1]: reports end what is being opened, and nothing else; forged ones nothing at all.
+/// [rfc9293 MUST-54], [rfc9293 MUST-56], [rfc9293 MUST-47], [rfc9293 SHLD-25], [rfc5927 4.1],
+/// [rfc5927 5]: reports end what is being opened, and nothing else; forged ones nothing at all.
 #[test]
 fn unreachable() {
     let reported = SequenceNumber::new(OURS);
@@ -90,6 +98,7 @@ fn unreachable() {
     lone.drain();
     lone.connection.handle_unreachable(lone.now, reported + 1, Unreachable::Network);
     assert_eq!(lone.connection.state(), State::Established);
+    assert_eq!(lone.connection.soft_error(), Some(Error::NetworkUnreachable));
     lone.wait(7200 * SECOND);
     assert_eq!(lone.connection.take_error(), Some(Error::NetworkUnreachable));
 }

@@ -1,0 +1,161 @@
+//! Two stacks in one thread: `cargo bench -p demikernel-net --bench stack`.
+//!
+//! With `--goodput` it prints a grid of goodput instead. With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
+//! many connections, `udp`, `stream`, `connections`) is done so often and nothing is measured, for tools that count instructions:
+//! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`.
+
+mod world;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use demikernel_net::sim::{HostConfig, LinkConfig, Network};
+use demikernel_net::stack::SocketOption;
+use demikernel_runtime::buffer::{Buffer, pool};
+use demikernel_runtime::transport::{Domain, SocketKind};
+use std::hint::black_box;
+use std::time::Duration;
+use world::World;
+
+/// Payload of a full segment with timestamps.
+const SEGMENT: usize = 1448;
+
+/// Segments in a block.
+const BLOCK: usize = 32;
+
+fn message(length: usize) -> Buffer {
+    vec![7; length].into()
+}
+
+fn echo(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tcp_echo_64");
+    for count in [1, 1_000, 100_000] {
+        let mut world = World::new();
+        let listener = world.listen();
+        let pairs = world.connect(listener, count);
+        let message = Buffer::copy_from_slice(&[7; 64]).unwrap();
+        // Each connection once, in an order that no cache foresees.
+        let mut next = 0;
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                next = (next + 7919) % pairs.len();
+                world.echo(pairs[next], &message);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn datagrams(criterion: &mut Criterion) {
+    let mut world = World::new();
+    let pair = world.datagrams();
+    let message = Buffer::copy_from_slice(&[7; 64]).unwrap();
+    criterion.bench_function("udp_echo_64", |bencher| bencher.iter(|| world.echo_datagram(pair, &message)));
+}
+
+fn streaming(criterion: &mut Criterion) {
+    let mut world = World::new();
+    let listener = world.listen();
+    let pair = world.connect(listener, 1)[0];
+    let block = message(SEGMENT * BLOCK);
+    let mut group = criterion.benchmark_group("streaming");
+    group.throughput(Throughput::Elements(BLOCK as u64));
+    group.bench_function("segments", |bencher| bencher.iter(|| black_box(world.stream(pair, &block))));
+    group.finish();
+}
+
+fn connections(criterion: &mut Criterion) {
+    const COUNT: usize = 100;
+    let mut world = World::new();
+    let listener = world.listen();
+    let mut group = criterion.benchmark_group("connections");
+    group.throughput(Throughput::Elements(COUNT as u64));
+    group.bench_function("set_up_and_tear_down", |bencher| {
+        bencher.iter(|| world.come_and_go(listener, COUNT));
+    });
+    group.finish();
+}
+
+/// Goodput in Mb/s of virtual time.
+fn goodput(control: &str, loss: f64, round_trip: Duration) -> f64 {
+    let link = LinkConfig { loss, ..LinkConfig::new(round_trip / 2, 100_000_000, 250_000) };
+    let mut network = Network::new(11, link);
+    let one = network.add(HostConfig::new([[10, 0, 0, 1].into()]));
+    let two = network.add(HostConfig::new([[10, 0, 0, 2].into()]));
+    let to = "10.0.0.2:7".parse().unwrap();
+    let listener = network.host(two).socket(Domain::V4, SocketKind::Stream).unwrap();
+    network.host(two).bind(listener, to).unwrap();
+    network.host(two).listen(listener, 1).unwrap();
+    let client = network.host(one).socket(Domain::V4, SocketKind::Stream).unwrap();
+    network.host(one).set_option(client, &SocketOption::Congestion(control.to_owned())).unwrap();
+    let _ = network.host(one).connect(client, to);
+    let (mut server, mut received) = (None, 0usize);
+    let data = [7; 65_536];
+    let time = Duration::from_secs(20);
+    network.run_while(time, |network| {
+        server = server.or_else(|| network.host(two).accept(listener).ok().map(|(socket, _)| socket));
+        while network.host(one).send(client, &data).is_ok() {}
+        network.flush();
+        while let Some(data) = server.and_then(|server| network.host(two).recv(server, 1 << 20).ok()) {
+            received += data.len();
+        }
+        false
+    });
+    received as f64 * 8.0 / time.as_secs_f64() / 1e6
+}
+
+fn print_goodput() {
+    println!("goodput in Mb/s over 100 Mb/s, 20 s of virtual time");
+    for control in ["cubic", "bbr"] {
+        println!(
+            "{control:>6} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "0.1 ms", "1 ms", "10 ms", "20 ms", "100 ms"
+        );
+        for loss in [0.0, 0.01, 0.02, 0.05] {
+            print!("{:>5.0}%", loss * 100.0);
+            for micros in [100, 1_000, 10_000, 20_000, 100_000] {
+                print!(" {:>10.2}", goodput(control, loss, Duration::from_micros(micros)));
+            }
+            println!();
+        }
+    }
+}
+
+/// For tools that count: one round so often.
+#[inline(never)]
+fn rounds(world: &mut World, name: &str, count: usize) {
+    let listener = world.listen();
+    let (name, connections) = name.split_once(':').unwrap_or((name, "1"));
+    let pairs = world.connect(listener, connections.parse().unwrap_or(1));
+    let datagrams = world.datagrams();
+    let short = Buffer::copy_from_slice(&[7; 64]).unwrap();
+    let block = message(SEGMENT * BLOCK);
+    for round in 0..count {
+        match name {
+            "echo" => world.echo(pairs[round * 7919 % pairs.len()], &short),
+            "udp" => world.echo_datagram(datagrams, &short),
+            "stream" => {
+                world.stream(pairs[0], &block);
+            }
+            "connections" => world.come_and_go(listener, 1),
+            _ => panic!("no round is called {name}"),
+        }
+    }
+}
+
+fn main() {
+    pool::set_limit(2 << 30);
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(place) = arguments.iter().position(|argument| argument == "--count") {
+        let name = arguments.get(place + 1).map_or("echo", String::as_str);
+        let count = arguments.get(place + 2).and_then(|count| count.parse().ok()).unwrap_or(1000);
+        return rounds(&mut World::new(), name, count);
+    }
+    if arguments.iter().any(|argument| argument == "--goodput") {
+        return print_goodput();
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    echo(&mut criterion);
+    datagrams(&mut criterion);
+    streaming(&mut criterion);
+    connections(&mut criterion);
+    criterion.final_summary();
+}
