@@ -127,7 +127,6 @@ impl<T> Slots<T> {
     }
 
     /// All of them, with their numbers.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.content {
             Content::Here(value) => Some((index as u32, value)),
