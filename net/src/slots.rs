@@ -48,7 +48,7 @@ const NONE: u32 = u32::MAX;
 impl<T> Slots<T> {
     /// None yet, and never more than `limit`.
     pub(crate) fn new(limit: u32) -> Slots<T> {
-        Slots { slots: Vec::new(), free: NONE, len: 0, limit: limit.min(NONE) }
+        Slots { slots: Vec::new(), free: NONE, len: 0, limit }
     }
 
     /// Puts something in; gives it back if there are as many as there may be.

@@ -6,9 +6,9 @@
 use ahash::RandomState;
 use hashbrown::HashTable;
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 #[cfg(test)]
 use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Two ends. IPv4 addresses stand as IPv4-mapped ones, so that one comparison serves both families: a socket of IPv6
 /// that serves IPv4 as well knows its peer by the same key.
@@ -65,6 +65,13 @@ impl Flow {
     #[inline]
     pub(crate) fn remote(&self) -> IpAddr {
         address(self.remote)
+    }
+
+    /// Both addresses, if they are of IPv4.
+    #[inline]
+    pub(crate) fn v4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let v4 = self.local[0] == 0 && self.local[1] >> 32 == 0xffff;
+        v4.then(|| ((self.local[1] as u32).into(), (self.remote[1] as u32).into()))
     }
 
     /// The port here.

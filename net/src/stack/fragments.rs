@@ -117,7 +117,7 @@ impl Stack {
 
     fn take_transport(&mut self, now: Instant, protocol: u8, packet: Packet) {
         match protocol {
-            protocol::TCP => self.take_tcp(now, packet),
+            protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP if packet.source.is_ipv4() => self.take_icmpv4(now, packet),
             _ => self.take_unknown(now, packet),

@@ -8,11 +8,12 @@ use crate::ip::addresses::{Addresses, Kind};
 use crate::ip::fragmentation::{self, Identifications};
 use crate::ip::neighbours::{self, Cookie, Event, Neighbours, Resolution};
 use crate::ip::routes::{Route, Routes};
+use crate::table::Flow;
 use crate::tcp::Transmit;
 use crate::wire::arp;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, ether_type};
-use crate::wire::ip::TrafficClass;
+use crate::wire::ip::{TrafficClass, protocol};
 use crate::wire::{ipv4, ipv6, tcp, udp};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use demikernel_runtime::time::Instant;
@@ -375,35 +376,65 @@ impl Interface {
 
     /// A frame with this segment. `None` if there is no memory: it is as if it were lost.
     #[inline]
-    pub(crate) fn tcp_frame(&self, envelope: &Envelope, way: &Way, transmit: Transmit) -> Option<Frame> {
+    pub(crate) fn tcp_frame(
+        &self,
+        flow: &Flow,
+        hops: u8,
+        class: TrafficClass,
+        way: &Way,
+        transmit: Transmit,
+    ) -> Option<Frame> {
         let Transmit { segment, payload, cut, .. } = transmit;
         let local = matches!(way, Way::Back);
         let link = self.link_header();
-        let at = link + envelope.header_len();
+        let ends = flow.v4();
+        let at = link + if ends.is_some() { ipv4::MINIMUM_HEADER } else { ipv6::HEADER };
         let headers = at + segment.header_len();
         let length = payload.len();
         let inline = length <= COPY || !self.capabilities.scatter && !local;
-        let mut head = self.head(headers, if inline { length } else { 0 })?;
+        // Beside the stack's own memory, only what is written of a buffer is touched.
+        let mut bytes = [0; LONGEST_HEADERS];
         if let Way::Out(header) = way {
-            head[..link].copy_from_slice(&header[..link]);
+            bytes[..ethernet::MINIMUM_HEADER].copy_from_slice(header);
         }
-        envelope.emit(&mut head[link..], headers - at + length, 0);
-        let mut sum = segment.emit(&mut head[at..]);
-        let pseudo_header = envelope.pseudo_header(headers - at + length);
+        let l4 = headers - at + length;
+        let pseudo_header = match ends {
+            Some((source, destination)) => {
+                let header = ipv4::Header {
+                    source,
+                    destination,
+                    protocol: protocol::TCP,
+                    time_to_live: hops,
+                    traffic_class: class,
+                    dont_fragment: true,
+                    payload_len: l4 as u16,
+                    ..ipv4::Header::default()
+                };
+                header.emit(&mut bytes[link..]);
+                Sum::pseudo_header_v4(source, destination, protocol::TCP, l4 as u16)
+            }
+            None => emit_v6(flow, hops, class, l4, &mut bytes[link..]),
+        };
+        let sum = segment.emit(&mut bytes[at..]);
         let mut frame = Frame::default();
         if local {
             frame.received = VERIFIED;
         } else if self.capabilities.transmit_l4_checksum {
-            tcp::set_checksum(&mut head[at..], pseudo_header.fold());
+            tcp::set_checksum(&mut bytes[at..], pseudo_header.fold());
             frame.checksum.l4 = Some((at as u16, 16));
         } else {
-            sum = sum_of(pseudo_header.then(sum), &payload);
-            tcp::set_checksum(&mut head[at..], sum.checksum());
+            let sum = sum_of(pseudo_header.then(sum), &payload);
+            tcp::set_checksum(&mut bytes[at..], sum.checksum());
         }
-        if self.capabilities.transmit_ip_checksum && envelope.source.is_ipv4() && !local {
+        if self.capabilities.transmit_ip_checksum && ends.is_some() && !local {
             frame.checksum.ip = Some(link as u16);
         }
         frame.segmentation = cut.map(|segment| Segmentation { segment, headers: headers as u16 });
+        let Ok(mut head) = BufferMut::with_capacity(headers + if inline { length } else { 0 }) else {
+            self.counters.count(Counter::NoMemory);
+            return None;
+        };
+        head.extend_from_slice(&bytes[..headers]);
         if inline {
             copy(&payload, &mut head);
         } else {
@@ -575,6 +606,19 @@ impl Interface {
     pub(crate) fn may_be_source(&self, source: IpAddr) -> bool {
         !source.is_unspecified() && self.addresses.may_be_source(source)
     }
+}
+
+/// Of Ethernet, IPv6 and TCP.
+const LONGEST_HEADERS: usize = 128;
+
+const _: () = assert!(ethernet::MINIMUM_HEADER + ipv6::HEADER + tcp::MAXIMUM_HEADER <= LONGEST_HEADERS);
+
+/// The header of a segment over IPv6, and the sum of its pseudo-header.
+#[inline(never)]
+fn emit_v6(flow: &Flow, hops: u8, class: TrafficClass, length: usize, bytes: &mut [u8]) -> Sum {
+    let envelope = Envelope { hops, class, ..Envelope::new(flow.local(), flow.remote(), protocol::TCP) };
+    envelope.emit(bytes, length, 0);
+    envelope.pseudo_header(length)
 }
 
 /// As Linux's `lo`, as far as 16 bits go.

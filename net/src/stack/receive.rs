@@ -111,6 +111,7 @@ impl Stack {
     }
 
     /// A packet without a link header.
+    #[inline(never)]
     fn take_packet(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         match Version::of(&frame.head[at..]) {
             Ok(Version::V4) => self.take_ipv4(now, frame, at, to_all),
@@ -131,7 +132,8 @@ impl Stack {
         }
     }
 
-    #[inline]
+    /// With TCP's beginning in one piece of code: packets are large values, which nobody moves so.
+    #[inline(always)]
     fn take_ipv4(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         let (header, payload) = match parse_ipv4(&frame, at) {
             Ok(parsed) => parsed,
@@ -175,7 +177,7 @@ impl Stack {
         (packet.source.is_loopback() || packet.destination.is_loopback()) && !self.looping
     }
 
-    #[inline]
+    #[inline(never)]
     fn take_ipv6(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         let Ok(header) = ipv6::Header::parse_quoted(&frame.head[at..]) else {
             return self.interface.counters.count(Counter::MalformedIp);
@@ -198,7 +200,7 @@ impl Stack {
             return self.interface.counters.count(Counter::MartianSource);
         }
         match header.next_header {
-            protocol::TCP => self.take_tcp(now, packet),
+            protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             _ => self.take_other_ipv6(now, &header, packet),
         }
@@ -221,7 +223,7 @@ impl Stack {
             return self.take_fragment_v6(now, &fragment, packet);
         }
         match chain.protocol {
-            protocol::TCP => self.take_tcp(now, packet),
+            protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMPV6 => self.take_icmpv6(now, header, packet),
             ipv6::next_header::NONE => {}

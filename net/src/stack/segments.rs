@@ -46,7 +46,13 @@ pub(super) fn note(
 }
 
 impl Stack {
-    #[inline]
+    /// Where it does not matter that the packet is moved.
+    #[inline(never)]
+    pub(super) fn take_segment(&mut self, now: Instant, packet: Packet) {
+        self.take_tcp(now, packet);
+    }
+
+    #[inline(always)]
     pub(super) fn take_tcp(&mut self, now: Instant, packet: Packet) {
         let Ok((segment, header)) = Segment::parse(packet.first()) else {
             return self.interface.counters.count(Counter::MalformedTcp);

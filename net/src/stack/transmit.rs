@@ -1,12 +1,12 @@
 //! Bursts out: what waits, then what sockets have to send, each a few segments in its turn.
 
 use super::counters::Counter;
-use super::interface::{Envelope, Interface, Way};
+use super::interface::{Interface, Way};
 use super::socket::{Socket, TcpSocket};
 use super::{RESERVED, Stack};
 use crate::device::{BURST, Frame};
 use crate::tcp::{State, Transmit};
-use crate::wire::ip::{Ecn, TrafficClass, protocol};
+use crate::wire::ip::{Ecn, TrafficClass};
 use demikernel_runtime::time::{Duration, Instant};
 
 /// Segments that a connection may send until it is the others' turn.
@@ -81,23 +81,15 @@ fn emit(
 ) {
     let class =
         TrafficClass { ecn: Ecn::from_bits(transmit.ecn.bits()), ..TrafficClass::from_bits(tcp.class) };
-    let envelope = Envelope {
-        source: tcp.flow.local(),
-        destination: tcp.flow.remote(),
-        protocol: protocol::TCP,
-        hops: tcp.hops,
-        class,
-        may_fragment: false,
-    };
     let way = interface.way(&tcp.path);
-    let Some(frame) = interface.tcp_frame(&envelope, &way, transmit) else { return };
+    let Some(frame) = interface.tcp_frame(&tcp.flow, tcp.hops, class, &way, transmit) else { return };
     match way {
         Way::Out(_) => burst.push(frame),
         Way::Back => {
             interface.loop_back(frame);
         }
         Way::Ask => {
-            interface.dispatch(now, envelope.destination, frame, &mut tcp.path);
+            interface.dispatch(now, tcp.flow.remote(), frame, &mut tcp.path);
             // In the order in which they were made.
             while burst.len() < BURST
                 && let Some(frame) = interface.outbound.pop_front()

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use demikernel_runtime::time::{Duration, Instant};
 
 use super::congestion::CongestionControl;
+use super::isn::Key;
 use super::recovery::RecoveryConfig;
 
 /// Whether connections use explicit congestion notification (RFC 3168).
@@ -193,19 +194,29 @@ pub struct Shared {
     config: Config,
     counters: [Cell<u64>; Counter::ALL.len()],
     challenges: Cell<Challenges>,
+    /// With which the limit of challenges differs from second to second.
+    noise: Option<Key>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Challenges {
-    /// The second that is counted.
+    /// The second that is counted, from 1 on.
     second: u64,
-    sent: u32,
+    /// As many more may be sent in it.
+    left: u32,
 }
 
 impl Shared {
     /// For connections with this configuration.
     pub fn new(config: Config) -> Shared {
         Shared { config, ..Shared::default() }
+    }
+
+    /// The same, with a limit of challenge ACKs that nobody outside can know: between half of what is configured and
+    /// one and a half times as much, another one each second. Whoever counts the challenges that are left learns
+    /// nothing of other connections' numbers from it (CVE-2016-5696).
+    pub fn with_key(config: Config, key: Key) -> Shared {
+        Shared { config, noise: Some(key), ..Shared::default() }
     }
 
     /// The configuration.
@@ -227,16 +238,26 @@ impl Shared {
     /// Whether one more challenge ACK may be sent. [rfc5961 7]
     #[cold]
     pub(crate) fn may_challenge(&self, now: Instant) -> bool {
-        let second = now.as_nanos() / 1_000_000_000;
+        let second = now.as_nanos() / 1_000_000_000 + 1;
         let mut challenges = self.challenges.get();
         if challenges.second != second {
-            challenges = Challenges { second, sent: 0 };
+            challenges = Challenges { second, left: self.challenges_in(second) };
         }
-        let may = challenges.sent < self.config.challenge_acks;
-        challenges.sent += u32::from(may);
+        let may = challenges.left > 0;
+        challenges.left -= u32::from(may);
         self.challenges.set(challenges);
         self.count(if may { Counter::Challenge } else { Counter::ChallengeLimited });
         may
+    }
+
+    fn challenges_in(&self, second: u64) -> u32 {
+        let configured = self.config.challenge_acks;
+        match &self.noise {
+            Some(key) if configured > 0 => {
+                configured / 2 + (key.number(second) % u64::from(configured)) as u32
+            }
+            _ => configured,
+        }
     }
 }
 
@@ -251,6 +272,19 @@ mod tests {
         let allowed = |ms: u64| shared.may_challenge(Instant::from_nanos(ms * 1_000_000));
         assert_eq!([0, 10, 999, 999, 1000].map(allowed), [true, true, true, false, true]);
         assert_eq!(shared.counter(Counter::ChallengeLimited), 1);
+    }
+
+    #[test]
+    fn with_a_key_the_limit_is_not_known() {
+        let shared = Shared::with_key(Config { challenge_acks: 100, ..Config::default() }, Key::new([4; 16]));
+        let limits: Vec<usize> = (1..50)
+            .map(|second| {
+                let now = Instant::from_nanos(second * 1_000_000_000);
+                (0..1000).take_while(|_| shared.may_challenge(now)).count()
+            })
+            .collect();
+        assert!(limits.iter().all(|limit| (50..150).contains(limit)), "{limits:?}");
+        assert!(limits.iter().any(|limit| *limit != limits[0]));
     }
 
     /// [rfc7323 2.3]

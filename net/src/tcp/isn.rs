@@ -62,6 +62,13 @@ impl Key {
         hasher.finish()
     }
 
+    /// A number that follows from another, for those who have the key.
+    pub(crate) fn number(&self, from: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
+        hasher.write_u64(from);
+        hasher.finish()
+    }
+
     /// The numbers for a connection that begins now: a clock of four microseconds, and a hash of the four that only
     /// this key gives. [rfc6528 3] [rfc9293 MUST-8] [rfc9293 MUST-9]
     /// [rfc9293 SHLD-1]

@@ -62,7 +62,8 @@ fn a_large_transfer_arrives_once_in_order_unaltered() {
 
 #[test]
 fn faults_of_every_kind_are_repaired() {
-    let faults: [(&str, fn(&mut LinkConfig)); 6] = [
+    type Fault = fn(&mut LinkConfig);
+    let faults: [(&str, Fault); 6] = [
         ("loss", |link| link.loss = 0.05),
         ("bursts", |link| link.burst = Some(demikernel_net::sim::Burst { begin: 0.01, end: 0.3 })),
         ("reordering", |link| (link.reorder, link.reorder_delay) = (0.1, Duration::from_millis(5))),

@@ -65,16 +65,14 @@ impl Stack {
             Socket::Udp(_) => return Err(errno(libc::EOPNOTSUPP)),
             _ => return Err(errno(libc::EINVAL)),
         };
-        while let Some(slot) = listening.listener.accept() {
-            let Some(id) = self.sockets.id(slot) else { break };
-            let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { break };
-            tcp.holder = Holder::User;
-            if !std::mem::replace(&mut tcp.flags.told, true) {
-                self.events.push_back(slot);
-            }
-            return Ok((SocketId(id), shown(tcp.domain, tcp.flow.remote(), tcp.flow.remote_port())));
+        let slot = listening.listener.accept().ok_or_else(|| errno(libc::EAGAIN))?;
+        let id = self.sockets.id(slot).ok_or_else(|| errno(libc::EAGAIN))?;
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EAGAIN)) };
+        tcp.holder = Holder::User;
+        if !std::mem::replace(&mut tcp.flags.told, true) {
+            self.events.push_back(slot);
         }
-        Err(errno(libc::EAGAIN))
+        Ok((SocketId(id), shown(tcp.domain, tcp.flow.remote(), tcp.flow.remote_port())))
     }
 
     /// Connects: TCP begins to, and says so with `EINPROGRESS`; UDP is connected at once.

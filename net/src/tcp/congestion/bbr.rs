@@ -19,7 +19,7 @@ const BANDWIDTH_ROUNDS: u64 = 10;
 /// Without a lower round trip for this long, the queue is drained to see one.
 const MIN_RTT_WINDOW: u64 = 10_000_000_000;
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
-const PROBE_RTT_SEGMENTS: u32 = 4;
+const LEAST_SEGMENTS: u32 = 4;
 
 /// The path is full when the bandwidth has not grown by a quarter in three rounds.
 const FULL_GROWTH: f64 = 1.25;
@@ -95,7 +95,7 @@ impl Bbr {
         self.check_drain(sample, window);
         self.update_min_rtt(sample, window, round);
         self.set_gains();
-        self.set_window(sample, window, round);
+        self.set_window(sample, window);
     }
 
     pub(super) fn on_congestion(&mut self, window: &Window) -> u32 {
@@ -230,7 +230,7 @@ impl Bbr {
     fn probe_rtt(&mut self, sample: &Sample, window: &mut Window, round: bool) {
         match self.probe_rtt_until {
             None => {
-                if sample.in_flight <= PROBE_RTT_SEGMENTS * window.segment {
+                if sample.in_flight <= LEAST_SEGMENTS * window.segment {
                     self.probe_rtt_until = Some(sample.now.saturating_add(PROBE_RTT_TIME));
                     self.probe_rtt_round = false;
                     self.round_ends = sample.total;
@@ -260,8 +260,7 @@ impl Bbr {
         };
     }
 
-    fn set_window(&mut self, sample: &Sample, window: &mut Window, round: bool) {
-        let _ = round;
+    fn set_window(&mut self, sample: &Sample, window: &mut Window) {
         if !self.repair(sample, window) {
             let target = self.target(self.window_gain, window);
             if self.full {
@@ -269,17 +268,19 @@ impl Bbr {
             } else if window.congestion < target || sample.total < u64::from(10 * window.segment) {
                 window.grow(sample.delivered);
             }
-            window.congestion = window.congestion.max(PROBE_RTT_SEGMENTS * window.segment);
         }
         if self.mode == Mode::ProbeRtt {
-            window.congestion = window.congestion.min(PROBE_RTT_SEGMENTS * window.segment);
+            window.congestion = window.congestion.min(LEAST_SEGMENTS * window.segment);
         }
     }
 
     /// Conserves packets in the first round of a repair. Whether that has set the window.
+    ///
+    /// It never falls below the least: a single segment in flight has nothing behind it that would show its loss before
+    /// the retransmission timer does.
     fn repair(&mut self, sample: &Sample, window: &mut Window) -> bool {
         if sample.lost > 0 {
-            window.congestion = window.congestion.saturating_sub(sample.lost).max(window.segment);
+            window.congestion = window.congestion.saturating_sub(sample.lost);
         }
         let (was, is) = (self.was, sample.state);
         self.was = is;
@@ -294,6 +295,7 @@ impl Bbr {
         if self.conserve {
             window.congestion = window.congestion.max(sample.in_flight + sample.delivered);
         }
+        window.congestion = window.congestion.max(LEAST_SEGMENTS * window.segment);
         self.conserve
     }
 

@@ -3,12 +3,12 @@
 use demikernel_runtime::time::Instant;
 
 use super::hystart::HyStart;
-use super::{Sample, Window, nanos};
+use super::{Congestion, Sample, Window, nanos};
 
 /// Segments per second cubed [rfc9438 5.1-C].
 const C: f64 = 0.4;
 
-/// [rfc9438 4.6-beta]
+/// [rfc9438 4.6]
 const BETA: f64 = 0.7;
 
 /// What Reno with [`BETA`] would add in a round trip, to send as much as Reno on average [rfc9438 4.3-alpha].
@@ -94,8 +94,13 @@ impl Cubic {
         self.fraction &= 0xffff;
     }
 
+    /// It has noted that the window is not in use.
+    pub(super) fn knows_unused(&self) -> bool {
+        self.unused_since.is_some()
+    }
+
     #[cold]
-    pub(super) fn on_congestion(&mut self, window: &Window, in_flight: u32) -> u32 {
+    pub(super) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         let segment = f64::from(window.segment);
         let now = f64::from(window.congestion) / segment;
         self.before = self.curve;
@@ -103,10 +108,10 @@ impl Cubic {
         self.unused_since = None;
         // [rfc9438 4.7] Fast convergence: leave room to others if the last top was not reached.
         let top = if now < self.curve.top { now * (1.0 + BETA) / 2.0 } else { now };
+        let top = if event == Congestion::Timeout { 0.0 } else { top };
         self.curve = Curve { top, prior: now, ..Curve::NONE };
-        let _ = in_flight;
         // [rfc9438 4.6]
-        ((f64::from(window.congestion) * BETA) as u32).max(2 * window.segment)
+        ((f64::from(in_flight) * BETA) as u32).max(2 * window.segment)
     }
 
     /// [rfc9438 4.9.2-undo]
@@ -126,7 +131,7 @@ impl Cubic {
         let segment = f64::from(window.segment);
         let cwnd = f64::from(window.congestion) / segment;
         let epoch = *self.curve.epoch.get_or_insert_with(|| {
-            // [rfc9438 4.2-K] [rfc9438 4.8-ssthresh-exit] After slow start without a loss the top is here.
+            // [rfc9438 4.2-K] [rfc9438 4.8] [rfc9438 4.10] After a timeout, or slow start without a loss, the top is here.
             self.curve.top = self.curve.top.max(cwnd);
             self.curve.inflection = ((self.curve.top - cwnd) / C).cbrt();
             self.curve.reno = cwnd;

@@ -9,7 +9,7 @@ const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
 
-/// The most segments that one acknowledgment counts for, where bursts are not paced [rfc9406 4.3-L].
+/// The most segments that one acknowledgment counts for, where bursts are not paced [rfc9406 4.2-L].
 const L: u32 = 8;
 
 /// No round trip has been seen.
@@ -52,7 +52,7 @@ impl HyStart {
             return super::reno::slow_start(sample.delivered, window);
         }
         let counted = if sample.paced { sample.delivered } else { sample.delivered.min(L * window.segment) };
-        // [rfc9406 4.3-css]
+        // [rfc9406 4.2-css]
         let counted = if self.baseline == NONE { counted } else { counted / CSS_GROWTH_DIVISOR };
         let rest = super::reno::slow_start(counted, window);
         self.watch(sample, window);
@@ -66,14 +66,14 @@ impl HyStart {
         if sample.rtt == 0 {
             return;
         }
-        // [rfc9406 4.3-sample]
+        // [rfc9406 4.2-sample]
         self.this_round = self.this_round.min(sample.rtt);
         self.samples = self.samples.saturating_add(1);
         if self.samples < N_RTT_SAMPLE {
             return;
         }
         if self.baseline != NONE {
-            // [rfc9406 4.3-resume] The growth was noise.
+            // [rfc9406 4.2-resume] The growth was noise.
             if self.this_round < self.baseline {
                 self.baseline = NONE;
             }
@@ -82,7 +82,7 @@ impl HyStart {
         if self.last_round == NONE {
             return;
         }
-        // [rfc9406 4.3-delay]
+        // [rfc9406 4.2-delay]
         let threshold = (self.last_round / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
         if self.this_round >= self.last_round + threshold {
             self.baseline = self.this_round;
@@ -90,12 +90,12 @@ impl HyStart {
         }
     }
 
-    /// [rfc9406 4.3-round]
+    /// [rfc9406 4.2-round]
     fn on_round(&mut self, window: &mut Window) {
         if self.baseline != NONE {
             self.conservative_rounds += 1;
             if self.conservative_rounds >= CSS_ROUNDS {
-                // [rfc9406 4.3-exit]
+                // [rfc9406 4.2-exit]
                 window.threshold = window.congestion;
                 self.done = true;
             }

@@ -183,11 +183,12 @@ impl Controller {
         }
     }
 
-    /// Congestion was met: the new slow start threshold. The window is left to the caller.
+    /// Congestion was met while `in_flight` of the window was in use: the new slow start threshold. The window is left
+    /// to the caller.
     pub(crate) fn on_congestion(&mut self, event: Congestion, window: &Window, in_flight: u32) -> u32 {
         match self {
             Controller::Reno(_) => reno::threshold(window, in_flight),
-            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(window, in_flight),
+            Controller::Cubic(cubic) => cubic.get_or_insert_default().on_congestion(event, window, in_flight),
             Controller::Bbr(bbr) => bbr.on_congestion(window),
             Controller::Dctcp(dctcp) => dctcp.on_congestion(event, window, in_flight),
         }
@@ -209,6 +210,16 @@ impl Controller {
             Controller::Reno(_) | Controller::Dctcp(_) => {}
             Controller::Cubic(cubic) => cubic.iter_mut().for_each(|cubic| cubic.on_idle(idle)),
             Controller::Bbr(bbr) => bbr.on_restart(now),
+        }
+    }
+
+    /// Whether it looks at acknowledgments that cannot open the window.
+    #[inline]
+    pub(crate) fn needs_all(&self) -> bool {
+        match self {
+            Controller::Reno(_) | Controller::Cubic(None) => false,
+            Controller::Cubic(Some(cubic)) => !cubic.knows_unused(),
+            Controller::Bbr(_) | Controller::Dctcp(_) => true,
         }
     }
 

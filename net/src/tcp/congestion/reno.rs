@@ -47,6 +47,5 @@ pub(super) fn slow_start(delivered: u32, window: &mut Window) -> u32 {
 
 /// [rfc5681 3.1-ssthresh] Half of what was in flight, two segments at least.
 pub(super) fn threshold(window: &Window, in_flight: u32) -> u32 {
-    let _ = in_flight;
-    (window.congestion / 2).max(LEAST * window.segment)
+    (in_flight / 2).max(LEAST * window.segment)
 }

@@ -46,7 +46,7 @@ impl Connection {
             room -= buffer.len();
             self.send.queue.push(buffer);
         }
-        if !data.is_empty() {
+        if room == 0 {
             self.marks.insert(Marks::WANTS_ROOM);
         }
         self.send.pushed = self.send.queue.end();

@@ -2,7 +2,7 @@
 
 use demikernel_runtime::time::Instant;
 
-use super::{Connection, Marks};
+use super::Connection;
 use crate::tcp::config::Counter;
 use crate::tcp::error::Error;
 use crate::tcp::state::State;
@@ -65,7 +65,7 @@ impl Connection {
             self.set_segment_size();
             if self.state.may_transmit() {
                 // What was too big is lost for sure, but not for congestion: it goes again in smaller pieces at once.
-                self.marks.insert(Marks::FIRST_AGAIN);
+                self.recovery.resend_oversized();
             }
         }
     }

@@ -84,16 +84,13 @@ impl Marks {
     pub(crate) const ACKNOWLEDGE: Marks = Marks(1 << 5);
     /// The next segment goes even if it is small.
     pub(crate) const OVERRIDE: Marks = Marks(1 << 6);
-    /// The first segment is lost for sure: it was too big.
-    pub(crate) const FIRST_AGAIN: Marks = Marks(1 << 7);
     /// What only `transmit_special` looks at.
     pub(crate) const SPECIAL: Marks = Marks(
         Marks::RESET.0
             | Marks::SYN.0
             | Marks::WINDOW_PROBE.0
             | Marks::KEEPALIVE_PROBE.0
-            | Marks::TAIL_PROBE.0
-            | Marks::FIRST_AGAIN.0,
+            | Marks::TAIL_PROBE.0,
     );
     /// All that waits, but the reset.
     pub(crate) const TRANSMIT: Marks =

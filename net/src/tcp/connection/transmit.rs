@@ -92,12 +92,6 @@ impl Connection {
             let segment = self.header(now, self.send.unacknowledged - 1, Flags::NONE);
             return Some(Transmit::bare(segment));
         }
-        if self.marks.take(Marks::FIRST_AGAIN) && self.state.may_transmit() {
-            let in_flight = self.send.next - self.send.unacknowledged;
-            let length = in_flight.min(u32::from(self.send.segment));
-            let first = self.send.unacknowledged;
-            return (length > 0).then(|| self.transmit_again(now, first, length, Sent::Retransmission));
-        }
         if self.marks.take(Marks::TAIL_PROBE) && self.state.may_transmit() {
             return self.probe_tail(now);
         }

@@ -4,7 +4,7 @@ use demikernel_runtime::time::Duration;
 
 use super::loss::DUPLICATES;
 use super::records::Delivery;
-use super::{Ack, Acked, CongestionState, RateSample, Recovery, flag, nanos};
+use super::{Ack, Acked, CongestionState, RateSample, Recovery, Signals, flag, nanos};
 use crate::tcp::congestion::Window;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
@@ -14,6 +14,7 @@ impl Recovery {
     pub(super) fn on_extraordinary_ack(&mut self, ack: &Ack<'_>) -> Acked {
         let (now, was_in_flight) = (ack.now, self.in_flight());
         let handshake = self.flags & flag::HANDSHAKE != 0;
+        let was_reducing = self.state.is_reducing();
         let mut delivery = Delivery::default();
         let dsack = self.mark_blocks(ack, &mut delivery);
         let advanced = self.advance(ack, &mut delivery);
@@ -39,7 +40,10 @@ impl Recovery {
         let arrived = (delivery.delivered + presumed.0).saturating_sub(presumed.1);
         self.reduce_proportionally(arrived, delivery.acked, lost);
         if !handshake {
-            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, ack.ece);
+            // [rfc5681 3.2-limited] Neither duplicates open the window, nor what ends a reduction.
+            let opens = self.state != CongestionState::Disorder && !was_reducing && !undone;
+            let signals = Signals { ece: ack.ece, opens };
+            self.control(now, delivery.delivered, lost, was_in_flight, rtt.1, rate, signals);
         }
         Acked {
             octets: delivery.acked,
@@ -184,6 +188,7 @@ impl Recovery {
         if ack.acknowledgment.is_before(end) {
             return false;
         }
+        // [rfc8985 7.4-dsack]
         let twice = dsack == Some(end);
         let pure_duplicate = delivery.acked == 0 && delivery.sacked == 0 && ack.duplicate;
         let beyond = ack.acknowledgment.is_after(end);
@@ -232,7 +237,7 @@ impl Recovery {
         (presumed, 0)
     }
 
-    /// [rfc5681 3.2] and [rfc6582 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
+    /// [rfc5681 3.2]: at the third duplicate, and at each partial acknowledgment, the head is lost.
     fn detect_by_duplicates(&mut self, delivery: &Delivery) -> u32 {
         if self.flags & flag::SACK != 0 {
             return 0;
@@ -251,7 +256,7 @@ impl Recovery {
     }
 }
 
-/// The first block, if it is of what arrived twice [rfc2883 4]: below the acknowledgment, or within the second block.
+/// The first block, if it is of what arrived twice [rfc2883 4] [rfc2883 4-within]: below the acknowledgment, or within the second block.
 fn find_dsack(ack: &Ack<'_>) -> Option<SackBlock> {
     let first = *ack.sack.first()?;
     if !first.left.is_before(first.right) {

@@ -137,16 +137,17 @@ impl Recovery {
         let flight = self.flight_for_reduction();
         let threshold = self.controller.on_congestion(event, &self.window, flight);
         self.window.threshold = threshold;
-        let (next, outstanding) = (self.scoreboard.next, self.scoreboard.outstanding());
+        let next = self.scoreboard.next;
         let cold = self.cold();
         cold.recovery_point = next;
         cold.prr_delivered = 0;
         cold.prr_out = 0;
         // [rfc6937 3-recoverfs]
-        cold.recover_flight = outstanding.max(1);
+        cold.recover_flight = flight.max(1);
     }
 
-    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh].
+    /// What was in use of the window: limited transmit goes beyond it and does not count [rfc5681 3.1-ssthresh], nor
+    /// does what the application left unused [rfc7661 4.4.1].
     fn flight_for_reduction(&self) -> u32 {
         self.most_in_flight.max(self.scoreboard.outstanding()).min(self.window.congestion)
     }
@@ -188,6 +189,32 @@ impl Recovery {
         // [rfc5682 2.1-1] Not if the head had been sent again before.
         cold.forward = if fresh && head_is_original { Forward::First } else { Forward::Idle };
         self.window.congestion = self.in_flight() + self.window.segment;
+    }
+
+    /// The path has dropped what is longer than the segment size that was just set: it is sent again in smaller pieces.
+    /// That is no sign of congestion, so the window stays [rfc1191 6.5].
+    pub(crate) fn resend_oversized(&mut self) {
+        let segment = self.window.segment;
+        let (mut index, mut lost) = (0, 0);
+        while let Some(record) = self.scoreboard.get(index) {
+            if record.length > segment {
+                lost += self.scoreboard.lose(index);
+            }
+            index += 1;
+        }
+        if lost == 0 {
+            return;
+        }
+        self.scoreboard.seek_lost();
+        if self.state.is_repairing() {
+            return;
+        }
+        let next = self.scoreboard.next;
+        self.state = CongestionState::Loss;
+        let cold = self.cold();
+        cold.recovery_point = next;
+        cold.forward = Forward::Idle;
+        cold.undo = None;
     }
 
     /// [rfc8985 6.3] The head, and what was sent so long ago that it would have been acknowledged.
@@ -257,6 +284,7 @@ impl Recovery {
             return;
         }
         let (pipe, threshold, segment) = (self.in_flight(), self.window.threshold, self.window.segment);
+        let by_duplicates = self.flags & flag::SACK == 0;
         let cold = self.cold();
         // [rfc6937 3-delivered]
         cold.prr_delivered = cold.prr_delivered.saturating_add(delivered);
@@ -272,8 +300,8 @@ impl Recovery {
                 if advanced > 0 && lost == 0 { conserved.max(delivered) + segment } else { conserved };
             limit.min(threshold - pipe)
         };
-        if cold.prr_out == 0 {
-            // The first retransmission goes at once.
+        if cold.prr_out == 0 || (by_duplicates && advanced > 0 && lost > 0) {
+            // The first retransmission goes at once, and without SACK each [rfc6582 3.2-partial].
             let_go = let_go.max(segment);
         }
         self.window.congestion = pipe.saturating_add(let_go);
@@ -367,6 +395,10 @@ impl Recovery {
 
     fn undo(&mut self) {
         let Some(undo) = self.cold().undo.take() else { return };
+        if self.state != CongestionState::Loss {
+            // What was taken for lost was late.
+            self.flags |= flag::REORDERED;
+        }
         self.scoreboard.find_again();
         self.scoreboard.aged_to = self.scoreboard.unacknowledged;
         self.controller.undo();
@@ -379,6 +411,7 @@ impl Recovery {
     /// [rfc5682 2.1-2]
     fn step_forward(&mut self, ack: &Ack<'_>, delivery: &Delivery) {
         let room = ack.window > self.scoreboard.outstanding();
+        let before = self.cold().forward;
         let cold = self.cold();
         cold.forward = match cold.forward {
             Forward::First if delivery.acked > 0 && room => Forward::Second,
@@ -386,6 +419,10 @@ impl Recovery {
             Forward::Second => Forward::Second,
             _ => Forward::Idle,
         };
+        if before == Forward::Second && cold.forward == Forward::Idle {
+            // [rfc5682 2.1-3a] What was sent anew shall not keep what is lost from being repaired.
+            self.window.congestion = self.window.congestion.max(3 * self.window.segment);
+        }
     }
 
     /// New data go before what is to be sent again, if there are any: their acknowledgments will tell whether anything

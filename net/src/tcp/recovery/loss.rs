@@ -4,7 +4,7 @@ use demikernel_runtime::time::Instant;
 
 use super::nanos;
 use super::records::{Delivery, Marks, Record};
-use super::{Recovery, flag};
+use super::{RateSample, Recovery, Signals, flag};
 use crate::wire::tcp::SequenceNumber;
 
 /// Segments that have overtaken another before it is lost rather than late.
@@ -133,7 +133,7 @@ impl Recovery {
         window.min(self.rtt.smoothed().unwrap_or(window))
     }
 
-    /// Whether as many segments have overtaken others as the classic threshold wants.
+    /// Whether as many segments have overtaken others as the classic threshold wants [rfc6675 5-threshold].
     ///
     /// Asked only until it is true once, as recovery begins then: so the search costs nothing to speak of.
     fn has_overtaken(&self) -> bool {
@@ -158,9 +158,10 @@ impl Recovery {
     /// The peer has seen something twice: a retransmission was for nothing, so wait longer for what is late
     /// [rfc8985 6.2-dsack], once in a round trip.
     pub(super) fn widen_reordering_window(&mut self) {
-        let (now_at, next) = (self.scoreboard.unacknowledged, self.scoreboard.next);
+        let (next, outstanding) = (self.scoreboard.next, self.scoreboard.outstanding());
+        let now_at = self.scoreboard.unacknowledged;
         let cold = self.cold();
-        if cold.dsack_round.is_some_and(|end| now_at.is_before(end)) {
+        if cold.dsack_round.is_some_and(|end| end.is_within(now_at + 1, outstanding)) {
             return;
         }
         cold.dsack_round = Some(next);
@@ -184,7 +185,8 @@ impl Recovery {
         if lost > 0 {
             self.enter_recovery_if_lost();
             self.reduce_proportionally(0, 0, lost);
-            self.control(now, 0, lost, in_flight, 0, super::RateSample::default(), false);
+            let signals = Signals { ece: false, opens: false };
+            self.control(now, 0, lost, in_flight, 0, RateSample::default(), signals);
         }
     }
 }

@@ -23,8 +23,6 @@ mod rtt;
 mod timer;
 
 #[cfg(test)]
-mod link;
-#[cfg(test)]
 mod tests;
 
 use demikernel_runtime::time::{Duration, Instant};
@@ -172,6 +170,18 @@ mod flag {
     pub(super) const ATTENTION: u8 = HANDSHAKE | PROBE | REORDER_TIMER;
 }
 
+/// What else an acknowledgment says to congestion control.
+#[derive(Clone, Copy)]
+struct Signals {
+    ece: bool,
+    /// The window may grow.
+    opens: bool,
+}
+
+impl Signals {
+    const ORDINARY: Signals = Signals { ece: false, opens: true };
+}
+
 /// The newest of what has arrived (RFC 8985).
 #[derive(Debug)]
 struct Rack {
@@ -229,7 +239,7 @@ impl Recovery {
         segment: u32,
         now: Instant,
     ) -> Recovery {
-        let segment = segment.max(1);
+        let segment = segment.clamp(1, MOST_SEGMENT);
         let initial_window = config.initial_window.clamp(1, 255);
         let mut flags = flag::HANDSHAKE;
         flags |= if config.sack { flag::SACK } else { 0 };
@@ -373,7 +383,7 @@ impl Recovery {
         // [rfc6298 5.3]
         self.timeout_from = ack.now;
         self.active_at = ack.now;
-        self.control(ack.now, octets, 0, in_flight, latest, rate, false);
+        self.control(ack.now, octets, 0, in_flight, latest, rate, Signals::ORDINARY);
         Acked { octets, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() }
     }
 
@@ -388,7 +398,7 @@ impl Recovery {
         was_in_flight: u32,
         rtt: u64,
         rate: RateSample,
-        ece: bool,
+        signals: Signals,
     ) {
         let round = self.scoreboard.unacknowledged.is_after(self.round_end);
         let most = self.most_in_flight.max(self.most_before);
@@ -398,6 +408,23 @@ impl Recovery {
             self.most_in_flight = was_in_flight;
             self.rtt.expect_samples(most, self.window.segment);
         }
+        let limited = signals.opens && is_limited(&self.window, most);
+        if limited || signals.ece || self.controller.needs_all() || self.flags & flag::PACING != 0 {
+            self.control_fully(now, delivered, lost, rtt, rate, Signals { opens: limited, ..signals }, round);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as above")]
+    fn control_fully(
+        &mut self,
+        now: Instant,
+        delivered: u32,
+        lost: u32,
+        rtt: u64,
+        rate: RateSample,
+        signals: Signals,
+        round: bool,
+    ) {
         let smoothed = self.rtt.smoothed().unwrap_or(0);
         let sample = Sample {
             now,
@@ -409,9 +436,8 @@ impl Recovery {
             min_rtt: self.rtt.least(),
             smoothed,
             round,
-            // [rfc5681 3.2-limited] What duplicates say does not open the window.
-            limited: is_limited(&self.window, most) && self.state != CongestionState::Disorder,
-            ece,
+            limited: signals.opens,
+            ece: signals.ece,
             state: self.state,
             rate,
             paced: self.flags & flag::PACING != 0,
@@ -476,7 +502,7 @@ impl Recovery {
 
     /// The path takes segments of so much payload.
     pub(crate) fn set_segment_size(&mut self, octets: u32) {
-        let octets = octets.max(1);
+        let octets = octets.clamp(1, MOST_SEGMENT);
         if self.flags & flag::HANDSHAKE != 0 {
             self.window = Window::new(u32::from(self.initial_window), octets);
             return;
@@ -496,24 +522,23 @@ impl Recovery {
         }
     }
 
-    /// Something is about to be sent after a while in which nothing was.
+    /// Something is about to be sent when nothing is in flight.
+    #[inline]
     pub(crate) fn on_idle_restart(&mut self, now: Instant) {
         if !self.scoreboard.is_empty() {
             return;
         }
         let idle = nanos(self.active_at, now);
         self.controller.on_restart(now, idle);
-        if self.controller.owns_window() {
+        let rto = self.rtt.rto().max(1);
+        if idle < rto || self.controller.owns_window() {
             return;
         }
-        let restart = (u32::from(self.initial_window) * self.window.segment).min(self.window.congestion);
-        let halvings = (idle / self.rtt.rto().max(1)).min(31);
-        if halvings > 0 {
-            // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
-            let before = self.window.congestion;
-            self.window.threshold = self.window.threshold.max(before - before / 4);
-            self.window.congestion = (before >> halvings).max(restart);
-        }
+        // [rfc5681 4.1] Halved for each timeout that passed, as in Linux, but not below the restart window.
+        let before = self.window.congestion;
+        let restart = (u32::from(self.initial_window) * self.window.segment).min(before);
+        self.window.threshold = self.window.threshold.max(before - before / 4);
+        self.window.congestion = (before >> (idle / rto).min(31)).max(restart);
     }
 
     /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:
@@ -530,13 +555,16 @@ impl Recovery {
     }
 }
 
+/// No packet is longer.
+const MOST_SEGMENT: u32 = 65_535;
+
 /// Nanoseconds from `earlier` to `later`, without the detour through a duration's seconds.
 #[inline]
 pub(crate) fn nanos(earlier: Instant, later: Instant) -> u64 {
     later.as_nanos().saturating_sub(earlier.as_nanos())
 }
 
-/// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4].
+/// Whether the window holds the sender back: while it doubles each round trip, if half of it was in use [rfc7661 4.3].
 #[inline]
 fn is_limited(window: &Window, most_in_flight: u32) -> bool {
     if window.is_slow_start() {

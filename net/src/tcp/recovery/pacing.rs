@@ -57,6 +57,6 @@ impl Pacing {
 
     /// Octets a second; zero for no pacing.
     pub(super) fn rate(&self) -> u64 {
-        if self.per_octet == 0 { 0 } else { (1_000_000_000u64 << 16) / self.per_octet }
+        (1_000_000_000u64 << 16).checked_div(self.per_octet).unwrap_or(0)
     }
 }

@@ -34,7 +34,8 @@ pub(super) struct Rate {
     first_sent: Instant,
     /// The last sample worth telling.
     told: u32,
-    told_interval_us: u32,
+    /// In units of 1,024 ns.
+    told_interval: u32,
     /// While `delivered` is below this the flight is application-limited; zero if it is not.
     app_limited_until: u64,
 }
@@ -46,7 +47,7 @@ impl Rate {
             delivered_at: now,
             first_sent: now,
             told: 0,
-            told_interval_us: 0,
+            told_interval: 0,
             app_limited_until: 0,
         }
     }
@@ -112,22 +113,19 @@ impl Rate {
     /// Keeps the sample if it is no lower bound, or a higher one than is known.
     #[inline]
     fn tell(&mut self, sample: &RateSample) {
-        let interval_us = (sample.interval / 1_000).clamp(1, u64::from(u32::MAX)) as u32;
+        let interval = (sample.interval >> 10).clamp(1, u64::from(u32::MAX)) as u32;
         let (new, old) = (
-            u64::from(sample.delivered) * u64::from(self.told_interval_us),
-            u64::from(self.told) * u64::from(interval_us),
+            u64::from(sample.delivered) * u64::from(self.told_interval),
+            u64::from(self.told) * u64::from(interval),
         );
         if !sample.app_limited || new >= old {
             self.told = sample.delivered;
-            self.told_interval_us = interval_us;
+            self.told_interval = interval;
         }
     }
 
     /// Octets a second, as last measured.
     pub(super) fn told(&self) -> u64 {
-        if self.told_interval_us == 0 {
-            return 0;
-        }
-        u64::from(self.told) * 1_000_000 / u64::from(self.told_interval_us)
+        (u64::from(self.told) * 1_000_000_000).checked_div(u64::from(self.told_interval) << 10).unwrap_or(0)
     }
 }

@@ -154,27 +154,29 @@ impl Scoreboard {
     }
 
     /// Takes away what lies before `to`, a plain run of originals none of which is marked: the common case, in which
-    /// the last one is the newest.
+    /// the last one is the newest. There is something to take away, and `to` is not beyond what was sent.
     ///
     /// Returns the time at which the first left, and the last record.
     #[inline]
     pub(super) fn acknowledge_plain(&mut self, to: SequenceNumber) -> (Instant, Record) {
-        let mut newest = *self.records.front().expect("there is something to acknowledge");
-        let oldest = newest.sent;
-        while let Some(front) = self.records.front_mut() {
-            if front.end().is_after(to) {
-                if front.start.is_before(to) {
-                    front.length = front.end() - to;
-                    front.start = to;
-                    newest = *front;
-                }
-                break;
-            }
-            newest = *front;
-            self.records.pop_front();
-        }
         self.unacknowledged = to;
-        (oldest, newest)
+        // Sequence numbers that are left behind come back as those of the future.
+        self.aged_to = to;
+        let mut oldest = None;
+        loop {
+            let front = self.records.front_mut().expect("records reach up to the last octet that was sent");
+            let oldest = *oldest.get_or_insert(front.sent);
+            let end = front.end();
+            if end.is_after(to) {
+                front.length = end - to;
+                front.start = to;
+                return (oldest, *front);
+            }
+            let record = self.records.pop_front().expect("it was just seen");
+            if end == to {
+                return (oldest, record);
+            }
+        }
     }
 
     /// Takes away what lies before `to`.

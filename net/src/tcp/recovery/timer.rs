@@ -86,12 +86,12 @@ impl Recovery {
         let next = self.scoreboard.next;
         self.flags |= flag::PROBE;
         let cold = self.cold();
-        // [rfc8985 7.3-end]
+        // [rfc8985 7.3-end] [rfc8985 7.3-new]
         cold.probe_again = sequence.is_before(next);
         cold.probe_end = next.latest(sequence + length);
     }
 
-    /// [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout]
+    /// [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout] [rfc8961 4-4]
     #[cold]
     fn on_timeout(&mut self, now: Instant) -> Expired {
         self.rtt.back_off();

@@ -175,6 +175,11 @@ impl Connection {
         if !arrival.syn {
             return PASS;
         }
+        if arrival.flags().contains(Flags::ACK) && arrival.sequence == self.receive.next - 1 {
+            // The answer to our SYN again, for ours to it was lost: nothing strange, and nobody can guess it.
+            self.marks.insert(Marks::ACKNOWLEDGE);
+            return DROP;
+        }
         self.shared.count(Counter::UnexpectedSyn);
         let inside = arrival.sequence.is_within(self.receive.next, self.receive.window());
         if self.state == State::SynReceived(Origin::Passive) && inside {

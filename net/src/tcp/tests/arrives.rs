@@ -203,6 +203,9 @@ fn challenges_have_a_limit() {
     }
     assert_eq!(sent, 5);
     assert_eq!(lone.shared.counter(Counter::ChallengeLimited), 95);
+    // An answer to our SYN that comes again is none.
+    lone.gets("S. 0:0(0) ack 1");
+    assert_eq!(lone.drain().len(), 1);
 }
 
 /// [rfc7323 5.3-R1], [rfc7323 3.2-drop]: an old stamp, or none.
@@ -258,8 +261,12 @@ fn a_shut_window_takes_acknowledgments() {
     lone.gets("R 11:11(0)");
     assert_eq!(lone.connection.state(), Closed);
     let mut lone = shut();
+    // A FIN behind data that are not taken is not taken either.
+    lone.gets("FP. 11:13(2) ack 6");
+    assert_eq!((lone.connection.state(), lone.connection.receivable()), (Established, 10));
+    let mut lone = shut();
     lone.gets("F. 11:11(0) ack 6");
-    assert_eq!(lone.connection.state(), CloseWait);
+    assert_eq!((lone.connection.state(), lone.connection.info(lone.now).rcv_wnd), (CloseWait, 0));
 }
 
 /// Two sides that disagree do not answer each other for ever.

@@ -18,6 +18,7 @@ fn the_active_side() {
     lone.gets("P. 1:3(2) ack 5");
     assert_eq!(lone.receive_all(), [1, 2]);
     lone.gets("F. 3:3(0) ack 5");
+    assert!(lone.connection.take_time_wait().is_none(), "the last acknowledgment has not left");
     lone.sends(&[". 5:5(0) ack 4"]);
     assert!(lone.connection.take_events().contains(Events::TIME_WAIT | Events::PEER_CLOSED));
     // [rfc9293 MUST-13]: two lifetimes.

@@ -25,22 +25,21 @@ fn goodput(congestion: CongestionControl, lost: u8, time: Duration) -> f64 {
     pair.ends[1].received.len() as f64 * 8.0 / time.as_secs_f64() / 1e6
 }
 
-/// The aims of the project: as fast as Linux at least, which was measured at 4 with CUBIC and 87 with BBR.
+/// The aims of the project: as fast as Linux, which was measured at 4 with CUBIC and 87 with BBR.
 #[test]
 fn a_stream_goes_through_losses() {
     let cubic = goodput(CongestionControl::Cubic, 2, 20 * SECOND);
-    println!("cubic {cubic:.1} Mb/s");
-    let bbr = goodput(CongestionControl::Bbr, 2, 3 * SECOND);
-    println!("bbr {bbr:.1} Mb/s");
-    assert!(cubic >= 3.5, "cubic {cubic:.1}");
+    let bbr = goodput(CongestionControl::Bbr, 2, SECOND);
+    println!("cubic {cubic:.1}, bbr {bbr:.1} Mb/s");
+    assert!(cubic >= 4.0, "cubic {cubic:.1}");
     assert!(bbr >= 60.0, "bbr {bbr:.1}");
 }
 
 /// Without losses the buffers decide.
 #[test]
 fn a_stream_fills_the_buffers() {
-    for congestion in [CongestionControl::Cubic, CongestionControl::Reno, CongestionControl::Bbr] {
-        let rate = goodput(congestion, 0, SECOND);
+    for congestion in [CongestionControl::Cubic, CongestionControl::Reno] {
+        let rate = goodput(congestion, 0, SECOND / 4);
         println!("{congestion} {rate:.1} Mb/s");
         assert!(rate >= 100.0, "{congestion} {rate:.1}");
     }

@@ -218,3 +218,17 @@ fn the_receive_buffer_grows() {
     assert!(after >= 4 * before, "{before} {after}");
     assert!(pair.ends[0].sent.starts_with(&pair.ends[1].received));
 }
+
+/// [rfc2018 3]: beside timestamps there is room for three.
+#[test]
+fn three_blocks_beside_timestamps() {
+    let mut lone = Lone::connecting(Config { window_scaling: false, ..Config::default() });
+    lone.drain();
+    lone.gets("S. 0:0(0) ack 1 mss 1000 sackok ts 100 1000000");
+    lone.drain();
+    for hole in 1..6 {
+        lone.gets(&format!(". {}:{}(10) ack 1 ts 100 1000000", hole * 100, hole * 100 + 10));
+    }
+    lone.drain();
+    assert_eq!(lone.header().options.sack.len(), 3);
+}

@@ -199,7 +199,7 @@ fn marks_of_what_leaves() {
     lone.gets(".E 1:1(0) ack 1001");
     lone.send(1000);
     lone.sends(&["P.W 2001:3001(1000) ack 1"]);
-    lone.gets(".E 1:1(0) ack 1501");
+    lone.gets(". 1:1(0) ack 3001");
     lone.send(1000);
     lone.sends(&["P. 3001:4001(1000) ack 1"]);
     assert!(!lone.wait(2 * SECOND).is_empty());
@@ -262,4 +262,15 @@ fn congestion_control_is_chosen() {
         lone.gets(". 1:1(0) ack 3001");
         assert_eq!(lone.connection.info(lone.now).congestion, CongestionControl::Reno);
     }
+}
+
+/// [rfc9293 3.10.7.4]: a segment that was overtaken says nothing of the window any more.
+#[test]
+fn an_older_segment_does_not_set_the_window() {
+    let mut lone = Lone::established(plain());
+    lone.gets(". 101:201(100) ack 1 win 5000");
+    lone.gets(". 1:101(100) ack 1 win 9000");
+    assert_eq!(lone.connection.info(lone.now).snd_wnd, 5000);
+    lone.gets(". 201:201(0) ack 1 win 7000");
+    assert_eq!(lone.connection.info(lone.now).snd_wnd, 7000);
 }

@@ -5,30 +5,30 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use demikernel_runtime::time::{Duration, Instant};
 
-use super::{Ack, CongestionState, Expired, Recovery, RecoveryConfig, Sent};
+use super::super::{Ack, CongestionState, Expired, Recovery, RecoveryConfig, Sent};
 use crate::tcp::congestion::CongestionControl;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
-pub(crate) const SEGMENT: u32 = 1448;
+pub(super) const SEGMENT: u32 = 1448;
 const OVERHEAD: u32 = 66;
 const WINDOW: u32 = 16 << 20;
 const DELAYED_ACK: Duration = Duration::from_millis(40);
 
 #[derive(Clone)]
-pub(crate) struct Link {
+pub(super) struct Link {
     /// Bits a second.
-    pub(crate) bandwidth: u64,
+    pub(super) bandwidth: u64,
     /// There and back, without the queue.
-    pub(crate) round_trip: Duration,
+    pub(super) round_trip: Duration,
     /// Octets that wait at most.
-    pub(crate) queue: u64,
+    pub(super) queue: u64,
     /// Of data segments, in parts of a million.
-    pub(crate) loss: u32,
+    pub(super) loss: u32,
     /// Octets in the queue from which on segments are marked.
-    pub(crate) mark: Option<u64>,
+    pub(super) mark: Option<u64>,
     /// Of a thousand segments, how many are late by a quarter of a round trip.
-    pub(crate) reorder: u32,
-    pub(crate) seed: u64,
+    pub(super) reorder: u32,
+    pub(super) seed: u64,
 }
 
 impl Default for Link {
@@ -45,21 +45,21 @@ impl Default for Link {
     }
 }
 
-pub(crate) struct Flow {
-    pub(crate) recovery: Recovery,
+pub(super) struct Flow {
+    pub(super) recovery: Recovery,
     first: SequenceNumber,
     next: SequenceNumber,
     unacknowledged: SequenceNumber,
     /// Octets yet to be sent; `u64::MAX` for no end.
-    pub(crate) left: u64,
-    pub(crate) sack: bool,
-    pub(crate) timestamps: bool,
+    pub(super) left: u64,
+    pub(super) sack: bool,
+    pub(super) timestamps: bool,
     receiver: Receiver,
-    pub(crate) timeouts: u32,
-    pub(crate) probes: u32,
-    pub(crate) undone: u32,
-    pub(crate) reductions: u32,
-    pub(crate) acknowledgments: u32,
+    pub(super) timeouts: u32,
+    pub(super) probes: u32,
+    pub(super) undone: u32,
+    pub(super) reductions: u32,
+    pub(super) acknowledgments: u32,
     last_ack: Option<SequenceNumber>,
 }
 
@@ -82,10 +82,10 @@ enum Event {
     Delayed { flow: usize },
 }
 
-pub(crate) struct World {
-    pub(crate) now: Instant,
+pub(super) struct World {
+    pub(super) now: Instant,
     link: Link,
-    pub(crate) flows: Vec<Flow>,
+    pub(super) flows: Vec<Flow>,
     events: BinaryHeap<Reverse<(Instant, u64, usize)>>,
     bodies: Vec<Option<Event>>,
     free: Vec<usize>,
@@ -94,12 +94,12 @@ pub(crate) struct World {
     busy_until: Instant,
     random: u64,
     /// What to drop regardless of chance, counted in segments sent.
-    pub(crate) drop: Vec<u64>,
-    pub(crate) sent: u64,
+    pub(super) drop: Vec<u64>,
+    pub(super) sent: u64,
 }
 
 impl World {
-    pub(crate) fn new(link: Link) -> World {
+    pub(super) fn new(link: Link) -> World {
         let now = Instant::from_nanos(1_000_000_000);
         World {
             now,
@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    pub(crate) fn add(&mut self, config: &RecoveryConfig, left: u64) -> usize {
+    pub(super) fn add(&mut self, config: &RecoveryConfig, left: u64) -> usize {
         // Sequence numbers wrap soon.
         let first = SequenceNumber::new(0xffff_0000);
         let mut recovery = Recovery::new(config, first, SEGMENT, self.now);
@@ -151,18 +151,18 @@ impl World {
         self.flows.len() - 1
     }
 
-    pub(crate) fn delivered(&self, flow: usize) -> u64 {
+    pub(super) fn delivered(&self, flow: usize) -> u64 {
         self.flows[flow].receiver.next
     }
 
-    pub(crate) fn run_for(&mut self, time: Duration) {
+    pub(super) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Until all that there is to send is acknowledged.
-    pub(crate) fn run_to_end(&mut self, limit: Duration) -> Duration {
+    pub(super) fn run_to_end(&mut self, limit: Duration) -> Duration {
         let (begin, end) = (self.now, self.now + limit);
         while self.flows.iter().any(|flow| flow.left > 0 || flow.next != flow.unacknowledged) {
             assert!(self.step(end), "not done within {limit:?}");
@@ -434,7 +434,7 @@ impl Receiver {
 }
 
 /// The share of the link that a flow without end gets, after a time to settle.
-pub(crate) fn goodput(
+pub(super) fn goodput(
     control: CongestionControl,
     link: Link,
     settle: Duration,
