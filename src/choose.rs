@@ -10,7 +10,10 @@ use std::io;
 const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 
 /// Transports of this and later versions that need a feature, and its name.
-const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring")];
+const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap")];
+
+/// Transports that have to be set up before they can be used: they are chosen by name only.
+const NAMED_ONLY: &[&str] = &["tap", "packet"];
 
 /// What programs may name, such as in the macros, though it is not there yet.
 const LATER: &[&str] = &["tap", "dpdk", "xdp", "rdma", "spdk", "memory"];
@@ -21,7 +24,21 @@ const LATER: &[&str] = &["tap", "dpdk", "xdp", "rdma", "spdk", "memory"];
 /// assert!(demikernel::transports().contains(&"epoll"));
 /// ```
 pub fn transports() -> &'static [&'static str] {
-    if cfg!(feature = "io-uring") { &["io_uring", "epoll", "sim"] } else { &["epoll", "sim"] }
+    &[
+        #[cfg(feature = "io-uring")]
+        "io_uring",
+        "epoll",
+        "sim",
+        #[cfg(feature = "tap")]
+        "tap",
+        #[cfg(feature = "tap")]
+        "packet",
+    ]
+}
+
+/// Those that work without having been set up: what a test runs on that names none.
+pub(crate) fn ready_transports() -> impl Iterator<Item = &'static str> {
+    transports().iter().copied().filter(|name| !NAMED_ONLY.contains(name))
 }
 
 /// What a runtime is to be made with.
@@ -92,6 +109,9 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
         _ => None,
     };
     let Some(storage) = storage else { return Ok(vec![transport]) };
+    if storage.storage.is_none() {
+        return Err(invalid(format!("storage {:?} has no files", storage.device.name())));
+    }
     Ok(vec![transport.without_storage(), storage.without_network()])
 }
 
@@ -101,6 +121,8 @@ fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
         "sim" => Ok(Transport::both(Sim::new(seed))),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
+        #[cfg(feature = "tap")]
+        "tap" | "packet" => open_stack(name),
         _ => unreachable!("{name} is not one of transports()"),
     };
     opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
@@ -110,6 +132,21 @@ fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
 fn open_uring() -> io::Result<Transport> {
     use demikernel_runtime::transport::uring::{Config, Uring};
     Uring::new(Config::default()).map(Transport::both)
+}
+
+/// The userspace stack on the device of this name, set up by the file that `DEMIKERNEL_CONFIG` names.
+#[cfg(feature = "tap")]
+fn open_stack(name: &str) -> io::Result<Transport> {
+    use demikernel_net::config::{Device, NetConfig};
+    let mut config = NetConfig::from_env().map_err(|error| invalid(error.to_string()))?;
+    match (name, config.network.device) {
+        ("tap", Device::Packet) => {
+            return Err(invalid("network.device: found \"packet\", expected \"tap\", as the transport is"));
+        }
+        ("packet", _) => config.network.device = Device::Packet,
+        _ => {}
+    }
+    demikernel_net::transport::open(&config).map(|transport| transport.transport())
 }
 
 /// io_uring where it is compiled in and the kernel allows it, else epoll.
@@ -156,6 +193,20 @@ mod tests {
         let error = Choice::new(Some("io_uring"), None, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         assert!(error.to_string().contains("--features io-uring"), "{error}");
+    }
+
+    #[cfg(not(feature = "tap"))]
+    #[test]
+    fn the_feature_of_a_transport_is_named() {
+        let error = Choice::new(Some("packet"), None, 0).unwrap_err();
+        assert!(error.to_string().contains("--features tap"), "{error}");
+    }
+
+    #[cfg(feature = "tap")]
+    #[test]
+    fn what_has_to_be_set_up_is_not_tried_unasked() {
+        assert!(transports().contains(&"tap"));
+        assert!(!ready_transports().any(|name| name == "tap" || name == "packet"));
     }
 
     #[test]

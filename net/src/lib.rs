@@ -23,5 +23,6 @@ mod slots;
 pub mod stack;
 mod table;
 pub mod tcp;
+pub mod transport;
 pub mod udp;
 pub mod wire;

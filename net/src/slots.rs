@@ -7,6 +7,18 @@ pub(crate) struct SlotId {
     generation: u32,
 }
 
+impl SlotId {
+    /// As one number.
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.index) << 32 | u64::from(self.generation)
+    }
+
+    /// Of the number that [`to_u64`](SlotId::to_u64) gave.
+    pub(crate) fn from_u64(number: u64) -> SlotId {
+        SlotId { index: (number >> 32) as u32, generation: number as u32 }
+    }
+}
+
 /// A vector with holes, which are filled again, the latest first.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
@@ -115,7 +127,6 @@ impl<T> Slots<T> {
     }
 
     /// All of them, with their numbers.
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| match &slot.content {
             Content::Here(value) => Some((index as u32, value)),

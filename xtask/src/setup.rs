@@ -49,6 +49,8 @@ pub(crate) static CLIPPY: Tool = rustup("cargo-clippy", "clippy", "test stage cl
 pub(crate) static VALGRIND: Tool = debian("valgrind", "valgrind", "test stages valgrind and exact");
 pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
 pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
+pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the userspace stack");
+pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
 pub(crate) static CURL: Tool = debian("curl", "curl", "end-to-end tests");
 pub(crate) static WRK: Tool = debian("wrk", "wrk", "end-to-end tests, benchmarks");
 pub(crate) static REDIS_CLI: Tool = debian("redis-cli", "redis-tools", "end-to-end tests");
@@ -57,12 +59,14 @@ pub(crate) static REDIS_BENCHMARK: Tool =
 pub(crate) static REDIS_SERVER: Tool =
     debian("redis-server", "redis-server", "benchmarks: the peer of key-value");
 
-static ALL: [&Tool; 10] = [
+static ALL: [&Tool; 12] = [
     &RUSTFMT,
     &CLIPPY,
     &VALGRIND,
     &STRACE,
     &NETCAT,
+    &IP,
+    &PING,
     &CURL,
     &WRK,
     &REDIS_CLI,

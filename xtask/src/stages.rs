@@ -136,6 +136,8 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "integration tests: real kernels, real clients, several processes",
         needs: &[
             &setup::NETCAT,
+            &setup::IP,
+            &setup::PING,
             &setup::CURL,
             &setup::WRK,
             &setup::REDIS_CLI,

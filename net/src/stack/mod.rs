@@ -20,6 +20,7 @@ mod calls;
 mod config;
 mod counters;
 mod datagrams;
+mod end;
 mod fragments;
 mod icmp;
 mod interface;

@@ -96,9 +96,9 @@ impl<T> Completion<T> {
     }
 
     /// The operation's number among all of its runtime, as for
-    /// [`Device::give_back`](crate::transport::Device::give_back).
+    /// [`Device::give_back`](crate::transport::Device::give_back): for those who write transports.
     #[inline]
-    pub(crate) fn number(&self) -> u32 {
+    pub fn number(&self) -> u32 {
         self.id().number
     }
 

@@ -15,7 +15,7 @@ mod options;
 pub mod sim;
 // Epoll leaves the state of a stream to the kernel.
 #[cfg_attr(not(feature = "io-uring"), allow(dead_code))]
-pub(crate) mod stream;
+pub mod stream;
 #[cfg(feature = "io-uring")]
 pub mod uring;
 

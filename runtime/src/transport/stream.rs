@@ -1,5 +1,6 @@
 //! What every transport keeps about a stream socket: who waits for data and what has arrived
-//! ([`Inbound`]), what is to be sent and how far that has got ([`Outbound`]). No I/O is done here.
+//! (`Inbound`), what is to be sent and how far that has got (`Outbound`). No I/O is done here. What is public
+//! serves those who write transports elsewhere.
 //!
 //! Methods return what is to be completed instead of completing it, because a completion may run foreign
 //! code (wakers, destructors), which may call into the transport again: the caller completes when it holds
@@ -31,9 +32,10 @@ impl<T> Promise for Completion<T> {
     }
 }
 
-/// A first-in-first-out queue that usually has no more than one element.
+/// A first-in-first-out queue that usually has no more than one element, which is stored inline: for those who
+/// write transports.
 #[derive(Debug)]
-pub(crate) struct Fifo<T> {
+pub struct Fifo<T> {
     /// The front; if there is none, `rest` is empty too.
     first: Option<T>,
     rest: VecDeque<T>,
@@ -46,22 +48,26 @@ impl<T> Default for Fifo<T> {
 }
 
 impl<T> Fifo<T> {
-    pub(crate) const fn new() -> Fifo<T> {
+    /// Nothing.
+    pub const fn new() -> Fifo<T> {
         Fifo { first: None, rest: VecDeque::new() }
     }
 
+    /// Whether there is nothing.
     #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
+    /// How many there are.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
+    /// Adds one behind all others.
     #[inline(always)]
-    pub(crate) fn push_back(&mut self, value: T) {
+    pub fn push_back(&mut self, value: T) {
         if self.first.is_none() {
             self.first = Some(value);
         } else {
@@ -69,14 +75,16 @@ impl<T> Fifo<T> {
         }
     }
 
-    pub(crate) fn push_front(&mut self, value: T) {
+    /// Adds one before all others.
+    pub fn push_front(&mut self, value: T) {
         if let Some(second) = self.first.replace(value) {
             self.rest.push_front(second);
         }
     }
 
+    /// Takes out the first.
     #[inline(always)]
-    pub(crate) fn pop_front(&mut self) -> Option<T> {
+    pub fn pop_front(&mut self) -> Option<T> {
         let front = self.first.take();
         if !self.rest.is_empty() {
             self.first = self.rest.pop_front();
@@ -84,17 +92,20 @@ impl<T> Fifo<T> {
         front
     }
 
+    /// The first.
     #[inline(always)]
-    pub(crate) fn front(&self) -> Option<&T> {
+    pub fn front(&self) -> Option<&T> {
         self.first.as_ref()
     }
 
+    /// The first.
     #[inline(always)]
-    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+    pub fn front_mut(&mut self) -> Option<&mut T> {
         self.first.as_mut()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(&self.rest)
     }
 
@@ -105,8 +116,8 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// Takes out the element at `index`.
-    fn remove(&mut self, index: usize) -> Option<T> {
+    /// Takes out the element at `index`, if there are so many.
+    pub fn remove(&mut self, index: usize) -> Option<T> {
         match index {
             0 => self.pop_front(),
             _ => self.rest.remove(index - 1),
@@ -272,8 +283,9 @@ impl<P: Promise> Inbound<P> {
     }
 }
 
-/// Inserts what an operation got into a queue that is sorted by the numbers of operations, which wrap around.
-pub(crate) fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, value: T) {
+/// Inserts what an operation got into a queue that is sorted by the numbers of operations, which wrap around:
+/// for [`Device::give_back`](super::Device::give_back), whose number it is.
+pub fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, value: T) {
     let earlier = |other: u32| (other.wrapping_sub(number) as i32) < 0;
     let place = queue.iter().position(|(other, _)| !earlier(*other)).unwrap_or(queue.len());
     queue.insert(place, (number, value));
@@ -281,7 +293,7 @@ pub(crate) fn insert_by_number<T>(queue: &mut VecDeque<(u32, T)>, number: u32, v
 
 /// The operation of this number got the front of the queue: what is left comes behind that, whichever
 /// operation had it before, so that it stays there if the front is given back once more.
-pub(crate) fn number_behind<T>(queue: &mut VecDeque<(u32, T)>, number: u32) {
+pub fn number_behind<T>(queue: &mut VecDeque<(u32, T)>, number: u32) {
     for (other, _) in queue.iter_mut().take_while(|(other, _)| (other.wrapping_sub(number) as i32) < 0) {
         *other = number;
     }

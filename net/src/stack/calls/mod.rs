@@ -126,7 +126,7 @@ impl Stack {
     }
 
     /// Nobody has the connection any more.
-    fn give_up(&mut self, now: Instant, slot: u32, reset: bool) {
+    pub(super) fn give_up(&mut self, now: Instant, slot: u32, reset: bool) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         if reset {
             tcp.connection.abort();

@@ -1,0 +1,118 @@
+//! The device as the runtime's loop sees it.
+
+use super::{NetTransport, State, errors};
+use demikernel_runtime::DeviceId;
+use demikernel_runtime::time::Instant;
+use demikernel_runtime::transport::{Device, Interest, Turn};
+use std::any::Any;
+use std::io;
+use std::time::Duration;
+
+impl Device for NetTransport {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn attached(&self, id: DeviceId) {
+        self.id.set(Some(id));
+    }
+
+    fn poll(&self, _turn: Turn) -> bool {
+        if !matches!(*self.state.borrow(), State::Running) {
+            return false;
+        }
+        self.turn().unwrap_or_else(|error| {
+            self.fail(error);
+            true
+        })
+    }
+
+    fn interest(&self) -> Interest {
+        if !matches!(*self.state.borrow(), State::Running) {
+            return Interest::None;
+        }
+        let engine = self.engine.borrow();
+        match engine.device.descriptor() {
+            Some(descriptor) if !engine.is_busy() && self.again.borrow().is_empty() => {
+                Interest::Descriptor(descriptor)
+            }
+            _ => Interest::Polling,
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match *self.state.borrow() {
+            State::Running => self.engine.borrow().stack.next_deadline(),
+            _ => None,
+        }
+    }
+
+    fn cancel(&self, key: u64) {
+        self.cancel_operation(key.into());
+    }
+
+    fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>) {
+        self.take_back(key.into(), number, result);
+    }
+
+    fn shutdown(&self, grace: Duration) {
+        let end = std::time::Instant::now() + grace;
+        if matches!(*self.state.borrow(), State::Running) {
+            self.turn_until(end, || !self.has_sends());
+        }
+        let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
+        for socket in sockets {
+            socket.closing.set(true);
+            self.abandon(&socket, &errors::ended());
+            self.remove(&socket);
+        }
+        if matches!(*self.state.borrow(), State::Running) {
+            self.turn_until(end, || !self.engine.borrow().stack.has_unfinished());
+            self.engine.borrow_mut().stack.abort_all(Instant::now());
+            // Resets, as far as the device takes them now.
+            let _ = self.turn();
+        }
+        *self.state.borrow_mut() = State::Ended;
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let open = self.sockets.borrow().iter().flatten().count();
+        let mut counters =
+            vec![("sockets open", open as u64), ("operations waiting", self.waiting.get() as u64)];
+        if let Ok(engine) = self.engine.try_borrow() {
+            counters.extend(engine.device.counters());
+            counters.extend(engine.stack.counters());
+        }
+        counters
+    }
+}
+
+impl NetTransport {
+    /// One turn: in, up to those who wait, and out.
+    fn turn(&self) -> io::Result<bool> {
+        let now = Instant::now();
+        let mut any = self.engine.borrow_mut().take_in(now)?;
+        any |= self.progress_events();
+        if !self.again.borrow().is_empty() {
+            any |= self.progress_again();
+        }
+        any |= self.engine.borrow_mut().send_out(now)?;
+        Ok(any)
+    }
+
+    /// Goes on without the runtime's loop, until `done` or the end.
+    fn turn_until(&self, end: std::time::Instant, done: impl Fn() -> bool) {
+        loop {
+            match self.turn() {
+                Ok(_) if done() => return,
+                Ok(_) => {}
+                Err(error) => return self.fail(error),
+            }
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.engine.borrow().wait(left);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Taking data and connections from the stack.
+
+use super::socket::{Receive, Socket, Untaken, take_first};
+use super::{Attempt, Key, NetTransport, errno, errors};
+use demikernel_runtime::buffer::Buffer;
+use demikernel_runtime::transport::stream::{insert_by_number, number_behind};
+use demikernel_runtime::transport::{Accepted, Network, Qd, SocketKind};
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+
+impl NetTransport {
+    /// Does a receive now if it can be, else queues it.
+    #[inline]
+    pub(super) fn start_receive(&self, qd: Qd, receive: Receive) {
+        let socket = match self.socket_of(qd) {
+            Ok(socket) => socket,
+            Err(error) => return receive.fail(error),
+        };
+        let mut receive = receive;
+        if let Some(id) = self.id.get() {
+            let key = Key::Receive(socket.id).into();
+            match &receive {
+                Receive::Accept(done) => done.on_cancel(id, key),
+                Receive::Pop(_, done) => done.on_cancel(id, key),
+                Receive::PopFrom(_, done) => done.on_cancel(id, key),
+            }
+        }
+        // Behind others it waits for what they wait for.
+        if socket.receives.borrow().is_empty() {
+            receive = match self.try_receive(&socket, receive) {
+                Ok(()) => return,
+                Err(receive) => receive,
+            };
+        }
+        self.waits_more(1);
+        socket.receives.borrow_mut().push_back(receive);
+    }
+
+    pub(super) fn progress_receives(&self, socket: &Socket) {
+        loop {
+            let Some(receive) = socket.receives.borrow_mut().pop_front() else { return };
+            match self.try_receive(socket, receive) {
+                Ok(()) => self.waits_less(1),
+                Err(receive) => return socket.receives.borrow_mut().push_front(receive),
+            }
+        }
+    }
+
+    /// Ends everything that waits to receive.
+    pub(super) fn fail_receives(&self, socket: &Socket, error: &io::Error) {
+        loop {
+            let Some(receive) = socket.receives.borrow_mut().pop_front() else { return };
+            self.waits_less(1);
+            receive.fail(super::copy(error));
+        }
+    }
+
+    /// Tokens of receives were dropped.
+    pub(super) fn cancel_receives(&self, socket: &Socket) {
+        while let Some(receive) = take_first(&socket.receives, Receive::is_cancelled) {
+            self.waits_less(1);
+            drop(receive);
+        }
+    }
+
+    /// Completes a receive, or gives it back if nothing is there for it.
+    #[inline]
+    fn try_receive(&self, socket: &Socket, receive: Receive) -> Result<(), Receive> {
+        if !socket.untaken.borrow().is_empty() {
+            return self.receive_untaken(socket, receive);
+        }
+        match receive {
+            // What nobody gets would be lost, so it stays in the stack.
+            receive if receive.is_cancelled() => drop(receive),
+            Receive::Accept(done) => match self.accept_now(socket) {
+                Some(result) => done.complete(result),
+                None => return Err(Receive::Accept(done)),
+            },
+            Receive::Pop(limit, done) => match self.pop_now(socket, limit) {
+                Some(result) => done.complete(result),
+                None => return Err(Receive::Pop(limit, done)),
+            },
+            Receive::PopFrom(limit, done) => match self.pop_from_now(socket, limit) {
+                Some(result) => done.complete(result),
+                None => return Err(Receive::PopFrom(limit, done)),
+            },
+        }
+        Ok(())
+    }
+
+    /// Completes a receive with what somebody else did not take.
+    #[cold]
+    fn receive_untaken(&self, socket: &Socket, receive: Receive) -> Result<(), Receive> {
+        let Some((number, first)) = socket.untaken.borrow_mut().pop_front() else { return Err(receive) };
+        match (receive, first) {
+            (Receive::Accept(done), Untaken::Connection(accepted)) => done.complete(Ok(accepted)),
+            (Receive::PopFrom(limit, done), Untaken::Datagram(mut data, sender)) => {
+                data.truncate(limit);
+                done.complete(Ok((data, sender)));
+            }
+            (Receive::Pop(limit, done), Untaken::Data(mut data) | Untaken::Datagram(mut data, _)) => {
+                let rest = data.split_off(limit.max(1).min(data.len()));
+                if socket.kind == SocketKind::Stream && !rest.is_empty() {
+                    socket.untaken.borrow_mut().push_front((number, Untaken::Data(rest)));
+                }
+                number_behind(&mut socket.untaken.borrow_mut(), done.number());
+                done.complete(Ok(data));
+            }
+            // The peer of a connected socket that is asked for its datagrams' sender.
+            (Receive::PopFrom(limit, done), Untaken::Data(mut data)) => {
+                data.truncate(limit);
+                let peer = self.call(|stack, _| stack.peer(socket.id));
+                done.complete(peer.map(|peer| (data, peer)));
+            }
+            // Not what the socket is for.
+            (receive, other) => {
+                socket.untaken.borrow_mut().push_front((number, other));
+                receive.fail(errno(libc::EINVAL));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what nobody took to the next who asks. Errors, and ends of streams, are told again by the stack.
+    #[cold]
+    pub(super) fn take_back(&self, key: Key, number: u32, result: Box<dyn Any>) {
+        let Key::Receive(id) = key else { return };
+        let Some(untaken) = untaken(result) else { return };
+        let socket = self.socket_by_id(id).filter(|socket| !socket.closing.get());
+        match (socket, untaken) {
+            (Some(socket), untaken) => {
+                insert_by_number(&mut socket.untaken.borrow_mut(), number, untaken);
+                self.progress_receives(&socket);
+            }
+            (None, Untaken::Connection(accepted)) => self.close(accepted.qd),
+            (None, _) => {}
+        }
+    }
+
+    fn accept_now(&self, socket: &Socket) -> Attempt<Accepted> {
+        let accepted = self.attempt(socket, |stack, _, id| stack.accept(id))?;
+        Some(accepted.map_err(errors::socket_error).map(|(id, peer)| {
+            let socket = self.insert(Socket::new(id, SocketKind::Stream));
+            Accepted { qd: socket.qd(), peer: peer.into() }
+        }))
+    }
+
+    #[inline]
+    fn pop_now(&self, socket: &Socket, limit: usize) -> Attempt<Buffer> {
+        // A receive of nothing would look like the end of the stream.
+        let limit = if socket.kind == SocketKind::Stream { limit.max(1) } else { limit };
+        self.attempt(socket, |stack, now, id| stack.recv(now, id, limit))
+    }
+
+    #[inline]
+    fn pop_from_now(&self, socket: &Socket, limit: usize) -> Attempt<(Buffer, SocketAddr)> {
+        let datagram = self.attempt(socket, |stack, _, id| stack.recv_from(id))?;
+        Some(datagram.map(|mut datagram| {
+            datagram.payload.truncate(limit);
+            (datagram.payload, datagram.source)
+        }))
+    }
+}
+
+/// What of a result is worth keeping.
+fn untaken(result: Box<dyn Any>) -> Option<Untaken> {
+    let result = match result.downcast::<io::Result<Buffer>>() {
+        Ok(data) => return data.ok().filter(|data| !data.is_empty()).map(Untaken::Data),
+        Err(result) => result,
+    };
+    let result = match result.downcast::<io::Result<(Buffer, SocketAddr)>>() {
+        Ok(datagram) => return datagram.ok().map(|(data, sender)| Untaken::Datagram(data, sender)),
+        Err(result) => result,
+    };
+    let accepted = result.downcast::<io::Result<Accepted>>().ok()?;
+    accepted.ok().map(Untaken::Connection)
+}

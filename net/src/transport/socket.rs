@@ -1,0 +1,120 @@
+//! One socket, and who waits for it.
+
+use crate::stack::SocketId;
+use demikernel_runtime::Completion;
+use demikernel_runtime::buffer::{Buffer, Sga};
+use demikernel_runtime::transport::stream::Fifo;
+use demikernel_runtime::transport::{Accepted, Qd, SocketKind};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+
+pub(super) struct Socket {
+    pub(super) id: SocketId,
+    pub(super) kind: SocketKind,
+    /// The program has closed it, and pushes are under way.
+    pub(super) closing: Cell<bool>,
+    pub(super) receives: RefCell<Fifo<Receive>>,
+    pub(super) sends: RefCell<Fifo<Send>>,
+    pub(super) connect: RefCell<Option<Connect>>,
+    /// What was received for somebody who did not take it, by the numbers of operations.
+    pub(super) untaken: RefCell<VecDeque<(u32, Untaken)>>,
+}
+
+/// A result that came a moment before its token was dropped.
+pub(super) enum Untaken {
+    Connection(Accepted),
+    Data(Buffer),
+    Datagram(Buffer, SocketAddr),
+}
+
+pub(super) enum Receive {
+    Accept(Completion<io::Result<Accepted>>),
+    Pop(usize, Completion<io::Result<Buffer>>),
+    PopFrom(usize, Completion<io::Result<(Buffer, SocketAddr)>>),
+}
+
+impl Receive {
+    pub(super) fn is_cancelled(&self) -> bool {
+        match self {
+            Receive::Accept(done) => done.is_cancelled(),
+            Receive::Pop(_, done) => done.is_cancelled(),
+            Receive::PopFrom(_, done) => done.is_cancelled(),
+        }
+    }
+
+    pub(super) fn fail(self, error: io::Error) {
+        match self {
+            Receive::Accept(done) => done.complete(Err(error)),
+            Receive::Pop(_, done) => done.complete(Err(error)),
+            Receive::PopFrom(_, done) => done.complete(Err(error)),
+        }
+    }
+}
+
+pub(super) enum Send {
+    Push(Push),
+    /// The end of the sending direction, after what was pushed before it.
+    Shutdown,
+}
+
+pub(super) struct Push {
+    pub(super) data: Sga,
+    pub(super) peer: Option<SocketAddr>,
+    /// The stack has a part of it: then all of it goes, cancelled or not, for the stream to make sense.
+    pub(super) started: bool,
+    pub(super) done: Completion<io::Result<()>>,
+}
+
+impl Send {
+    pub(super) fn fail(self, error: io::Error) {
+        if let Send::Push(push) = self {
+            push.done.complete(Err(error));
+        }
+    }
+
+    /// Whether it is the push of this number, and nothing of it is sent.
+    pub(super) fn is_unsent(&self, number: u32) -> bool {
+        matches!(self, Send::Push(push) if !push.started && push.done.number() == number)
+    }
+}
+
+pub(super) struct Connect {
+    pub(super) peer: SocketAddr,
+    pub(super) done: Completion<io::Result<()>>,
+}
+
+impl Socket {
+    pub(super) fn new(id: SocketId, kind: SocketKind) -> Socket {
+        Socket {
+            id,
+            kind,
+            closing: Cell::new(false),
+            receives: RefCell::default(),
+            sends: RefCell::default(),
+            connect: RefCell::new(None),
+            untaken: RefCell::default(),
+        }
+    }
+
+    pub(super) fn qd(&self) -> Qd {
+        Qd(self.id.index())
+    }
+}
+
+/// The stack's word for a direction.
+pub(super) fn direction(how: Shutdown) -> crate::stack::Shutdown {
+    match how {
+        Shutdown::Read => crate::stack::Shutdown::Read,
+        Shutdown::Write => crate::stack::Shutdown::Write,
+        Shutdown::Both => crate::stack::Shutdown::Both,
+    }
+}
+
+/// Takes out the first that `unwanted` says so of.
+pub(super) fn take_first<T>(queue: &RefCell<Fifo<T>>, unwanted: impl Fn(&T) -> bool) -> Option<T> {
+    let mut queue = queue.borrow_mut();
+    let index = queue.iter().position(unwanted)?;
+    queue.remove(index)
+}

@@ -1,0 +1,100 @@
+//! Our examples and other people's programs, as processes.
+
+// Not every test uses all of it.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+
+/// A server of ours, ended when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts an example, which says on its standard output where it listens.
+    pub(crate) fn start(example: &str, arguments: &[&str]) -> Server {
+        Server::start_with(example, arguments, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub(crate) fn start_with(example: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        let path = built(example);
+        let mut command = Command::new(&path);
+        command.args(arguments).envs(variables.iter().copied());
+        let child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next().expect("the server says where it listens").unwrap();
+        let address = line.split_whitespace().find_map(|word| word.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        // What else it says goes nowhere, but is read.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address }
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The example's program, built with the features of this test into the same directory.
+pub(crate) fn built(example: &str) -> PathBuf {
+    static BUILD: Once = Once::new();
+    let own = std::env::current_exe().unwrap();
+    let profile = own.parent().and_then(Path::parent).unwrap();
+    BUILD.call_once(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "demikernel", "--examples", "--target-dir"]);
+        cargo.arg(profile.parent().unwrap()).arg("--manifest-path");
+        cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        if !cfg!(feature = "io-uring") {
+            cargo.arg("--no-default-features");
+        }
+        for (feature, on) in [("hyper", cfg!(feature = "hyper")), ("tap", cfg!(feature = "tap"))] {
+            if on {
+                cargo.args(["--features", feature]);
+            }
+        }
+        assert!(cargo.status().unwrap().success(), "the examples do not build");
+    });
+    profile.join("examples").join(example)
+}
+
+/// Runs a client to its end, at most half a minute.
+pub(crate) fn client(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
+    let mut command = Command::new("timeout");
+    command.arg("30").arg(program).args(arguments);
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+        return None;
+    }
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    Some(child.wait_with_output().unwrap())
+}
+
+/// What it has said, if it has succeeded.
+#[track_caller]
+pub(crate) fn text(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{:?}: {text}{errors}", output.status);
+    text
+}

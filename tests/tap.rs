@@ -1,0 +1,168 @@
+//! The examples on the userspace stack, driven through a TAP interface by clients on the kernel's side of it: nc,
+//! redis-cli, redis-benchmark, curl, wrk, ping.
+//!
+//! Each test is in a network namespace of its own, which takes root; without, it is passed over, unless
+//! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
+
+mod programs;
+
+use programs::{Server, built, client, text};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const CONFIGURATION: &str = r#"
+[network]
+interface = "tap0"
+addresses = ["10.9.0.2/24", "fd00:9::2/64"]
+gateways = ["10.9.0.1"]
+"#;
+
+/// A network namespace with a TAP interface, and the file that says how the stack at its far end is to be.
+struct Lab {
+    configuration: PathBuf,
+}
+
+impl Lab {
+    /// Moves this thread, and what it starts, there. `None` where that is not allowed and need not be.
+    fn new(name: &str) -> Option<Lab> {
+        // SAFETY: affects this thread alone.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
+            let error = io::Error::last_os_error();
+            assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "no network namespace: {error}");
+            eprintln!("skipped: no network namespace: {error}");
+            return None;
+        }
+        // Made before the servers, and kept when they end.
+        for arguments in [
+            "tuntap add tap0 mode tap",
+            "addr add 10.9.0.1/24 dev tap0",
+            "-6 addr add fd00:9::1/64 dev tap0 nodad",
+            "link set tap0 up",
+            "link set lo up",
+        ] {
+            let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip is installed");
+            assert!(status.success(), "ip {arguments}");
+        }
+        let file = format!("demikernel-tap-{}-{name}.toml", std::process::id());
+        let configuration = std::env::temp_dir().join(file);
+        std::fs::write(&configuration, CONFIGURATION).unwrap();
+        Some(Lab { configuration })
+    }
+
+    /// Starts an example on the stack, as its command line and its environment say.
+    fn serve(&self, example: &str, arguments: &[&str]) -> Server {
+        let configuration = self.configuration.to_str().unwrap();
+        let variables = [("DEMIKERNEL_TRANSPORT", "tap"), ("DEMIKERNEL_CONFIG", configuration)];
+        Server::start_with(example, arguments, &variables)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.configuration);
+    }
+}
+
+#[test]
+fn nc_gets_its_words_back() {
+    let Some(lab) = Lab::new("nc") else { return };
+    for listen in ["10.9.0.2:0", "[fd00:9::2]:0"] {
+        let server = lab.serve("echo", &["serve", "--listen", listen]);
+        let (host, port) = (server.address.ip().to_string(), server.port());
+        let Some(output) = client("nc", &["-N", &host, &port], b"hello\nworld\n") else { return };
+        assert_eq!(text(&output), "hello\nworld\n");
+    }
+}
+
+#[test]
+fn megabytes_come_back_as_they_were() {
+    let Some(lab) = Lab::new("megabytes") else { return };
+    let server = lab.serve("echo", &["serve", "--listen", "10.9.0.2:0"]);
+    let sent: Vec<u8> =
+        (0..10_u64 << 20).map(|index| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let all = sent.clone();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&all).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    writing.join().unwrap();
+    assert!(received == sent, "{} bytes came back", received.len());
+}
+
+#[test]
+fn redis_clients_understand_the_key_value_server() {
+    let Some(lab) = Lab::new("redis") else { return };
+    let server = lab.serve("key-value", &["--listen", "10.9.0.2:0"]);
+    let port = server.port();
+    let commands = b"SET greeting hello\nGET greeting\nINCR visits\nNOSUCH x\n";
+    let Some(output) = client("redis-cli", &["-h", "10.9.0.2", "-p", &port], commands) else { return };
+    let replies = text(&output);
+    let lines: Vec<&str> = replies.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines[..3], ["OK", "hello", "1"], "{replies}");
+    assert!(replies.contains("ERR unknown command"), "{replies}");
+    for pipeline in ["1", "16"] {
+        let arguments =
+            ["-h", "10.9.0.2", "-p", &port, "-t", "set,get", "-n", "20000", "-c", "50", "-P", pipeline, "-q"];
+        let Some(output) = client("redis-benchmark", &arguments, b"") else { return };
+        let report = text(&output);
+        let rates = report.matches("requests per second").count();
+        assert!(rates == 2 && !report.to_lowercase().contains("error"), "{report}");
+    }
+}
+
+#[test]
+fn curl_and_wrk_speak_to_the_http_server() {
+    let Some(lab) = Lab::new("http") else { return };
+    for listen in ["10.9.0.2:0", "[fd00:9::2]:0"] {
+        let server = lab.serve("http", &["--listen", listen]);
+        let url = format!("http://{}", server.address);
+        let echo = format!("{url}/echo");
+        if let Some(output) = client("curl", &["-sS", "--fail", "--data-binary", "@-", &echo], b"to and fro")
+        {
+            assert_eq!(text(&output), "to and fro");
+        }
+        if let Some(output) = client("wrk", &["-t1", "-c32", "-d1s", &url], b"") {
+            let report = text(&output);
+            assert!(report.contains("Requests/sec"), "{report}");
+            assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+        }
+    }
+}
+
+#[test]
+fn ping_is_answered() {
+    let Some(lab) = Lab::new("ping") else { return };
+    let server = lab.serve("echo", &["serve", "--listen", "10.9.0.2:0"]);
+    for host in ["10.9.0.2", "fd00:9::2"] {
+        for size in ["56", "1400"] {
+            let arguments = ["-c", "5", "-i", "0.01", "-s", size, "-W", "5", host];
+            let Some(output) = client("ping", &arguments, b"") else { return };
+            let report = text(&output);
+            assert!(report.contains("5 received, 0% packet loss"), "{report}");
+        }
+    }
+    drop(server);
+}
+
+#[test]
+fn a_transport_that_cannot_start_says_what_to_do() {
+    let run = |configuration: &str| {
+        let mut command = Command::new(built("echo"));
+        command.args(["serve", "--transport", "tap"]).env("DEMIKERNEL_CONFIG", configuration);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let errors = run("");
+    assert!(errors.contains("network.addresses") && errors.contains("DEMIKERNEL_CONFIG"), "{errors}");
+    let errors = run("/nowhere/demikernel.toml");
+    assert!(errors.contains("cannot read /nowhere/demikernel.toml"), "{errors}");
+}
