@@ -14,6 +14,7 @@
 //! - `table`: whose packet it is. `slots`: what sockets are kept in.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
+//! - [`transport`]: the stack as a device of the runtime.
 
 pub mod config;
 pub mod device;
