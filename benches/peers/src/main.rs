@@ -142,9 +142,7 @@ fn measure(options: &Measure) -> io::Result<()> {
         let result = match what {
             What::Executor => measure_executor(options, &mut log),
             What::Net => measure_net(options, &mut log),
-            What::Kv => {
-                key_value::run(&options.key_value, options.rounds, !options.no_real_time, &mut log)
-            }
+            What::Kv => key_value::run(&options.key_value, options.rounds, !options.no_real_time, &mut log),
         };
         // What has been measured is worth a table, whatever happens to the rest.
         failed.extend(result.err().map(|error| error.to_string()));
