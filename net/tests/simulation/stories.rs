@@ -377,3 +377,60 @@ fn two_runs_of_a_seed_are_the_same() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+/// [rfc1122 4.1.3.4], [rfc8200 8.1-zero-received]
+#[test]
+fn a_datagram_without_checksum_is_taken_in_ipv4_only() {
+    use demikernel_net::wire::{ip::protocol, ipv4, ipv6};
+    let datagram = [0, 9, 0, 53, 0, 9, 0, 0, b'x'];
+    let (mut network, one, _) = two_hosts(16, delay(1));
+    let host = network.host(one);
+    let v4 = host.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    host.bind(v4, address("10.0.0.1:53")).unwrap();
+    let v6 = host.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    host.bind(v6, address("[fd00::1]:53")).unwrap();
+    let mut packet = [0; 29];
+    let (source, destination) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+    ipv4::Header { source, destination, protocol: protocol::UDP, payload_len: 9, ..ipv4::Header::default() }
+        .emit(&mut packet);
+    packet[20..].copy_from_slice(&datagram);
+    host.inject(&packet);
+    assert_eq!(host.recvfrom(v4, 9).unwrap(), (b"x".to_vec(), address("10.0.0.2:9")));
+    let mut packet = [0; 49];
+    let (source, destination) = ("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap());
+    ipv6::Header {
+        source,
+        destination,
+        next_header: protocol::UDP,
+        payload_len: 9,
+        ..ipv6::Header::default()
+    }
+    .emit(&mut packet);
+    packet[40..].copy_from_slice(&datagram);
+    host.inject(&packet);
+    assert_errno(host.recvfrom(v6, 9), libc::EAGAIN);
+    assert_eq!(host.stack().counter(Counter::UdpChecksum), 1);
+}
+
+#[test]
+fn a_group_and_everybody_are_reached() {
+    let (mut network, one, two) = two_hosts(17, delay(1));
+    let member = network.host(one).socket(Domain::V4, SocketKind::Datagram).unwrap();
+    network.host(one).bind(member, address("0.0.0.0:5353")).unwrap();
+    let sender = network.host(two).socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let group = address("239.1.2.3:5353");
+    let mut send = |network: &mut Network, to| {
+        network.host(two).sendto(sender, b"all", to).unwrap();
+        let packet = network.host(two).extract().unwrap();
+        network.host(one).inject(&packet);
+        network.host(one).recv(member, 9).ok()
+    };
+    assert_eq!(send(&mut network, group), None, "not a member");
+    network.host(one).join(member, group.ip()).unwrap();
+    assert_errno(network.host(one).join(member, group.ip()), libc::EADDRINUSE);
+    assert_eq!(send(&mut network, group).unwrap(), b"all");
+    network.host(one).leave(member, group.ip()).unwrap();
+    assert_eq!(send(&mut network, group), None);
+    network.host(two).set_option(sender, &SocketOption::Broadcast(true)).unwrap();
+    assert_eq!(send(&mut network, address("10.0.0.255:5353")).unwrap(), b"all");
+}
