@@ -81,7 +81,7 @@ impl Stack {
         }
     }
 
-    /// [rfc1122 3.2.2.6] [rfc4443 4.2]
+    /// [rfc1122 3.2.2.6] [rfc4443 4.2-reply]
     fn answer_echo(&mut self, now: Instant, packet: &Packet, echo: icmpv4::Echo, data: &[u8]) {
         if !self.icmp.allows(now) {
             return self.interface.counters.count(Counter::IcmpLimited);
@@ -101,7 +101,7 @@ impl Stack {
         });
     }
 
-    /// Tells the source of a packet that it went nowhere; not if it went to many. [rfc1122 3.2.2] [rfc4443 2.4-e3]
+    /// Tells the source of a packet that it went nowhere; not if it went to many. [rfc1122 3.2.2-broadcast] [rfc4443 2.4-e3]
     #[cold]
     pub(super) fn send_unreachable(&mut self, now: Instant, packet: &Packet, why: Unreachable) {
         let v4 = packet.source.is_ipv4();
@@ -171,7 +171,7 @@ impl Stack {
         });
     }
 
-    /// Packets whose next hop does not answer: it is as if a router had said so. [rfc1122 3.2.2.1]
+    /// Packets whose next hop does not answer: it is as if a router had said so. [rfc4861 7.2.2-unreachable]
     pub(super) fn tell_unreachable(&mut self, now: Instant) {
         let link = self.interface.link_header();
         while let Some(Held { frame }) = self.interface.unreachable.pop_front() {
@@ -258,7 +258,7 @@ fn errno_of(why: tcp::Unreachable) -> i32 {
     }
 }
 
-/// [rfc1122 4.2.3.9]
+/// [rfc1122 4.2.3.9-soft]
 fn of_v4(why: icmpv4::Unreachable) -> Report {
     use icmpv4::Unreachable as Why;
     Report::Unreachable(match why {

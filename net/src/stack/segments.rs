@@ -96,7 +96,7 @@ impl Stack {
             && let Some(Socket::Listener(listening)) = self.sockets.get(listener)
             && !listening.listener.has_room()
         {
-            // It will come again. [rfc9293 MUST-12-backlog]
+            // It will come again.
             return self.shared.count(crate::tcp::Counter::ListenOverflow);
         }
         let ecn = Ecn::from_bits(packet.class.ecn as u8);

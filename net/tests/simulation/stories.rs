@@ -419,7 +419,7 @@ fn a_group_and_everybody_are_reached() {
     network.host(one).bind(member, address("0.0.0.0:5353")).unwrap();
     let sender = network.host(two).socket(Domain::V4, SocketKind::Datagram).unwrap();
     let group = address("239.1.2.3:5353");
-    let mut send = |network: &mut Network, to| {
+    let send = |network: &mut Network, to| {
         network.host(two).sendto(sender, b"all", to).unwrap();
         let packet = network.host(two).extract().unwrap();
         network.host(one).inject(&packet);
