@@ -204,7 +204,7 @@ impl Stack {
         let inner = quoted.get(at..).unwrap_or_default();
         match protocol {
             protocol::TCP => self.report_to_connection(now, source, destination, inner, report),
-            protocol::UDP => self.report_to_datagrams(source, destination, inner, report),
+            protocol::UDP => self.report_to_datagrams(now, source, destination, inner, report),
             _ => {}
         }
     }
@@ -230,8 +230,18 @@ impl Stack {
     }
 
     /// Connected sockets are told; others have no use for it. [rfc1122 4.1.3.3]
-    fn report_to_datagrams(&mut self, source: IpAddr, destination: IpAddr, inner: &[u8], report: Report) {
+    fn report_to_datagrams(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        destination: IpAddr,
+        inner: &[u8],
+        report: Report,
+    ) {
         let Ok(header) = udp::Header::parse_quoted(inner) else { return };
+        if let Report::TooBig(mtu) = report {
+            self.note_path(now, source, destination, &header, mtu);
+        }
         let flow = Flow::of(source, header.source, destination, header.destination);
         let Some(slot) = self.peers.find(&flow) else { return };
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
@@ -246,6 +256,32 @@ impl Stack {
         );
         udp.socket.fail(number);
         self.tell_datagrams(slot, Events::ERROR);
+    }
+}
+
+impl Stack {
+    /// The path takes less than the link: further datagrams are cut, if the one that was too big may have been ours.
+    /// [rfc8201 4-validate]
+    fn note_path(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        destination: IpAddr,
+        header: &udp::Header,
+        mtu: u16,
+    ) {
+        let flow = Flow::of(source, header.source, destination, header.destination);
+        let slot = self.peers.find(&flow).or_else(|| self.udp_ports.find(header.source, source, 0));
+        let link = self.interface.mtu(destination);
+        let headers = udp::HEADER as u16 + if source.is_ipv4() { 20 } else { 40 };
+        let length = header.payload_len.saturating_add(headers);
+        let paths = &mut self.interface.path_mtus;
+        let _ = paths.on_too_big(now, destination, mtu.into(), length, link, || slot.is_some());
+        if let Some(slot) = slot
+            && let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot)
+        {
+            udp.target = None;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::ip::Key;
 use crate::ip::addresses::{Addresses, Kind};
 use crate::ip::fragmentation::{self, Identifications};
 use crate::ip::neighbours::{self, Cookie, Event, Neighbours, Resolution};
+use crate::ip::pmtu::PathMtus;
 use crate::ip::routes::{Route, Routes};
 use crate::table::Flow;
 use crate::tcp::Transmit;
@@ -183,6 +184,8 @@ pub(crate) struct Interface {
     loopback_most: usize,
     identification: u16,
     identifications: Identifications,
+    /// Of paths to which datagrams go; connections know their own.
+    pub(crate) path_mtus: PathMtus,
     generation: u32,
 }
 
@@ -220,6 +223,7 @@ impl Interface {
             loopback_most: config.limits.loopback,
             identification: config.key[0].into(),
             identifications: Identifications::new(key),
+            path_mtus: PathMtus::new(key),
             generation: 1,
         }
     }

@@ -434,3 +434,40 @@ fn a_group_and_everybody_are_reached() {
     network.host(two).set_option(sender, &SocketOption::Broadcast(true)).unwrap();
     assert_eq!(send(&mut network, address("10.0.0.255:5353")).unwrap(), b"all");
 }
+
+/// [rfc8201 4-validate]: what a router reports makes pieces of the next datagram; what it makes up does not.
+#[test]
+fn a_report_of_a_smaller_link_cuts_datagrams() {
+    use demikernel_net::wire::icmpv6::{HEADER, Message, pseudo_header};
+    use demikernel_net::wire::{ip::protocol, ipv6};
+    let (mut network, one, _) = two_hosts(18, delay(1));
+    let host = network.host(one);
+    let socket = host.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    let (here, router) = ("fd00::1".parse().unwrap(), "fd00::fe".parse().unwrap());
+    let report = |packet: &[u8]| {
+        let mut bytes = vec![0; 40 + HEADER];
+        bytes.extend_from_slice(packet);
+        let length = bytes.len() - 40;
+        ipv6::Header {
+            source: router,
+            destination: here,
+            next_header: protocol::ICMPV6,
+            payload_len: length as u16,
+            ..ipv6::Header::default()
+        }
+        .emit(&mut bytes);
+        Message::PacketTooBig { mtu: 1300 }.emit(&mut bytes[40..], pseudo_header(router, here, length));
+        bytes
+    };
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    let whole = host.extract().unwrap();
+    let mut forged = whole[..200].to_vec();
+    forged[40] ^= 1;
+    host.inject(&report(&forged));
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    assert_eq!(host.extract().unwrap().len(), whole.len(), "from a port that nobody has");
+    host.inject(&report(&whole[..200]));
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    let lengths: Vec<_> = std::iter::from_fn(|| host.extract()).map(|packet| packet.len()).collect();
+    assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= 1300), "{lengths:?}");
+}

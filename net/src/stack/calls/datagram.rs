@@ -86,7 +86,9 @@ impl Stack {
         };
         let any = bound.address.is_unspecified() || bound.address.is_multicast();
         let local = self.source_for(now, (!any).then_some(bound.address), peer.ip())?;
-        let target = Target { shown, peer, local, port: bound.port, mtu: self.interface.mtu(peer.ip()) };
+        let link = self.interface.mtu(peer.ip());
+        let mtu = self.interface.path_mtus.look_up(now, peer.ip(), link).mtu;
+        let target = Target { shown, peer, local, port: bound.port, mtu };
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
             udp.target = Some(target);
             udp.path = Path::UNKNOWN;
