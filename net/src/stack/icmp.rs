@@ -2,7 +2,8 @@
 
 use super::Stack;
 use super::counters::Counter;
-use super::interface::{Envelope, Held};
+use super::emit::Envelope;
+use super::interface::Held;
 use super::receive::Packet;
 use super::segments::note;
 use super::socket::Socket;

@@ -2,7 +2,8 @@
 
 use super::Stack;
 use super::counters::Counter;
-use super::interface::{Envelope, Interface};
+use super::emit::Envelope;
+use super::interface::Interface;
 use crate::device::{Frame, MacAddress, Medium};
 use crate::ip::neighbours::{Advertisement, ArpNews};
 use crate::wire::ip::protocol;

@@ -20,6 +20,7 @@ mod calls;
 mod config;
 mod counters;
 mod datagrams;
+mod emit;
 mod fragments;
 mod icmp;
 mod interface;

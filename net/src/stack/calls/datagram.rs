@@ -1,6 +1,7 @@
 //! Calls on UDP sockets.
 
-use super::super::interface::{Envelope, Path};
+use super::super::emit::Envelope;
+use super::super::interface::Path;
 use super::super::socket::{Bound, Socket, SocketId, Target, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
