@@ -339,6 +339,18 @@ impl Host {
         self.stack.peer(id)
     }
 
+    /// See [`Stack::join`].
+    pub fn join(&mut self, socket: usize, group: IpAddr) -> io::Result<()> {
+        let id = self.id(socket)?;
+        self.stack.join(id, group)
+    }
+
+    /// See [`Stack::leave`].
+    pub fn leave(&mut self, socket: usize, group: IpAddr) -> io::Result<()> {
+        let id = self.id(socket)?;
+        self.stack.leave(id, group)
+    }
+
     /// See [`Stack::readiness`].
     pub fn readiness(&mut self, socket: usize) -> io::Result<Readiness> {
         let id = self.id(socket)?;

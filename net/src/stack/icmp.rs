@@ -2,7 +2,8 @@
 
 use super::Stack;
 use super::counters::Counter;
-use super::interface::{Envelope, Held};
+use super::emit::Envelope;
+use super::interface::Held;
 use super::receive::Packet;
 use super::segments::note;
 use super::socket::Socket;
@@ -81,7 +82,7 @@ impl Stack {
         }
     }
 
-    /// [rfc1122 3.2.2.6] [rfc4443 4.2]
+    /// [rfc1122 3.2.2.6] [rfc4443 4.2-reply]
     fn answer_echo(&mut self, now: Instant, packet: &Packet, echo: icmpv4::Echo, data: &[u8]) {
         if !self.icmp.allows(now) {
             return self.interface.counters.count(Counter::IcmpLimited);
@@ -101,7 +102,7 @@ impl Stack {
         });
     }
 
-    /// Tells the source of a packet that it went nowhere; not if it went to many. [rfc1122 3.2.2] [rfc4443 2.4-e3]
+    /// Tells the source of a packet that it went nowhere; not if it went to many. [rfc1122 3.2.2-broadcast] [rfc4443 2.4-e3]
     #[cold]
     pub(super) fn send_unreachable(&mut self, now: Instant, packet: &Packet, why: Unreachable) {
         let v4 = packet.source.is_ipv4();
@@ -171,7 +172,7 @@ impl Stack {
         });
     }
 
-    /// Packets whose next hop does not answer: it is as if a router had said so. [rfc1122 3.2.2.1]
+    /// Packets whose next hop does not answer: it is as if a router had said so. [rfc4861 7.2.2-unreachable]
     pub(super) fn tell_unreachable(&mut self, now: Instant) {
         let link = self.interface.link_header();
         while let Some(Held { frame }) = self.interface.unreachable.pop_front() {
@@ -204,7 +205,7 @@ impl Stack {
         let inner = quoted.get(at..).unwrap_or_default();
         match protocol {
             protocol::TCP => self.report_to_connection(now, source, destination, inner, report),
-            protocol::UDP => self.report_to_datagrams(source, destination, inner, report),
+            protocol::UDP => self.report_to_datagrams(now, source, destination, inner, report),
             _ => {}
         }
     }
@@ -230,8 +231,18 @@ impl Stack {
     }
 
     /// Connected sockets are told; others have no use for it. [rfc1122 4.1.3.3]
-    fn report_to_datagrams(&mut self, source: IpAddr, destination: IpAddr, inner: &[u8], report: Report) {
+    fn report_to_datagrams(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        destination: IpAddr,
+        inner: &[u8],
+        report: Report,
+    ) {
         let Ok(header) = udp::Header::parse_quoted(inner) else { return };
+        if let Report::TooBig(mtu) = report {
+            self.note_path(now, source, destination, &header, mtu);
+        }
         let flow = Flow::of(source, header.source, destination, header.destination);
         let Some(slot) = self.peers.find(&flow) else { return };
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
@@ -249,6 +260,32 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// The path takes less than the link: further datagrams are cut, if the one that was too big may have been ours.
+    /// [rfc8201 4-validate]
+    fn note_path(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        destination: IpAddr,
+        header: &udp::Header,
+        mtu: u16,
+    ) {
+        let flow = Flow::of(source, header.source, destination, header.destination);
+        let slot = self.peers.find(&flow).or_else(|| self.udp_ports.find(header.source, source, 0));
+        let link = self.interface.mtu(destination);
+        let headers = udp::HEADER as u16 + if source.is_ipv4() { 20 } else { 40 };
+        let length = header.payload_len.saturating_add(headers);
+        let paths = &mut self.interface.path_mtus;
+        let _ = paths.on_too_big(now, destination, mtu.into(), length, link, || slot.is_some());
+        if let Some(slot) = slot
+            && let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot)
+        {
+            udp.target = None;
+        }
+    }
+}
+
 fn errno_of(why: tcp::Unreachable) -> i32 {
     match why {
         tcp::Unreachable::Network => libc::ENETUNREACH,
@@ -258,7 +295,7 @@ fn errno_of(why: tcp::Unreachable) -> i32 {
     }
 }
 
-/// [rfc1122 4.2.3.9]
+/// [rfc1122 4.2.3.9-soft]
 fn of_v4(why: icmpv4::Unreachable) -> Report {
     use icmpv4::Unreachable as Why;
     Report::Unreachable(match why {

@@ -2,7 +2,8 @@
 
 use super::Stack;
 use super::counters::Counter;
-use super::interface::{Envelope, Interface};
+use super::emit::Envelope;
+use super::interface::Interface;
 use crate::device::{Frame, MacAddress, Medium};
 use crate::ip::neighbours::{Advertisement, ArpNews};
 use crate::wire::ip::protocol;
@@ -12,7 +13,7 @@ use demikernel_runtime::time::Instant;
 use std::net::{IpAddr, Ipv6Addr};
 
 impl Interface {
-    /// [rfc4861 7.2.2]
+    /// (RFC 4861 section 7.2.2)
     pub(super) fn solicit_v6(&mut self, now: Instant, target: Ipv6Addr, to: Option<MacAddress>) {
         let Some(IpAddr::V6(source)) = self.addresses.select_source(now, target.into()) else { return };
         let Medium::Ethernet(own) = self.capabilities.medium else { return };
@@ -33,7 +34,7 @@ impl Interface {
     }
 }
 
-/// The group of all whose address ends in the same 24 bits. [rfc4291 2.7.1]
+/// The group of all whose address ends in the same 24 bits. (RFC 4291 section 2.7.1)
 fn solicited_group(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(0xff02_0000_0000_0000_0000_0001_ff00_0000 | address.to_bits() & 0x00ff_ffff)
 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 const FLOOD: Duration = Duration::from_secs(120);
 
 impl Stack {
-    /// [rfc9293 3.10.7.2]
+    /// RFC 9293 section 3.10.7.2.
     pub(super) fn take_for_listener(
         &mut self,
         now: Instant,
@@ -81,7 +81,7 @@ impl Stack {
     ) {
         let mut initial = self.key.initial_numbers(now, &Self::tuple(packet, syn));
         if let Some(after) = after.filter(|after| initial.sequence.is_before(*after)) {
-            // The old connection's numbers are not to be taken for the new one's. [rfc9293 3.4.1]
+            // The old connection's numbers are not to be taken for the new one's. [rfc6191 2]
             initial.sequence = after;
         }
         let start = self.start(packet, syn, initial);

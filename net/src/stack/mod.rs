@@ -21,6 +21,7 @@ mod config;
 mod counters;
 mod datagrams;
 mod end;
+mod emit;
 mod fragments;
 mod icmp;
 mod interface;

@@ -159,7 +159,7 @@ impl Stack {
         }
     }
 
-    /// [rfc7126 4.3]: nobody may choose the way through us.
+    /// Nobody may choose the way through us.
     #[cold]
     fn take_unusual_ipv4(&mut self, now: Instant, header: &ipv4::Header, packet: Packet) {
         if header.source_route {
@@ -236,7 +236,7 @@ impl Stack {
         }
     }
 
-    /// A protocol that nobody here speaks. [rfc1122 3.2.2.1]
+    /// A protocol that nobody here speaks. [rfc1122 3.2.2.1-protocol]
     #[cold]
     pub(super) fn take_unknown(&mut self, now: Instant, packet: Packet) {
         self.interface.counters.count(Counter::UnknownProtocol);

@@ -1,7 +1,7 @@
 //! TCP segments that have come: to their connection, or to whoever listens.
 
 use super::counters::Counter;
-use super::interface::Envelope;
+use super::emit::Envelope;
 use super::receive::Packet;
 use super::socket::{Holder, Socket, TcpSocket};
 use super::{RESERVED, Stack};

@@ -377,3 +377,97 @@ fn two_runs_of_a_seed_are_the_same() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+/// [rfc1122 4.1.3.4], [rfc8200 8.1-zero-received]
+#[test]
+fn a_datagram_without_checksum_is_taken_in_ipv4_only() {
+    use demikernel_net::wire::{ip::protocol, ipv4, ipv6};
+    let datagram = [0, 9, 0, 53, 0, 9, 0, 0, b'x'];
+    let (mut network, one, _) = two_hosts(16, delay(1));
+    let host = network.host(one);
+    let v4 = host.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    host.bind(v4, address("10.0.0.1:53")).unwrap();
+    let v6 = host.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    host.bind(v6, address("[fd00::1]:53")).unwrap();
+    let mut packet = [0; 29];
+    let (source, destination) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+    ipv4::Header { source, destination, protocol: protocol::UDP, payload_len: 9, ..ipv4::Header::default() }
+        .emit(&mut packet);
+    packet[20..].copy_from_slice(&datagram);
+    host.inject(&packet);
+    assert_eq!(host.recvfrom(v4, 9).unwrap(), (b"x".to_vec(), address("10.0.0.2:9")));
+    let mut packet = [0; 49];
+    let (source, destination) = ("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap());
+    ipv6::Header {
+        source,
+        destination,
+        next_header: protocol::UDP,
+        payload_len: 9,
+        ..ipv6::Header::default()
+    }
+    .emit(&mut packet);
+    packet[40..].copy_from_slice(&datagram);
+    host.inject(&packet);
+    assert_errno(host.recvfrom(v6, 9), libc::EAGAIN);
+    assert_eq!(host.stack().counter(Counter::UdpChecksum), 1);
+}
+
+#[test]
+fn a_group_and_everybody_are_reached() {
+    let (mut network, one, two) = two_hosts(17, delay(1));
+    let member = network.host(one).socket(Domain::V4, SocketKind::Datagram).unwrap();
+    network.host(one).bind(member, address("0.0.0.0:5353")).unwrap();
+    let sender = network.host(two).socket(Domain::V4, SocketKind::Datagram).unwrap();
+    let group = address("239.1.2.3:5353");
+    let send = |network: &mut Network, to| {
+        network.host(two).sendto(sender, b"all", to).unwrap();
+        let packet = network.host(two).extract().unwrap();
+        network.host(one).inject(&packet);
+        network.host(one).recv(member, 9).ok()
+    };
+    assert_eq!(send(&mut network, group), None, "not a member");
+    network.host(one).join(member, group.ip()).unwrap();
+    assert_errno(network.host(one).join(member, group.ip()), libc::EADDRINUSE);
+    assert_eq!(send(&mut network, group).unwrap(), b"all");
+    network.host(one).leave(member, group.ip()).unwrap();
+    assert_eq!(send(&mut network, group), None);
+    network.host(two).set_option(sender, &SocketOption::Broadcast(true)).unwrap();
+    assert_eq!(send(&mut network, address("10.0.0.255:5353")).unwrap(), b"all");
+}
+
+/// [rfc8201 4-validate]: what a router reports makes pieces of the next datagram; what it makes up does not.
+#[test]
+fn a_report_of_a_smaller_link_cuts_datagrams() {
+    use demikernel_net::wire::icmpv6::{HEADER, Message, pseudo_header};
+    use demikernel_net::wire::{ip::protocol, ipv6};
+    let (mut network, one, _) = two_hosts(18, delay(1));
+    let host = network.host(one);
+    let socket = host.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    let (here, router) = ("fd00::1".parse().unwrap(), "fd00::fe".parse().unwrap());
+    let report = |packet: &[u8]| {
+        let mut bytes = vec![0; 40 + HEADER];
+        bytes.extend_from_slice(packet);
+        let length = bytes.len() - 40;
+        ipv6::Header {
+            source: router,
+            destination: here,
+            next_header: protocol::ICMPV6,
+            payload_len: length as u16,
+            ..ipv6::Header::default()
+        }
+        .emit(&mut bytes);
+        Message::PacketTooBig { mtu: 1300 }.emit(&mut bytes[40..], pseudo_header(router, here, length));
+        bytes
+    };
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    let whole = host.extract().unwrap();
+    let mut forged = whole[..200].to_vec();
+    forged[40] ^= 1;
+    host.inject(&report(&forged));
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    assert_eq!(host.extract().unwrap().len(), whole.len(), "from a port that nobody has");
+    host.inject(&report(&whole[..200]));
+    host.sendto(socket, &[7; 1400], address("[fd00::2]:9")).unwrap();
+    let lengths: Vec<_> = std::iter::from_fn(|| host.extract()).map(|packet| packet.len()).collect();
+    assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= 1300), "{lengths:?}");
+}

@@ -1,6 +1,7 @@
 //! Calls on UDP sockets.
 
-use super::super::interface::{Envelope, Path};
+use super::super::emit::Envelope;
+use super::super::interface::Path;
 use super::super::socket::{Bound, Socket, SocketId, Target, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
@@ -86,7 +87,9 @@ impl Stack {
         };
         let any = bound.address.is_unspecified() || bound.address.is_multicast();
         let local = self.source_for(now, (!any).then_some(bound.address), peer.ip())?;
-        let target = Target { shown, peer, local, port: bound.port, mtu: self.interface.mtu(peer.ip()) };
+        let link = self.interface.mtu(peer.ip());
+        let mtu = self.interface.path_mtus.look_up(now, peer.ip(), link).mtu;
+        let target = Target { shown, peer, local, port: bound.port, mtu };
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
             udp.target = Some(target);
             udp.path = Path::UNKNOWN;
