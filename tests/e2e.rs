@@ -220,7 +220,7 @@ fn the_key_value_server_answers_as_redis_does() {
         assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "redis-server is not installed");
         return eprintln!("skipped: redis-server is not installed");
     };
-    let redis = Server { child, address };
+    let redis = Server::of(child, address);
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "redis-server does not start");

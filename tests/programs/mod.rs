@@ -38,6 +38,11 @@ impl Server {
         Server { child, address }
     }
 
+    /// One that was started otherwise.
+    pub(crate) fn of(child: Child, address: SocketAddr) -> Server {
+        Server { child, address }
+    }
+
     pub(crate) fn port(&self) -> String {
         self.address.port().to_string()
     }
