@@ -1,10 +1,11 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Receive, Socket, Untaken, direction};
+use super::socket::{Connect, Socket, direction};
 use super::{Key, NetTransport, copy, errno, errors, options};
 use crate::stack;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
+use demikernel_runtime::transport::readiness::{Receive, Untaken};
 use demikernel_runtime::transport::{
     Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption,
 };

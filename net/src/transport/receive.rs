@@ -1,9 +1,10 @@
 //! Taking data and connections from the stack.
 
-use super::socket::{Receive, Socket, Untaken, take_first};
-use super::{Attempt, Key, NetTransport, errno, errors};
+use super::socket::{Socket, take_first};
+use super::{Attempt, Key, NetTransport, errors};
 use demikernel_runtime::buffer::Buffer;
-use demikernel_runtime::transport::stream::{insert_by_number, number_behind};
+use demikernel_runtime::transport::readiness::{Receive, Untaken};
+use demikernel_runtime::transport::stream::insert_by_number;
 use demikernel_runtime::transport::{Accepted, Network, Qd, SocketKind};
 use std::any::Any;
 use std::io;
@@ -19,12 +20,7 @@ impl NetTransport {
         };
         let mut receive = receive;
         if let Some(id) = self.id.get() {
-            let key = Key::Receive(socket.id).into();
-            match &receive {
-                Receive::Accept(done) => done.on_cancel(id, key),
-                Receive::Pop(_, done) => done.on_cancel(id, key),
-                Receive::PopFrom(_, done) => done.on_cancel(id, key),
-            }
+            receive.on_cancel(id, Key::Receive(socket.id).into());
         }
         // Behind others it waits for what they wait for.
         if socket.receives.borrow().is_empty() {
@@ -68,7 +64,8 @@ impl NetTransport {
     #[inline]
     fn try_receive(&self, socket: &Socket, receive: Receive) -> Result<(), Receive> {
         if !socket.untaken.borrow().is_empty() {
-            return self.receive_untaken(socket, receive);
+            let peer = || self.call(|stack, _| stack.peer(socket.id));
+            return receive.complete_with_untaken(&socket.untaken, socket.kind, peer);
         }
         match receive {
             // What nobody gets would be lost, so it stays in the stack.
@@ -89,44 +86,11 @@ impl NetTransport {
         Ok(())
     }
 
-    /// Completes a receive with what somebody else did not take.
-    #[cold]
-    fn receive_untaken(&self, socket: &Socket, receive: Receive) -> Result<(), Receive> {
-        let Some((number, first)) = socket.untaken.borrow_mut().pop_front() else { return Err(receive) };
-        match (receive, first) {
-            (Receive::Accept(done), Untaken::Connection(accepted)) => done.complete(Ok(accepted)),
-            (Receive::PopFrom(limit, done), Untaken::Datagram(mut data, sender)) => {
-                data.truncate(limit);
-                done.complete(Ok((data, sender)));
-            }
-            (Receive::Pop(limit, done), Untaken::Data(mut data) | Untaken::Datagram(mut data, _)) => {
-                let rest = data.split_off(limit.max(1).min(data.len()));
-                if socket.kind == SocketKind::Stream && !rest.is_empty() {
-                    socket.untaken.borrow_mut().push_front((number, Untaken::Data(rest)));
-                }
-                number_behind(&mut socket.untaken.borrow_mut(), done.number());
-                done.complete(Ok(data));
-            }
-            // The peer of a connected socket that is asked for its datagrams' sender.
-            (Receive::PopFrom(limit, done), Untaken::Data(mut data)) => {
-                data.truncate(limit);
-                let peer = self.call(|stack, _| stack.peer(socket.id));
-                done.complete(peer.map(|peer| (data, peer)));
-            }
-            // Not what the socket is for.
-            (receive, other) => {
-                socket.untaken.borrow_mut().push_front((number, other));
-                receive.fail(errno(libc::EINVAL));
-            }
-        }
-        Ok(())
-    }
-
     /// Gives what nobody took to the next who asks. Errors, and ends of streams, are told again by the stack.
     #[cold]
     pub(super) fn take_back(&self, key: Key, number: u32, result: Box<dyn Any>) {
         let Key::Receive(id) = key else { return };
-        let Some(untaken) = untaken(result) else { return };
+        let Some(untaken) = Untaken::of(result) else { return };
         let socket = self.socket_by_id(id).filter(|socket| !socket.closing.get());
         match (socket, untaken) {
             (Some(socket), untaken) => {
@@ -161,18 +125,4 @@ impl NetTransport {
             (datagram.payload, datagram.source)
         }))
     }
-}
-
-/// What of a result is worth keeping.
-fn untaken(result: Box<dyn Any>) -> Option<Untaken> {
-    let result = match result.downcast::<io::Result<Buffer>>() {
-        Ok(data) => return data.ok().filter(|data| !data.is_empty()).map(Untaken::Data),
-        Err(result) => result,
-    };
-    let result = match result.downcast::<io::Result<(Buffer, SocketAddr)>>() {
-        Ok(datagram) => return datagram.ok().map(|(data, sender)| Untaken::Datagram(data, sender)),
-        Err(result) => result,
-    };
-    let accepted = result.downcast::<io::Result<Accepted>>().ok()?;
-    accepted.ok().map(Untaken::Connection)
 }

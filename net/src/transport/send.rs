@@ -1,10 +1,11 @@
 //! Giving data to the stack.
 
-use super::socket::{Push, Send, Socket, take_first};
+use super::socket::{Send, Socket, take_first};
 use super::{Attempt, Key, NetTransport, copy};
 use crate::stack::Shutdown;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::Sga;
+use demikernel_runtime::transport::readiness::Push;
 use demikernel_runtime::transport::{Qd, SocketKind};
 use std::io;
 use std::net::SocketAddr;

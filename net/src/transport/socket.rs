@@ -2,9 +2,9 @@
 
 use crate::stack::SocketId;
 use demikernel_runtime::Completion;
-use demikernel_runtime::buffer::{Buffer, Sga};
+use demikernel_runtime::transport::readiness::{Push, Receive, Untaken};
 use demikernel_runtime::transport::stream::Fifo;
-use demikernel_runtime::transport::{Accepted, Qd, SocketKind};
+use demikernel_runtime::transport::{Qd, SocketKind};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -22,49 +22,10 @@ pub(super) struct Socket {
     pub(super) untaken: RefCell<VecDeque<(u32, Untaken)>>,
 }
 
-/// A result that came a moment before its token was dropped.
-pub(super) enum Untaken {
-    Connection(Accepted),
-    Data(Buffer),
-    Datagram(Buffer, SocketAddr),
-}
-
-pub(super) enum Receive {
-    Accept(Completion<io::Result<Accepted>>),
-    Pop(usize, Completion<io::Result<Buffer>>),
-    PopFrom(usize, Completion<io::Result<(Buffer, SocketAddr)>>),
-}
-
-impl Receive {
-    pub(super) fn is_cancelled(&self) -> bool {
-        match self {
-            Receive::Accept(done) => done.is_cancelled(),
-            Receive::Pop(_, done) => done.is_cancelled(),
-            Receive::PopFrom(_, done) => done.is_cancelled(),
-        }
-    }
-
-    pub(super) fn fail(self, error: io::Error) {
-        match self {
-            Receive::Accept(done) => done.complete(Err(error)),
-            Receive::Pop(_, done) => done.complete(Err(error)),
-            Receive::PopFrom(_, done) => done.complete(Err(error)),
-        }
-    }
-}
-
 pub(super) enum Send {
     Push(Push),
     /// The end of the sending direction, after what was pushed before it.
     Shutdown,
-}
-
-pub(super) struct Push {
-    pub(super) data: Sga,
-    pub(super) peer: Option<SocketAddr>,
-    /// The stack has a part of it: then all of it goes, cancelled or not, for the stream to make sense.
-    pub(super) started: bool,
-    pub(super) done: Completion<io::Result<()>>,
 }
 
 impl Send {

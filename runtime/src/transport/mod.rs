@@ -12,6 +12,7 @@ mod endpoint;
 pub mod epoll;
 pub(crate) mod kernel;
 mod options;
+pub mod readiness;
 pub mod sim;
 // Epoll leaves the state of a stream to the kernel.
 #[cfg_attr(not(feature = "io-uring"), allow(dead_code))]

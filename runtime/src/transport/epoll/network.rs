@@ -1,11 +1,12 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Queued, Receive, Send, Socket, Untaken};
+use super::socket::{Connect, Queued, Send, Socket};
 use super::{CancelKey, Entry, Epoll, Queue, RETRY};
 use crate::buffer::{Buffer, Sga};
 use crate::executor::Completion;
 use crate::time::Instant;
 use crate::transport::kernel::{self, Mode};
+use crate::transport::readiness::{Receive, Untaken};
 use crate::transport::{Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -236,13 +237,11 @@ impl Epoll {
         };
         let index = sends.iter().position(unsent);
         let send = index.and_then(|index| sends.remove(index));
-        let last = sends.is_empty();
         drop(sends);
         if send.is_some() {
             self.waits_less(1);
-            if last && socket.closing.get() {
-                self.remove_socket(socket);
-            }
+            // A shutdown behind it waits for nothing any more, nor does the end of the socket.
+            self.progress_sends(socket);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Taking data and connections from the kernel.
 
-use super::socket::{Attempt, Queued, Receive, Socket, Stop, Untaken};
+use super::socket::{Attempt, Queued, Socket, Stop};
 use super::{CancelKey, Entry, Epoll, Queue, add, copy};
 use crate::buffer::{Buffer, BufferMut};
-use crate::transport::stream::{insert_by_number, number_behind};
+use crate::transport::readiness::{Receive, Untaken};
+use crate::transport::stream::insert_by_number;
 use crate::transport::{Accepted, Network, Qd, SocketKind, Storage, kernel};
 use socket2::{SockAddr, SockAddrStorage};
 use std::any::Any;
@@ -25,13 +26,10 @@ impl Epoll {
         };
         let mut receive = receive;
         let sequence = self.next_sequence();
+        socket.begins(sequence);
         if let Some(id) = self.id.get() {
             let key = CancelKey { qd, queue: Queue::Receives, sequence }.into();
-            match &receive {
-                Receive::Accept(done) => done.on_cancel(id, key),
-                Receive::Pop(_, done) => done.on_cancel(id, key),
-                Receive::PopFrom(_, done) => done.on_cancel(id, key),
-            }
+            receive.on_cancel(id, key);
         }
         // Behind others it waits for what they wait for.
         if socket.receives.borrow().is_empty() {
@@ -85,7 +83,9 @@ impl Epoll {
     /// Completes a receive, or gives it back with the reason why not.
     fn try_receive(&self, socket: &Socket, receive: Receive) -> Result<(), (Receive, Stop)> {
         if !socket.untaken.borrow().is_empty() {
-            return self.receive_untaken(socket, receive);
+            let peer = || kernel::peer(&socket.fd)?.inet();
+            let completed = receive.complete_with_untaken(&socket.untaken, socket.kind, peer);
+            return completed.map_err(|receive| (receive, Stop::NotReady));
         }
         match receive {
             // A connection that nobody gets would be lost, so it stays in the kernel's queue.
@@ -106,41 +106,6 @@ impl Epoll {
         Ok(())
     }
 
-    /// Completes a receive with what somebody else did not take.
-    #[cold]
-    fn receive_untaken(&self, socket: &Socket, receive: Receive) -> Result<(), (Receive, Stop)> {
-        let Some((number, first)) = socket.untaken.borrow_mut().pop_front() else {
-            unreachable!("looked at")
-        };
-        match (receive, first) {
-            (Receive::Accept(done), Untaken::Connection(accepted)) => done.complete(Ok(accepted)),
-            (Receive::PopFrom(limit, done), Untaken::Datagram(mut data, sender)) => {
-                data.truncate(limit);
-                done.complete(Ok((data, sender)));
-            }
-            (Receive::Pop(limit, done), Untaken::Data(mut data) | Untaken::Datagram(mut data, _)) => {
-                let rest = data.split_off(limit.max(1).min(data.len()));
-                if socket.kind == SocketKind::Stream && !rest.is_empty() {
-                    socket.untaken.borrow_mut().push_front((number, Untaken::Data(rest)));
-                }
-                number_behind(&mut socket.untaken.borrow_mut(), done.number());
-                done.complete(Ok(data));
-            }
-            // The peer of a connected socket that is asked for its datagrams' sender.
-            (Receive::PopFrom(limit, done), Untaken::Data(mut data)) => {
-                data.truncate(limit);
-                let peer = kernel::peer(&socket.fd).and_then(|peer| peer.inet());
-                done.complete(peer.map(|peer| (data, peer)));
-            }
-            // Not what the socket is for: the kernel says so.
-            (receive, other) => {
-                socket.untaken.borrow_mut().push_front((number, other));
-                receive.fail(io::Error::from_raw_os_error(libc::EINVAL));
-            }
-        }
-        Ok(())
-    }
-
     /// Gives what nobody took to the next who asks. Errors, and ends of streams, are told again by the
     /// kernel.
     #[cold]
@@ -149,16 +114,13 @@ impl Epoll {
             Ok(opened) => return opened.into_iter().for_each(|file| self.close_file(file)),
             Err(result) => result,
         };
-        let Some(untaken) = untaken(result) else { return };
+        let Some(untaken) = Untaken::of(result) else { return };
         let socket = match self.entries.borrow().get(key.qd.0 as usize) {
             Some(Entry::Socket(socket)) => Some(socket.clone()),
             _ => None,
         };
-        // Numbers of operations wrap around: those of the socket are the half of them that begins there.
-        let own = |socket: &Rc<Socket>| {
-            key.sequence.wrapping_sub(socket.since) & CancelKey::SEQUENCES <= CancelKey::SEQUENCES / 2
-        };
-        match (socket.filter(own).filter(|socket| !socket.closing.get()), untaken) {
+        let own = |socket: &Rc<Socket>| socket.began(key.sequence) && !socket.closing.get();
+        match (socket.filter(own), untaken) {
             (Some(socket), untaken) => {
                 insert_by_number(&mut socket.untaken.borrow_mut(), number, untaken);
                 self.progress_receives(&socket);
@@ -316,20 +278,6 @@ impl Epoll {
             _ => Ok(Some(error)),
         }
     }
-}
-
-/// What of a result is worth keeping.
-fn untaken(result: Box<dyn Any>) -> Option<Untaken> {
-    let result = match result.downcast::<io::Result<Buffer>>() {
-        Ok(data) => return data.ok().filter(|data| !data.is_empty()).map(Untaken::Data),
-        Err(result) => result,
-    };
-    let result = match result.downcast::<io::Result<(Buffer, SocketAddr)>>() {
-        Ok(datagram) => return datagram.ok().map(|(data, sender)| Untaken::Datagram(data, sender)),
-        Err(result) => result,
-    };
-    let accepted = result.downcast::<io::Result<Accepted>>().ok()?;
-    accepted.ok().map(Untaken::Connection)
 }
 
 /// A buffer for at most `limit` bytes: of the size that the socket's past suggests, or the best there is.

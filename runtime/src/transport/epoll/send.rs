@@ -1,9 +1,10 @@
 //! Giving data to the kernel.
 
-use super::socket::{Attempt, Push, Queued, Send, Socket, Stop};
+use super::socket::{Attempt, Queued, Send, Socket, Stop};
 use super::{CancelKey, Epoll, Queue, add, copy};
 use crate::buffer::Sga;
 use crate::executor::Completion;
+use crate::transport::readiness::Push;
 use crate::transport::{Qd, SocketKind};
 use socket2::SockAddr;
 use std::io::{self, IoSlice};

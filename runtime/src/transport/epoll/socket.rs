@@ -1,14 +1,14 @@
 //! One socket: what is believed of it, and who waits for it.
 
-use super::key::SocketKey;
-use crate::buffer::{Buffer, Sga};
+use super::key::{CancelKey, SocketKey};
 use crate::executor::Completion;
-use crate::transport::{Accepted, Endpoint, Qd, SocketKind};
+use crate::transport::readiness::{Push, Receive, Untaken};
+use crate::transport::{Endpoint, Qd, SocketKind};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 
 /// System calls for one socket within one turn of the runtime's loop; what comes later waits for the next
 /// turn. Without a bound, one task that pops from a socket on which data arrives as fast as it is taken
@@ -52,20 +52,14 @@ pub(super) struct Socket {
     pub(super) size: SizeGuess,
     /// What was received for somebody who did not take it.
     pub(super) untaken: RefCell<VecDeque<(u32, Untaken)>>,
-    /// The first number that an operation of this socket can have, as numbers of sockets are used again.
-    pub(super) since: u32,
+    /// From here on numbers are of operations of this socket: those before are of a former one of the same number. It
+    /// follows the newest, as numbers of operations wrap around.
+    since: Cell<u32>,
     pub(super) receives: RefCell<VecDeque<Queued<Receive>>>,
     pub(super) sends: RefCell<VecDeque<Queued<Send>>>,
     pub(super) connect: RefCell<Option<Queued<Connect>>>,
     turn: Cell<u32>,
     calls: Cell<u8>,
-}
-
-/// A result that came a moment before its token was dropped.
-pub(super) enum Untaken {
-    Connection(Accepted),
-    Data(Buffer),
-    Datagram(Buffer, SocketAddr),
 }
 
 /// An operation that waits, by the number that its cancellation names.
@@ -74,34 +68,10 @@ pub(super) struct Queued<T> {
     pub(super) it: T,
 }
 
-pub(super) enum Receive {
-    Accept(Completion<io::Result<Accepted>>),
-    Pop(usize, Completion<io::Result<Buffer>>),
-    PopFrom(usize, Completion<io::Result<(Buffer, SocketAddr)>>),
-}
-
-impl Receive {
-    pub(super) fn fail(self, error: io::Error) {
-        match self {
-            Receive::Accept(done) => done.complete(Err(error)),
-            Receive::Pop(_, done) => done.complete(Err(error)),
-            Receive::PopFrom(_, done) => done.complete(Err(error)),
-        }
-    }
-}
-
 pub(super) enum Send {
     Push(Push),
     /// The end of the sending direction, after what was pushed before it.
     Shutdown(Shutdown),
-}
-
-pub(super) struct Push {
-    pub(super) data: Sga,
-    pub(super) peer: Option<SocketAddr>,
-    /// A part of it is sent: then all of it goes, cancelled or not, for the stream to make sense.
-    pub(super) started: bool,
-    pub(super) done: Completion<io::Result<()>>,
 }
 
 impl Send {
@@ -134,7 +104,7 @@ impl Socket {
             closing: Cell::new(false),
             size: SizeGuess::new(kind),
             untaken: RefCell::default(),
-            since,
+            since: Cell::new(since),
             receives: RefCell::default(),
             sends: RefCell::default(),
             connect: RefCell::new(None),
@@ -146,6 +116,19 @@ impl Socket {
     /// Its name in events and lists.
     pub(super) fn key(&self) -> SocketKey {
         SocketKey { qd: self.qd, generation: self.generation }
+    }
+
+    /// An operation of this number begins.
+    pub(super) fn begins(&self, sequence: u32) {
+        const KEPT: u32 = CancelKey::SEQUENCES / 4;
+        if sequence.wrapping_sub(self.since.get()) & CancelKey::SEQUENCES > KEPT {
+            self.since.set(sequence.wrapping_sub(KEPT) & CancelKey::SEQUENCES);
+        }
+    }
+
+    /// Whether an operation of this number is one of this socket.
+    pub(super) fn began(&self, sequence: u32) -> bool {
+        sequence.wrapping_sub(self.since.get()) & CancelKey::SEQUENCES <= CancelKey::SEQUENCES / 2
     }
 
     /// What the kernel has told.
@@ -277,10 +260,33 @@ mod tests {
         assert!(best(&guess) <= 4096);
     }
 
+    fn socket(since: u32) -> Socket {
+        let fd = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        Socket::new(fd, Qd(3), 5, since, SocketKind::Datagram)
+    }
+
+    #[test]
+    fn operations_are_the_sockets_own_however_long_it_is_open() {
+        for since in [0, 7, CancelKey::SEQUENCES] {
+            let socket = socket(since);
+            let mut sequence = since;
+            for _ in 0..1000 {
+                socket.begins(sequence);
+                assert!(socket.began(sequence), "{sequence} of a socket since {since}");
+                let recent = sequence.wrapping_sub(100) & CancelKey::SEQUENCES;
+                assert_eq!(socket.began(recent), sequence != since, "of a former socket only at first");
+                // Other sockets have operations, too.
+                sequence = (sequence + (1 << 22)) & CancelKey::SEQUENCES;
+                if sequence == since {
+                    break;
+                }
+            }
+        }
+    }
+
     #[test]
     fn calls_are_bounded_within_a_turn() {
-        let fd = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
-        let socket = Socket::new(fd, Qd(3), 5, 0, SocketKind::Datagram);
+        let socket = socket(0);
         for turn in [1, 2, u32::MAX, 0] {
             for _ in 0..CALLS_PER_TURN {
                 assert_eq!(socket.may_call(turn), Ok(()));
