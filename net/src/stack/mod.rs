@@ -128,7 +128,8 @@ impl Stack {
             ready: VecDeque::new(),
             events: VecDeque::new(),
             blocked: Vec::new(),
-            shared: Rc::new(Shared::new(config.tcp)),
+            // The limit of challenge ACKs must not be known outside. [rfc5961 7]
+            shared: Rc::new(Shared::with_key(config.tcp, half(8))),
             cookies: config.syn_cookies.then(|| Cookies::new(other)),
             key,
             ephemeral: EphemeralPorts::new(other, config.ports),
