@@ -77,7 +77,13 @@ impl fmt::Display for Idle {
         match self {
             Idle::Spin => f.write_str("spin"),
             Idle::Block => f.write_str("block"),
-            Idle::Adaptive(time) => write!(f, "adaptive({}ns)", time.as_nanos()),
+            Idle::Adaptive(time) => {
+                let nanos = time.as_nanos();
+                let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+                let whole = |(unit, _): &(u128, &str)| nanos >= *unit && nanos.is_multiple_of(*unit);
+                let (unit, name) = units.into_iter().find(whole).unwrap_or((1, "ns"));
+                write!(f, "adaptive({}{name})", nanos / unit)
+            }
         }
     }
 }
