@@ -11,14 +11,11 @@ pub struct UdpConfig {
     /// How much may wait to be received by a socket, in bytes.
     #[serde(deserialize_with = "values::size")]
     pub receive_buffer: u32,
-    /// How much may wait to be sent by a socket, in bytes.
-    #[serde(deserialize_with = "values::size")]
-    pub send_buffer: u32,
 }
 
 impl Default for UdpConfig {
     fn default() -> UdpConfig {
-        UdpConfig { receive_buffer: 208 << 10, send_buffer: 208 << 10 }
+        UdpConfig { receive_buffer: 208 << 10 }
     }
 }
 

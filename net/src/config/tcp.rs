@@ -68,7 +68,7 @@ pub struct TcpConfig {
 
 impl Default for TcpConfig {
     fn default() -> TcpConfig {
-        let buffer = |maximum| BufferSizes { minimum: 4 << 10, initial: 128 << 10, maximum };
+        let buffer = |maximum| BufferSizes { initial: 128 << 10, maximum };
         TcpConfig {
             congestion_control: CongestionControl::Cubic,
             initial_window: 10,
@@ -142,9 +142,6 @@ named!(Ecn, "\"off\", \"accept\", \"request\" or \"exact\"", {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BufferSizes {
-    /// The least that a socket can be set to.
-    #[serde(deserialize_with = "values::size")]
-    pub minimum: u32,
     /// At first.
     #[serde(deserialize_with = "values::size")]
     pub initial: u32,

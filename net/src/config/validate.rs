@@ -24,6 +24,8 @@ const LEAST_MTU_V6: u16 = 1280;
 
 /// The largest window that TCP can tell (RFC 7323 section 2.3).
 const LARGEST_BUFFER: u32 = 1 << 30;
+/// Less than a segment would not move.
+const SMALLEST_BUFFER: u32 = 2048;
 
 impl NetConfig {
     /// Whether all values can be, each and together.
@@ -33,11 +35,7 @@ impl NetConfig {
     pub fn validate(&self) -> Result<(), Invalid> {
         self.network.validate()?;
         self.tcp.validate()?;
-        for (key, size) in
-            [("receive-buffer", self.udp.receive_buffer), ("send-buffer", self.udp.send_buffer)]
-        {
-            within(&format!("udp.{key}"), size, 2048..=LARGEST_BUFFER)?;
-        }
+        within("udp.receive-buffer", self.udp.receive_buffer, SMALLEST_BUFFER..=LARGEST_BUFFER)?;
         let limits = &self.limits;
         for (key, value, range) in [
             ("sockets", limits.sockets, 1..=1 << 24),
@@ -279,8 +277,7 @@ impl TcpConfig {
 }
 
 fn validate_buffer(key: &str, sizes: BufferSizes) -> Result<(), Invalid> {
-    let BufferSizes { minimum, initial, maximum } = sizes;
-    within(&format!("{key}.minimum"), minimum, 2048..=LARGEST_BUFFER)?;
-    within(&format!("{key}.maximum"), maximum, minimum..=LARGEST_BUFFER)?;
-    within(&format!("{key}.initial"), initial, minimum..=maximum)
+    let BufferSizes { initial, maximum } = sizes;
+    within(&format!("{key}.maximum"), maximum, SMALLEST_BUFFER..=LARGEST_BUFFER)?;
+    within(&format!("{key}.initial"), initial, SMALLEST_BUFFER..=maximum)
 }

@@ -6,6 +6,7 @@
 //! [`PacketSocket`], any interface through the kernel. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
 
 mod frame;
+mod interface;
 mod packet;
 mod pair;
 pub mod pcapng;

@@ -1,9 +1,12 @@
 //! What a stack is told at its beginning.
 
+use super::options::{Options, SocketOption};
 use crate::device::Capabilities;
 use crate::ip::addresses::Address;
 use crate::ip::routes::Route;
+use crate::ip::{neighbours, reassembly};
 use crate::tcp;
+use std::io;
 use std::ops::RangeInclusive;
 
 /// What is limited, so that nothing that comes from outside grows without end.
@@ -26,6 +29,12 @@ pub struct Limits {
     pub loopback: usize,
     /// Packets of UDP, ICMP and ARP that wait to be transmitted.
     pub outbound: usize,
+    /// Octets that wait to be received from one UDP socket, with what keeping a datagram costs beside them.
+    pub datagrams: usize,
+    /// Neighbours, and packets that wait for their addresses.
+    pub neighbours: neighbours::Limits,
+    /// Packets that come in fragments.
+    pub fragments: reassembly::Limits,
 }
 
 impl Default for Limits {
@@ -39,6 +48,9 @@ impl Default for Limits {
             icmp: 1000,
             loopback: 4096,
             outbound: 1024,
+            datagrams: crate::udp::LIMIT,
+            neighbours: neighbours::Limits::default(),
+            fragments: reassembly::Limits::default(),
         }
     }
 }
@@ -74,6 +86,8 @@ pub struct StackConfig {
     pub limits: Limits,
     /// Random octets that nobody else knows: all that is to be unpredictable comes from them.
     pub key: [u8; 32],
+    pub(super) stream_options: Options,
+    pub(super) datagram_options: Options,
 }
 
 impl StackConfig {
@@ -88,6 +102,8 @@ impl StackConfig {
             ports: tcp::EphemeralPorts::DEFAULT,
             limits: Limits::default(),
             key,
+            stream_options: Options::default(),
+            datagram_options: Options::default(),
         }
     }
 
@@ -96,6 +112,22 @@ impl StackConfig {
     pub fn address(mut self, address: std::net::IpAddr, prefix_length: u8) -> StackConfig {
         self.addresses.push(Address::fixed(address, prefix_length));
         self
+    }
+
+    /// What TCP sockets have this option set to at first.
+    ///
+    /// # Errors
+    /// As [`Stack::set_option`](super::Stack::set_option).
+    pub fn set_stream_option(&mut self, option: &SocketOption) -> io::Result<()> {
+        self.stream_options.set(option)
+    }
+
+    /// What UDP sockets have this option set to at first.
+    ///
+    /// # Errors
+    /// As [`Stack::set_option`](super::Stack::set_option).
+    pub fn set_datagram_option(&mut self, option: &SocketOption) -> io::Result<()> {
+        self.datagram_options.set(option)
     }
 
     /// With this router for all other destinations of its version.

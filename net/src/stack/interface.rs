@@ -105,12 +105,7 @@ impl Interface {
             capabilities: config.capabilities,
             addresses,
             routes,
-            neighbours: Neighbours::new(
-                own,
-                neighbours::Limits::default(),
-                neighbours::Times::default(),
-                key,
-            ),
+            neighbours: Neighbours::new(own, config.limits.neighbours, neighbours::Times::default(), key),
             unreachable: VecDeque::new(),
             outbound: VecDeque::new(),
             loopback: VecDeque::new(),

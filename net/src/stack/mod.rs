@@ -47,7 +47,7 @@ pub use socket::SocketId;
 
 use crate::device::{Capabilities, Frame};
 use crate::ip::addresses::Addresses;
-use crate::ip::reassembly::{self, Reassembly};
+use crate::ip::reassembly::Reassembly;
 use crate::slots::Slots;
 use crate::table::Table;
 use crate::tcp::{self, Cookies, EphemeralPorts, Events, Key, Shared};
@@ -97,7 +97,8 @@ pub struct Stack {
     limits: Limits,
     time_wait: u32,
     /// Those of new sockets.
-    default_options: Rc<options::Options>,
+    stream_options: Rc<options::Options>,
+    datagram_options: options::Options,
     /// What is being received comes from ourselves.
     looping: bool,
     resets: RateLimit,
@@ -123,7 +124,7 @@ impl Stack {
             tcp_ports: Ports::new(false),
             udp_ports: Ports::new(true),
             deadlines: Deadlines::new(now),
-            reassembly: Reassembly::new(reassembly::Limits::default(), ip_key),
+            reassembly: Reassembly::new(limits.fragments, ip_key),
             neighbors_at: Instant::MAX,
             ready: VecDeque::new(),
             events: VecDeque::new(),
@@ -136,7 +137,8 @@ impl Stack {
             segmentation: tcp::Limits { segmentation: config.capabilities.segmentation as u32 },
             limits,
             time_wait: 0,
-            default_options: Rc::default(),
+            stream_options: Rc::new(config.stream_options),
+            datagram_options: config.datagram_options,
             looping: false,
             resets: RateLimit::new(limits.resets, now),
             icmp: RateLimit::new(limits.icmp, now),

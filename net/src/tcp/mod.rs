@@ -13,7 +13,6 @@
 //! - [`Config`], [`Shared`]: what all connections of a stack have in common.
 
 mod config;
-#[allow(dead_code, reason = "the stack chooses")]
 pub(crate) mod congestion;
 pub mod connection;
 mod cookies;
@@ -25,7 +24,6 @@ mod mtu;
 mod ports;
 mod reassembly;
 mod receive;
-#[allow(dead_code, reason = "the stack chooses")]
 pub(crate) mod recovery;
 mod reset;
 mod segment_arrives;

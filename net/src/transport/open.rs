@@ -8,7 +8,7 @@ use crate::device::{
 };
 use crate::ip::addresses::Prefix;
 use crate::ip::routes::Route;
-use crate::stack::{Stack, StackConfig};
+use crate::stack::{SocketOption, Stack, StackConfig};
 use crate::tcp;
 use demikernel_runtime::time::Instant;
 use std::fs::File;
@@ -44,7 +44,7 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
             traced(PacketSocket::open(&packet)?, config)?
         }
     };
-    let stack = Stack::new(Instant::now(), stack_config(config, device.capabilities(), random()?));
+    let stack = Stack::new(Instant::now(), stack_config(config, device.capabilities(), random()?)?);
     Ok(NetTransport::with_device(network.device.name(), stack, device))
 }
 
@@ -62,7 +62,11 @@ fn traced<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result
 }
 
 /// What the stack is told of all that.
-fn stack_config(config: &NetConfig, mut capabilities: Capabilities, key: [u8; 32]) -> StackConfig {
+fn stack_config(
+    config: &NetConfig,
+    mut capabilities: Capabilities,
+    key: [u8; 32],
+) -> io::Result<StackConfig> {
     let network = &config.network;
     if let Some(mtu) = network.mtu {
         capabilities.mtu = capabilities.mtu.min(mtu.into());
@@ -92,7 +96,34 @@ fn stack_config(config: &NetConfig, mut capabilities: Capabilities, key: [u8; 32
     stack.limits.backlog = limits.backlog;
     stack.limits.resets = limits.resets;
     stack.limits.icmp = limits.icmp_errors;
-    stack
+    stack.limits.datagrams = config.udp.receive_buffer as usize;
+    stack.limits.neighbours.entries = limits.neighbours as usize;
+    stack.limits.neighbours.total_packets = limits.neighbour_packets as usize;
+    stack.limits.fragments.packets = limits.fragmented_packets as usize;
+    stack.limits.fragments.fragments = limits.fragments as usize;
+    stack.limits.fragments.memory = limits.fragment_memory as usize;
+    set_options(config, &mut stack)?;
+    Ok(stack)
+}
+
+/// How sockets begin.
+fn set_options(config: &NetConfig, stack: &mut StackConfig) -> io::Result<()> {
+    let tcp = &config.tcp;
+    // The options count in whole seconds; what is configured is not cut short.
+    let seconds = |time: Duration| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let hops = SocketOption::TimeToLive(config.network.hop_limit.into());
+    let of_streams = [
+        hops.clone(),
+        SocketOption::NoDelay(tcp.no_delay),
+        SocketOption::KeepAlive(tcp.keepalive.enabled),
+        SocketOption::KeepIdle(seconds(tcp.keepalive.idle)),
+        SocketOption::KeepInterval(seconds(tcp.keepalive.interval)),
+        SocketOption::KeepCount(tcp.keepalive.count),
+        SocketOption::UserTimeout(tcp.user_timeout.map_or(0, milliseconds)),
+    ];
+    of_streams.iter().try_for_each(|option| stack.set_stream_option(option))?;
+    stack.set_datagram_option(&hops)
 }
 
 fn tcp_config(config: &TcpConfig) -> tcp::Config {
@@ -148,6 +179,8 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
     use crate::device::Medium;
+    use crate::stack::OptionName;
+    use demikernel_runtime::transport::{Domain, SocketKind};
     use std::net::IpAddr;
 
     #[test]
@@ -158,17 +191,25 @@ mod tests {
             gateways = ["10.0.0.1"]
             routes = [{ to = "10.1.0.0/16", via = "10.0.0.9", metric = 3 }]
             mtu = 1300
+            hop-limit = 9
             ephemeral-ports = [40000, 40009]
             [tcp]
             congestion-control = "reno"
-            send-buffer = { minimum = "4KiB", initial = "8KiB", maximum = "1MiB" }
+            send-buffer = { initial = "8KiB", maximum = "1MiB" }
             syn-cookies = false
+            no-delay = true
+            user-timeout = "1500ms"
+            keepalive = { enabled = true, idle = "90s", count = 4 }
+            [udp]
+            receive-buffer = "64KiB"
             [limits]
             sockets = 77
+            neighbours = 44
+            fragments = 99
         "#;
         let config: NetConfig = text.parse().unwrap();
         let device = Capabilities::new(Medium::Ip, 1500);
-        let stack = stack_config(&config, device, [1; 32]);
+        let stack = stack_config(&config, device, [1; 32]).unwrap();
         let addresses: Vec<_> = stack.addresses.iter().map(|address| address.address).collect();
         assert_eq!(addresses, ["10.0.0.2", "fd00::2"].map(|address| address.parse::<IpAddr>().unwrap()));
         let routes: Vec<_> = stack.routes.iter().map(|route| (route.metric, route.gateway)).collect();
@@ -178,8 +219,24 @@ mod tests {
         assert_eq!((stack.tcp.send_buffer, stack.tcp.send_buffer_most), (8 << 10, 1 << 20));
         assert_eq!(stack.tcp.congestion.name(), "reno");
         assert_eq!((stack.syn_cookies, stack.limits.sockets), (false, 77));
+        assert_eq!((stack.limits.datagrams, stack.limits.fragments.fragments), (64 << 10, 99));
+        assert_eq!(stack.limits.neighbours.entries, 44);
+        let mut stack = Stack::new(Instant::from_nanos(0), stack);
+        let stream = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+        let datagram = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        for (socket, name, expected) in [
+            (stream, OptionName::TimeToLive, SocketOption::TimeToLive(9)),
+            (stream, OptionName::NoDelay, SocketOption::NoDelay(true)),
+            (stream, OptionName::UserTimeout, SocketOption::UserTimeout(1500)),
+            (stream, OptionName::KeepAlive, SocketOption::KeepAlive(true)),
+            (stream, OptionName::KeepIdle, SocketOption::KeepIdle(90)),
+            (stream, OptionName::KeepCount, SocketOption::KeepCount(4)),
+            (datagram, OptionName::TimeToLive, SocketOption::TimeToLive(9)),
+        ] {
+            assert_eq!(stack.option(socket, name).unwrap(), expected);
+        }
         // The device's own is the most that there can be.
-        let stack = stack_config(&config, Capabilities::new(Medium::Ip, 1000), [1; 32]);
+        let stack = stack_config(&config, Capabilities::new(Medium::Ip, 1000), [1; 32]).unwrap();
         assert_eq!(stack.capabilities.mtu, 1000);
     }
 

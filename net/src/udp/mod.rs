@@ -16,7 +16,7 @@ pub const LONGEST: usize = 65_535 - 20 - 8;
 const OVERHEAD: usize = 512;
 
 /// What Linux lets wait by default (net.core.rmem_default).
-const LIMIT: usize = 212_992;
+pub(crate) const LIMIT: usize = 212_992;
 
 /// A datagram that has come.
 #[derive(Clone, Debug)]

@@ -6,12 +6,12 @@
 
 mod ring;
 
-use super::{BURST, Capabilities, Frame, FrameDevice, MacAddress, Medium, Received};
+use super::{BURST, Capabilities, Frame, FrameDevice, MacAddress, Medium, Received, interface};
 use demikernel_runtime::buffer::BufferMut;
 use ring::{Geometry, Ring, Slot};
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Bytes of an Ethernet header and of a VLAN tag, beyond the MTU.
 const LINK_HEADER: usize = 14 + 4;
@@ -64,17 +64,19 @@ impl PacketSocket {
     /// What the kernel says, with what to do: it takes CAP_NET_RAW, and the interface must be there.
     pub fn open(config: &PacketConfig) -> io::Result<PacketSocket> {
         let name = &config.interface;
-        let socket = packet_socket().map_err(|error| {
+        let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // Without a protocol it receives nothing before it is bound.
+        let socket = interface::socket(libc::AF_PACKET, kind).map_err(|error| {
             let text = format!("cannot open a packet socket: {error}; it takes root, or CAP_NET_RAW");
             io::Error::new(error.kind(), text)
         })?;
         let fd = socket.as_raw_fd();
-        let index = interface(fd, name).map_err(|error| {
+        let index = interface::index(&socket, name).map_err(|error| {
             let text = format!("no interface {name:?}: {error}; `ip link` shows those that there are");
             io::Error::new(error.kind(), text)
         })?;
-        let mtu = mtu(fd, name)?;
-        let own = hardware_address(fd, name)?;
+        let mtu = interface::mtu(&socket, name)?;
+        let own = interface::hardware_address(&socket, name)?;
         let address = config.address.unwrap_or(own);
         let geometry = Geometry::new(mtu + LINK_HEADER, config.frames)?;
         let ring = Ring::new(fd, geometry)?;
@@ -200,55 +202,6 @@ fn copy(slot: &Slot<'_>) -> Option<Frame> {
     let mut frame = Frame::new(buffer.freeze());
     frame.received = Received { l4_checksum_good: slot.is_checksum_good(), ..Received::default() };
     Some(frame)
-}
-
-/// A socket that receives nothing yet.
-fn packet_socket() -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
-    unsafe {
-        let fd = libc::socket(libc::AF_PACKET, kind, 0);
-        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
-    }
-}
-
-fn request(fd: RawFd, name: &str, code: libc::c_ulong) -> io::Result<libc::ifreq> {
-    // SAFETY: a structure of numbers, for which zeros are values.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for (letter, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *letter = byte as libc::c_char;
-    }
-    // SAFETY: these requests read the name from an `ifreq`, and write to it.
-    if unsafe { libc::ioctl(fd, code as _, &raw mut request) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(request)
-}
-
-fn interface(fd: RawFd, name: &str) -> io::Result<c_int> {
-    let answer = request(fd, name, libc::SIOCGIFINDEX as _)?;
-    // SAFETY: what SIOCGIFINDEX writes.
-    Ok(unsafe { answer.ifr_ifru.ifru_ifindex })
-}
-
-fn mtu(fd: RawFd, name: &str) -> io::Result<usize> {
-    let answer = request(fd, name, libc::SIOCGIFMTU as _)?;
-    // SAFETY: what SIOCGIFMTU writes.
-    Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
-}
-
-fn hardware_address(fd: RawFd, name: &str) -> io::Result<MacAddress> {
-    let answer = request(fd, name, libc::SIOCGIFHWADDR as _)?;
-    // SAFETY: what SIOCGIFHWADDR writes.
-    let data = unsafe { answer.ifr_ifru.ifru_hwaddr.sa_data };
-    let mut address = MacAddress::default();
-    for (byte, letter) in address.0.iter_mut().zip(data) {
-        *byte = letter as u8;
-    }
-    Ok(address)
 }
 
 fn bind(fd: RawFd, index: c_int) -> io::Result<()> {

@@ -1,10 +1,11 @@
 //! The kernel's interface to TAP devices: linux/if_tun.h, linux/if.h and linux/virtio_net.h.
 
 use crate::device::Segmentation;
+use crate::device::interface::{check, request};
 use demikernel_runtime::buffer::BufferMut;
-use std::ffi::{c_char, c_int, c_uint};
+use std::ffi::{c_int, c_uint};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 /// Leave checksums of received frames to us (TUN_F_CSUM).
 const TUN_F_CSUM: c_uint = 0x01;
@@ -40,22 +41,6 @@ pub(super) fn set_offload(fd: RawFd, checksum: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The MTU of an interface.
-pub(super) fn mtu(name: &str) -> io::Result<usize> {
-    let mut request = request(name)?;
-    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
-    let socket = unsafe {
-        let fd = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
-        OwnedFd::from_raw_fd(fd)
-    };
-    // SAFETY: the request is an `ifreq`, of which SIOCGIFMTU writes the MTU.
-    let mtu = unsafe {
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request))?;
-        request.ifr_ifru.ifru_mtu
-    };
-    Ok(usize::try_from(mtu).unwrap_or(0))
-}
-
 /// Reads one frame to the end of a buffer; returns how long it is.
 pub(super) fn read(fd: RawFd, buffer: &mut BufferMut) -> io::Result<usize> {
     let spare = buffer.spare_capacity_mut();
@@ -73,25 +58,6 @@ pub(super) fn write(fd: RawFd, pieces: &[IoSlice<'_>]) -> io::Result<()> {
     // SAFETY: an `IoSlice` is an `iovec` of memory that is borrowed for this call.
     let written = unsafe { libc::writev(fd, pieces.as_ptr().cast(), pieces.len() as c_int) };
     if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// A request about the interface of this name.
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: a structure of numbers, for which zeros are values.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let room = request.ifr_name.len() - 1;
-    if name.len() > room || name.bytes().any(|byte| byte == 0 || byte == b'/') {
-        let text = format!("a name of an interface has at most {room} bytes, without '/'");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
-    for (letter, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *letter = byte as c_char;
-    }
-    Ok(request)
-}
-
-fn check(result: c_int) -> io::Result<c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// The protocols behind an Ethernet header for which the kernel cuts segments.

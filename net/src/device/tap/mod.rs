@@ -5,7 +5,9 @@
 
 mod kernel;
 
-use super::{BURST, Capabilities, ChecksumOffload, Frame, FrameDevice, MacAddress, Medium, Received};
+use super::{
+    BURST, Capabilities, ChecksumOffload, Frame, FrameDevice, MacAddress, Medium, Received, interface,
+};
 use demikernel_runtime::buffer::BufferMut;
 use kernel::{Ethernet, NetHeader};
 use std::fs::File;
@@ -84,7 +86,7 @@ impl Tap {
                 explain(&error, &format!("open the TAP interface {:?}", config.name), remedy)
             })?;
         kernel::set_offload(file.as_raw_fd(), config.offload)?;
-        let mtu = kernel::mtu(&name)?;
+        let mtu = interface::mtu(&interface::any_socket()?, &name)?;
         let mut capabilities = Capabilities::new(Medium::Ethernet(config.address), mtu);
         capabilities.scatter = true;
         if config.offload {

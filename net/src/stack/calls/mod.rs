@@ -62,10 +62,14 @@ impl Stack {
         }
         let socket = match kind {
             SocketKind::Stream => {
-                let options = self.default_options.clone();
+                let options = self.stream_options.clone();
                 Socket::Fresh(Box::new(Fresh { domain, bound: None, options }))
             }
-            SocketKind::Datagram => Socket::Udp(Box::new(UdpSocket::new(domain))),
+            SocketKind::Datagram => {
+                let mut socket = UdpSocket::new(domain, self.datagram_options.clone());
+                socket.socket.set_limit(self.limits.datagrams);
+                Socket::Udp(Box::new(socket))
+            }
         };
         self.sockets.insert(socket).map(SocketId).map_err(|_| errno(libc::ENFILE))
     }
@@ -255,11 +259,11 @@ fn tcp_readiness(connection: &Connection, shut: bool) -> Readiness {
 }
 
 impl UdpSocket {
-    fn new(domain: Domain) -> UdpSocket {
+    fn new(domain: Domain, options: super::options::Options) -> UdpSocket {
         UdpSocket {
             socket: crate::udp::Socket::new(),
             domain,
-            options: super::options::Options::default(),
+            options,
             path: super::interface::Path::UNKNOWN,
             target: None,
             events: Events::NONE,

@@ -118,8 +118,6 @@ pub(crate) struct Sample {
     /// The latest round trip in nanoseconds, zero if it was not measured.
     pub(crate) rtt: u64,
     /// Zero before the first measurement.
-    pub(crate) min_rtt: u64,
-    /// Zero before the first measurement.
     pub(crate) smoothed: u64,
     /// A round trip ends with this acknowledgment.
     pub(crate) round: bool,

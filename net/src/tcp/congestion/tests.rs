@@ -20,7 +20,6 @@ fn sample(now: u64) -> Sample {
         total: 0,
         in_flight: 0,
         rtt: 0,
-        min_rtt: 100 * MS,
         smoothed: 100 * MS,
         round: false,
         limited: true,
@@ -60,7 +59,7 @@ fn round_trip(cubic: &mut Cubic, window: &mut Window, from: u64, rtt: u64) {
     let count = u64::from(window.congestion / SEGMENT);
     for number in 0..count {
         let now = from + rtt * number / count;
-        cubic.on_ack(&Sample { smoothed: rtt, min_rtt: rtt, ..sample(now) }, window);
+        cubic.on_ack(&Sample { smoothed: rtt, ..sample(now) }, window);
     }
 }
 

@@ -433,7 +433,6 @@ impl Recovery {
             total: self.rate.delivered,
             in_flight: self.in_flight(),
             rtt,
-            min_rtt: self.rtt.least(),
             smoothed,
             round,
             limited: signals.opens,

@@ -388,6 +388,7 @@ impl Scoreboard {
         self.records.is_empty()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use demikernel_runtime::time::{Duration, Instant};
 
 use super::super::{Ack, CongestionState, Expired, Recovery, RecoveryConfig, Sent};
-use crate::tcp::congestion::CongestionControl;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
 pub(super) const SEGMENT: u32 = 1448;
@@ -431,20 +430,4 @@ impl Receiver {
             self.beyond.insert(start, end);
         }
     }
-}
-
-/// The share of the link that a flow without end gets, after a time to settle.
-pub(super) fn goodput(
-    control: CongestionControl,
-    link: Link,
-    settle: Duration,
-    measure: Duration,
-) -> (f64, World) {
-    let mut world = World::new(link);
-    world.add(&RecoveryConfig { congestion: control, ..RecoveryConfig::default() }, u64::MAX);
-    world.run_for(settle);
-    let before = world.delivered(0);
-    world.run_for(measure);
-    let octets = world.delivered(0) - before;
-    (octets as f64 * 8.0 / measure.as_secs_f64() / 1e6, world)
 }
