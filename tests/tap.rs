@@ -77,6 +77,29 @@ fn nc_gets_its_words_back() {
     }
 }
 
+/// The same stack on one end of a veth pair, through a packet socket.
+#[test]
+fn nc_gets_its_words_back_through_a_packet_socket() {
+    let Some(lab) = Lab::new("packet") else { return };
+    for arguments in [
+        "link add near type veth peer name far",
+        "addr add 10.8.0.1/24 dev far",
+        "link set far up",
+        "link set near up",
+    ] {
+        let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip is installed");
+        assert!(status.success(), "ip {arguments}");
+    }
+    let configuration =
+        "[network]\ndevice = \"packet\"\ninterface = \"near\"\naddresses = [\"10.8.0.2/24\"]\n";
+    std::fs::write(&lab.configuration, configuration).unwrap();
+    let variables =
+        [("DEMIKERNEL_TRANSPORT", "packet"), ("DEMIKERNEL_CONFIG", lab.configuration.to_str().unwrap())];
+    let server = Server::start_with("echo", &["serve", "--listen", "10.8.0.2:0"], &variables);
+    let Some(output) = client("nc", &["-N", "10.8.0.2", &server.port()], b"hello\nworld\n") else { return };
+    assert_eq!(text(&output), "hello\nworld\n");
+}
+
 #[test]
 fn megabytes_come_back_as_they_were() {
     let Some(lab) = Lab::new("megabytes") else { return };

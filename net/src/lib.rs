@@ -17,6 +17,7 @@
 //! - [`transport`]: the stack as a device of the runtime.
 
 pub mod config;
+mod counters;
 pub mod device;
 pub mod ip;
 pub mod sim;

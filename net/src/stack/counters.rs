@@ -2,30 +2,9 @@
 
 use std::cell::Cell;
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// What has become of packets: see [`Stack::counters`](super::Stack::counters).
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[non_exhaustive]
-        pub enum Counter {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Counter {
-            /// All of them.
-            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
-
-            /// For people.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Counter::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-counters! {
+crate::counters::counters! {
+    /// What has become of packets: see [`Stack::counters`](super::Stack::counters).
+    Counter:
     /// Frames received.
     Received => "frames_received",
     /// Frames given to the device.

@@ -122,30 +122,9 @@ impl Config {
     }
 }
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// What is counted.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[non_exhaustive]
-        pub enum Counter {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Counter {
-            /// All of them.
-            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
-
-            /// For people.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Counter::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-counters! {
+crate::counters::counters! {
+    /// What is counted.
+    Counter:
     /// Outside of the window.
     OutOfWindow => "tcp_out_of_window",
     /// An old timestamp.

@@ -1,6 +1,7 @@
 //! Devices that are full, or gone, and the calls of a transport that need no peer.
 
-use crate::harness::{Net, any_address, buffer, stack};
+use crate::harness::{Net, any_address, stack};
+use crate::operations::buffer;
 use demikernel_net::device::{Capabilities, Frame, FrameDevice, Medium};
 use demikernel_net::stack::{Stack, StackConfig};
 use demikernel_net::transport::NetTransport;

@@ -2,7 +2,7 @@
 //! of its own.
 
 use crate::common::{ADDRESS, alone, ip};
-use crate::harness::pattern;
+use crate::operations::pattern;
 use demikernel_net::device::{FrameDevice, Tap, TapConfig};
 use demikernel_net::stack::{Stack, StackConfig};
 use demikernel_net::transport::NetTransport;

@@ -15,6 +15,8 @@ mod datagrams;
 mod devices;
 mod harness;
 mod kernel;
+#[path = "../../../runtime/tests/transport/operations.rs"]
+mod operations;
 #[allow(dead_code)]
 #[path = "../../../runtime/tests/transport/streams.rs"]
 mod streams;

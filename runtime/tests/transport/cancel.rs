@@ -1,6 +1,7 @@
 //! Tokens that are dropped before their operation is done.
 
-use crate::harness::{Net, buffer, pattern};
+use crate::harness::Net;
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, pool};
 use demikernel_runtime::time::{Duration, sleep};
 use demikernel_runtime::transport::{Domain, Qd};

@@ -1,6 +1,7 @@
 //! Datagrams.
 
-use crate::harness::{Net, buffer, pattern};
+use crate::harness::Net;
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::transport::{Domain, Endpoint};
 use std::pin::Pin;

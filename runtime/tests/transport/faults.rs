@@ -1,6 +1,7 @@
 //! Peers, kernels and programs that misbehave.
 
-use crate::harness::{Net, any_address, buffer, pattern, under_valgrind};
+use crate::harness::{Net, any_address, under_valgrind};
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, BufferMut, pool};
 use demikernel_runtime::time::{Duration, sleep};
 use demikernel_runtime::transport::{Domain, Endpoint, Qd};

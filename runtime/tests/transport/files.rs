@@ -1,6 +1,7 @@
 //! Files.
 
-use crate::harness::{Directory, Net, buffer, pattern};
+use crate::harness::{Directory, Net};
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
 use demikernel_runtime::time::{Duration, sleep};
 use demikernel_runtime::transport::{OpenMode, Qd};

@@ -1,7 +1,8 @@
 //! Many connections, and busy ones.
 
 use crate::faults::raise_limit_of_descriptors;
-use crate::harness::{Net, buffer, pattern};
+use crate::harness::Net;
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::{Duration, Instant, sleep};
 use demikernel_runtime::transport::{Domain, Qd};

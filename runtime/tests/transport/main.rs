@@ -9,6 +9,7 @@ mod faults;
 mod files;
 mod harness;
 mod load;
+mod operations;
 mod streams;
 
 use demikernel_runtime::transport::Transport;

@@ -1,6 +1,7 @@
 //! Streams that nothing goes wrong with.
 
-use crate::harness::{FAMILIES, Net, buffer, pattern};
+use crate::harness::{FAMILIES, Net};
+use crate::operations::{buffer, pattern};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::spawn;
 use demikernel_runtime::time::{Duration, Instant, sleep};

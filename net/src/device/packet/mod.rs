@@ -40,6 +40,10 @@ impl PacketConfig {
 }
 
 /// A network interface, through a packet socket.
+///
+/// Checksums that the sender on this machine left to a device are taken for good. Frames longer than the MTU are dropped
+/// and counted: the kernel makes such of several that arrived (GRO), or sends them over a veth pair uncut (TSO). For bulk
+/// data, turn that off: `ethtool -K INTERFACE gro off` here, `tso off gso off` at the other end of a veth pair.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
