@@ -6,6 +6,7 @@ use common::{ADDRESS, alone, arp_request, ip, wait_for};
 use demikernel_net::device::{Frame, FrameDevice, Tap, TapConfig};
 use demikernel_runtime::buffer::Buffer;
 use std::net::UdpSocket;
+use std::time::Duration;
 
 #[test]
 fn the_kernel_answers_a_neighbour() {
@@ -41,4 +42,23 @@ fn a_datagram_of_the_kernel_asks_for_its_neighbour() {
     socket.send_to(b"hello", "10.9.0.2:7").unwrap();
     let wanted = wait_for(&mut tap, |frame| (frame[12..14] == [8, 6]).then(|| frame[38..42].to_vec()));
     assert_eq!(wanted, [10, 9, 0, 2]);
+}
+
+#[test]
+fn an_interface_in_use_is_waited_for() {
+    if !alone() {
+        return;
+    }
+    ip("tuntap add tap0 mode tap");
+    let config = TapConfig::new("tap0", ADDRESS);
+    let tap = Tap::open(&config).unwrap();
+    let error = Tap::open(&config).unwrap_err();
+    assert!(error.to_string().contains("another process has it"), "{error}");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(tap);
+        });
+        assert_eq!(Tap::open(&config).unwrap().name(), "tap0");
+    });
 }

@@ -13,6 +13,7 @@ use kernel::{Ethernet, NetHeader};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// Bytes of an Ethernet header and of a VLAN tag, beyond the MTU.
 const LINK_HEADER: usize = 14 + 4;
@@ -22,6 +23,10 @@ const SEGMENTATION: usize = 65_535 - 128;
 
 /// How many pieces of memory one system call takes; longer lists are copied into one.
 const PIECES: usize = 16;
+
+/// How long an interface that is in use is waited for: a ring of a process that was killed, which polled the interface,
+/// lets go of it some time after the process is gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a TAP interface is opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,7 +76,8 @@ struct Counters {
 }
 
 impl Tap {
-    /// Opens the interface, and makes it if it is not there.
+    /// Opens the interface, and makes it if it is not there. Waits up to two seconds for one that another process has,
+    /// which may be ending.
     ///
     /// # Errors
     /// What the kernel says, with what to do: without CAP_NET_ADMIN only interfaces that were made for this user can be
@@ -80,11 +86,13 @@ impl Tap {
         let file = File::options().read(true).write(true).open("/dev/net/tun").map_err(|error| {
             explain(&error, "open /dev/net/tun", "load the module tun, or give the container /dev/net/tun")
         })?;
-        let name =
-            kernel::attach(file.as_raw_fd(), &config.name, config.multiple_queues).map_err(|error| {
-                let remedy = "run as root, or have root make it: ip tuntap add NAME mode tap user USER";
-                explain(&error, &format!("open the TAP interface {:?}", config.name), remedy)
-            })?;
+        let name = attach(file.as_raw_fd(), config).map_err(|error| {
+            let remedy = match error.raw_os_error() {
+                Some(libc::EBUSY) => "another process has it: end that one, or take another interface",
+                _ => "run as root, or have root make it: ip tuntap add NAME mode tap user USER",
+            };
+            explain(&error, &format!("open the TAP interface {:?}", config.name), remedy)
+        })?;
         kernel::set_offload(file.as_raw_fd(), config.offload)?;
         let mtu = interface::mtu(&interface::any_socket()?, &name)?;
         let mut capabilities = Capabilities::new(Medium::Ethernet(config.address), mtu);
@@ -157,6 +165,19 @@ impl Tap {
                 Ok(Written::Refused)
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Attaches the descriptor to the interface, as soon as nobody else has it.
+fn attach(fd: RawFd, config: &TapConfig) -> io::Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match kernel::attach(fd, &config.name, config.multiple_queues) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
         }
     }
 }
