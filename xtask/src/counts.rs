@@ -16,10 +16,9 @@ pub(crate) fn run_tests(job: &mut Job<'_>, command: &mut Command) -> Result<Coun
         command.env("DEMIKERNEL_REQUIRE_ALL", "1");
     }
     let (status, output) = job.runner.attempt(command)?;
-    let failed: Vec<_> = output.lines().filter_map(failed_test).collect();
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    let counts = Counts::of(&output)?;
     ensure!(status.success(), "{}: {status}", command.get_program().display());
-    Ok(Counts::read(&output))
+    Ok(counts)
 }
 
 /// The name of a test, if the line says that it failed.
@@ -35,6 +34,16 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Of what test binaries have printed.
+    ///
+    /// # Errors
+    /// If a test has failed.
+    pub(crate) fn of(output: &str) -> Result<Self> {
+        let failed: Vec<_> = output.lines().filter_map(failed_test).collect();
+        ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+        Ok(Self::read(output))
+    }
+
     fn read(output: &str) -> Self {
         let mut counts = Self::default();
         for line in output.lines().filter(|line| line.starts_with("test result: ")) {

@@ -14,6 +14,7 @@
 //! | `exact`        | instructions, system calls and allocations per operation    |
 //! | `lint`         | the stages that only read the source                        |
 //! | `rfc`          | which requirements of RFCs are implemented and tested       |
+//! | `vm`           | commands under Debian's kernel, in an emulator              |
 //! | `bench`        | criterion, and the comparison with peers                    |
 
 mod bench;
@@ -28,6 +29,7 @@ mod setup;
 mod stages;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -50,6 +52,7 @@ enum Command {
     Lint(lint::Options),
     Exact(exact::Options),
     Rfc(rfc::Options),
+    Vm(vm::Options),
     Bench(bench::Options),
 }
 
@@ -71,6 +74,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Lint(options) => lint::run(&options),
         Command::Exact(options) => exact::run(&options),
         Command::Rfc(options) => rfc::run(&options),
+        Command::Vm(options) => vm::run(&options),
         Command::Bench(options) => bench::run(&options),
     }
 }

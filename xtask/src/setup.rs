@@ -59,7 +59,14 @@ pub(crate) static REDIS_BENCHMARK: Tool =
 pub(crate) static REDIS_SERVER: Tool =
     debian("redis-server", "redis-server", "benchmarks: the peer of key-value");
 
-static ALL: [&Tool; 12] = [
+pub(crate) static QEMU: Tool = debian("qemu-system-x86_64", "qemu-system-x86", VM);
+pub(crate) static BUSYBOX: Tool = debian("busybox", "busybox-static", VM);
+pub(crate) static MODPROBE: Tool = debian("modprobe", "kmod", VM);
+pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
+
+const VM: &str = "test stage old-kernel, cargo xtask vm";
+
+static ALL: [&Tool; 16] = [
     &RUSTFMT,
     &CLIPPY,
     &VALGRIND,
@@ -72,6 +79,10 @@ static ALL: [&Tool; 12] = [
     &REDIS_CLI,
     &REDIS_BENCHMARK,
     &REDIS_SERVER,
+    &QEMU,
+    &BUSYBOX,
+    &MODPROBE,
+    &CPIO,
 ];
 
 /// Packages that start a service when they are installed.

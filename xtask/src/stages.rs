@@ -11,7 +11,7 @@ use crate::counts::{Counts, run_tests, tests};
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::workspace::{Package, Workspace};
-use crate::{dependencies, exact, instrumented, rfc, tidy};
+use crate::{dependencies, exact, instrumented, rfc, tidy, vm};
 
 /// One thing to check.
 pub(crate) struct Stage {
@@ -165,6 +165,14 @@ pub(crate) const STAGES: &[Stage] = &[
         minutes: 30,
         applies: always,
         run: no_default,
+    },
+    Stage {
+        name: "old-kernel",
+        about: "the transport over io_uring under Debian's kernel, in an emulator",
+        needs: vm::TOOLS,
+        minutes: 30,
+        applies: always,
+        run: vm::stage,
     },
     Stage {
         name: "valgrind",

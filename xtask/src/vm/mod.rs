@@ -1,0 +1,117 @@
+//! Another kernel: Debian's, in an emulator, with this machine's files.
+//!
+//! What a test needs of a kernel is not always there: a module, a device, an older version. QEMU boots Debian's kernel,
+//! which is downloaded and not installed. Its root is this machine's, read-only below a file system in memory. It runs
+//! one command, in the same directory and with the same environment, and ends with its status. Booting takes some
+//! three seconds; without virtualization, what runs there is ten to thirty times slower than here.
+//!
+//! - `kernel`: the kernel and what it boots from, made once.
+//! - `guest`: one boot.
+//! - `init`: the guest's first process.
+
+mod guest;
+mod kernel;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::counts::Counts;
+use crate::process::Runner;
+use crate::setup::{self, Tool};
+use crate::stages::{Job, Outcome};
+use crate::workspace::{self, Workspace};
+use guest::Guest;
+use kernel::Kernel;
+
+/// What booting takes.
+pub(crate) const TOOLS: &[&Tool] = &[&setup::QEMU, &setup::BUSYBOX, &setup::MODPROBE, &setup::CPIO];
+
+/// Run a command under Debian's kernel, in an emulator, with the files of this machine.
+///
+/// The command runs as root, in the current directory and with the same environment. It may write anywhere; nothing of
+/// that stays, but what is below a directory of --writable. The exit status is the command's, or 124 if it took too
+/// long.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Memory of the guest
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// Its processors
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u32,
+    /// Load this module first; can be given several times, as all that follow
+    #[arg(long = "module", value_name = "NAME")]
+    modules: Vec<String>,
+    /// Keep what is written below this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    writable: Vec<PathBuf>,
+    /// An argument for QEMU, such as a device
+    #[arg(long = "qemu", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    qemu: Vec<String>,
+    /// An argument for the kernel
+    #[arg(long = "append", value_name = "ARGUMENT")]
+    append: Vec<String>,
+    /// Have an IOMMU, which VFIO needs
+    #[arg(long)]
+    iommu: bool,
+    /// When to give up
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    limit: u64,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// The subcommand.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    if !setup::install(TOOLS)? {
+        bail!("the emulator needs programs that are not installed: cargo xtask setup");
+    }
+    let mut runner = Runner::new(&workspace.target, "vm", "vm", Duration::from_secs(600), false)?;
+    let kernel = Kernel::prepare(&workspace.target, &mut runner)?;
+    let guest = Guest {
+        memory: options.memory,
+        cpus: options.cpus,
+        modules: options.modules.clone(),
+        writable: options.writable.clone(),
+        qemu: options.qemu.clone(),
+        append: options.append.clone(),
+        iommu: options.iommu,
+        limit: Duration::from_secs(options.limit),
+    };
+    let mut boot = guest.boot(&kernel, &std::env::current_dir()?, &options.command)?;
+    boot.command.status()?;
+    Ok(ExitCode::from(u8::try_from(boot.status()?).unwrap_or(u8::MAX)))
+}
+
+/// The tests of the transport over io_uring, and the example that measures it, under a kernel whose io_uring lacks much
+/// of what today's has.
+pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
+    let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel", "-p", "demikernel-runtime", "--all-features", "--no-run"]);
+    build.args(["--test", "transport", "--example", "echo", workspace::JSON]);
+    let messages = job.runner.output(&mut build)?;
+    let mut counts = Counts::default();
+    for built in workspace::executables(&messages) {
+        let mut command = vec![OsString::from("env"), "DEMIKERNEL_REQUIRE_ALL=1".into(), built.path.into()];
+        match &*built.target {
+            "transport" => command.push("on_io_uring".into()),
+            "echo" => {}
+            _ => continue,
+        }
+        let guest = Guest { memory: 2048, cpus: 2, limit: Duration::from_secs(1200), ..Guest::default() };
+        let mut boot = guest.boot(&kernel, &built.package, &command)?;
+        let (_, output) = job.runner.attempt(&mut boot.command)?;
+        let status = boot.status()?;
+        counts += Counts::of(&output)?;
+        ensure!(status == 0, "{} ended with {status}", built.target);
+    }
+    counts.outcome()
+}
