@@ -53,6 +53,7 @@ mod tests;
 
 pub use pool::error::PoolExhausted;
 pub use pool::waiters::Allocate;
+pub(crate) use pool::waiters::Reservation;
 pub use sga::Sga;
 pub use shared::Buffer;
 pub use unique::BufferMut;

@@ -1,7 +1,7 @@
 //! Reading and writing at a position that moves, as `AsyncRead`, `AsyncWrite` and `AsyncSeek` want it.
 
 use super::handle::Handle;
-use crate::buffer::{Allocate, BufferMut};
+use crate::buffer::{BufferMut, Reservation};
 use crate::executor::QToken;
 use std::io::{self, IoSlice, SeekFrom};
 use std::pin::Pin;
@@ -18,8 +18,8 @@ const CHUNK: usize = 1 << 20;
 pub(super) struct Cursor {
     position: u64,
     work: Work,
-    /// The pool is exhausted, and this waits for it.
-    memory: Option<Allocate>,
+    /// Waits when the pool is exhausted.
+    memory: Reservation,
     /// Writes go to the end of the file wherever the position is, and take it there.
     appends: bool,
 }
@@ -36,7 +36,7 @@ enum Work {
 
 impl Cursor {
     pub(super) fn new(appends: bool) -> Cursor {
-        Cursor { position: 0, work: Work::None, memory: None, appends }
+        Cursor { position: 0, work: Work::None, memory: Reservation::default(), appends }
     }
 
     pub(super) fn poll_read(
@@ -51,7 +51,7 @@ impl Cursor {
         }
         if !matches!(self.work, Work::Read(_)) {
             let wanted = room.len().min(CHUNK);
-            let buffer = exactly(ready!(self.poll_memory(wanted, cx))?, wanted)?;
+            let buffer = exactly(ready!(self.memory.poll(wanted, cx))?, wanted)?;
             self.work = Work::Read(file.read_at(buffer, self.position));
         }
         let Work::Read(token) = &mut self.work else { return Poll::Ready(Ok(0)) };
@@ -73,18 +73,10 @@ impl Cursor {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(file, cx))?;
         self.work = Work::None;
-        let total = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
-        if total == 0 {
+        if pieces.iter().all(|piece| piece.is_empty()) {
             return Poll::Ready(Ok(0));
         }
-        let wanted = total.min(CHUNK);
-        let mut copy = ready!(self.poll_memory(wanted, cx))?;
-        let mut left = wanted.min(copy.capacity());
-        for piece in pieces {
-            let count = piece.len().min(left);
-            copy.extend_from_slice(&piece[..count]);
-            left -= count;
-        }
+        let copy = ready!(self.memory.poll_copy(pieces, CHUNK, cx))?;
         let count = copy.len();
         let mut token = file.write_at(copy.freeze().into(), self.position);
         if token.is_done()
@@ -138,18 +130,6 @@ impl Cursor {
         self.work = Work::None;
         self.position = position;
         Poll::Ready(Ok(position))
-    }
-
-    fn poll_memory(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<BufferMut>> {
-        if self.memory.is_none()
-            && let Ok(buffer) = BufferMut::with_capacity(wanted)
-        {
-            return Poll::Ready(Ok(buffer));
-        }
-        let memory = self.memory.get_or_insert_with(|| BufferMut::allocate(wanted));
-        let result = ready!(Pin::new(memory).poll(cx));
-        self.memory = None;
-        Poll::Ready(result.map_err(io::Error::from))
     }
 }
 

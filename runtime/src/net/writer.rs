@@ -1,7 +1,7 @@
 //! The sending side of a byte stream: pushes of `AsyncWrite` and `Sink` that are under way.
 
 use super::socket::Socket;
-use crate::buffer::{Allocate, BufferMut, Sga};
+use crate::buffer::{BufferMut, Reservation, Sga};
 use crate::executor::QToken;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -26,8 +26,8 @@ pub(super) struct Writer {
     /// Pushes not known to be done, the oldest first, and their lengths.
     under_way: VecDeque<(QToken<io::Result<()>>, usize)>,
     bytes: usize,
-    /// The pool is exhausted, and this waits for it.
-    memory: Option<Allocate>,
+    /// Waits when the pool is exhausted.
+    memory: Reservation,
 }
 
 impl Writer {
@@ -77,7 +77,7 @@ impl Writer {
 
     /// Waits until all is done.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.memory = None;
+        self.memory.cancel();
         while let Some(result) = ready!(self.poll_front(cx)) {
             result?;
         }
@@ -91,28 +91,7 @@ impl Writer {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<BufferMut>> {
         ready!(self.poll_room(cx))?;
-        let wanted = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len())).min(CHUNK);
-        let mut copy = ready!(self.poll_memory(wanted, cx))?;
-        let mut left = wanted.min(copy.capacity());
-        for piece in pieces {
-            let count = piece.len().min(left);
-            copy.extend_from_slice(&piece[..count]);
-            left -= count;
-        }
-        Poll::Ready(Ok(copy))
-    }
-
-    #[inline]
-    fn poll_memory(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<BufferMut>> {
-        if self.memory.is_none()
-            && let Ok(buffer) = BufferMut::with_capacity(wanted)
-        {
-            return Poll::Ready(Ok(buffer));
-        }
-        let memory = self.memory.get_or_insert_with(|| BufferMut::allocate(wanted));
-        let result = ready!(Pin::new(memory).poll(cx));
-        self.memory = None;
-        Poll::Ready(result.map_err(io::Error::from))
+        self.memory.poll_copy(pieces, CHUNK, cx)
     }
 
     /// Starts a push. An error that is known already is told at once.

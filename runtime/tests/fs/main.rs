@@ -3,6 +3,10 @@
 //! Each test runs with a runtime that spins when idle and with one that blocks; afterwards no descriptor
 //! and no buffer may be left.
 
+#[macro_use]
+#[path = "../common/kernel.rs"]
+mod kernel;
+
 mod at;
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,47 +14,16 @@ mod cursor;
 mod directory;
 mod paths;
 
-use demikernel_runtime::transport::Transport;
+use directory::Directory;
 use std::io;
 
-fn epoll() -> io::Result<Transport> {
-    demikernel_runtime::transport::epoll::Epoll::transport()
+/// Runs a test as all are run, with a directory of its own.
+fn check<F: Future<Output = io::Result<()>>>(make: common::Make, test: impl Fn(Directory) -> F) {
+    common::check(make, || test(Directory::new()));
 }
 
-#[cfg(feature = "io-uring")]
-fn uring() -> io::Result<Transport> {
-    use demikernel_runtime::transport::uring::{Config, Uring};
-    Uring::new(Config::default()).map(Transport::both)
-}
-
-/// Makes a test of every function named, for every transport.
-macro_rules! suite {
-    ($($module:ident: $($test:ident),+;)+) => {
-        mod on_epoll {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::common::check(crate::epoll, || {
-                        crate::$module::$test(crate::directory::Directory::new())
-                    });
-                }
-            )+)+
-        }
-        #[cfg(feature = "io-uring")]
-        mod on_io_uring {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::common::check(crate::uring, || {
-                        crate::$module::$test(crate::directory::Directory::new())
-                    });
-                }
-            )+)+
-        }
-    };
-}
-
-suite! {
+on_kernel_sockets! {
+    crate::check;
     at: blocks_at_offsets, many_at_once, lists_of_buffers, past_the_page_cache, lengths,
         opening, a_dropped_open_leaves_no_file_open, dropped_operations;
     cursor: write_seek_read, reads_are_as_long_as_the_room, reads_see_what_was_written,

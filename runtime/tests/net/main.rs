@@ -3,6 +3,10 @@
 //! Each test runs with a runtime that spins when idle and with one that blocks; afterwards no descriptor
 //! and no buffer may be left.
 
+#[macro_use]
+#[path = "../common/kernel.rs"]
+mod kernel;
+
 mod buffers;
 mod bytes;
 mod cancel;
@@ -15,43 +19,10 @@ mod tcp;
 mod udp;
 mod unix;
 
-use demikernel_runtime::transport::Transport;
 use std::io;
 
-fn epoll() -> io::Result<Transport> {
-    demikernel_runtime::transport::epoll::Epoll::transport()
-}
-
-#[cfg(feature = "io-uring")]
-fn uring() -> io::Result<Transport> {
-    use demikernel_runtime::transport::uring::{Config, Uring};
-    Uring::new(Config::default()).map(Transport::both)
-}
-
-/// Makes a test of every function named, for every transport.
-macro_rules! suite {
-    ($($module:ident: $($test:ident),+;)+) => {
-        mod on_epoll {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::common::check(crate::epoll, crate::$module::$test);
-                }
-            )+)+
-        }
-        #[cfg(feature = "io-uring")]
-        mod on_io_uring {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::common::check(crate::uring, crate::$module::$test);
-                }
-            )+)+
-        }
-    };
-}
-
-suite! {
+on_kernel_sockets! {
+    crate::common::check;
     bytes: lines_of_a_peer, lines_without_a_reader_around, copy_of_64_mib_there_and_back, vectored_both_ways,
         half_close, empty_reads_and_writes, the_end_is_there_twice, writes_after_a_shutdown,
         a_reset_reaches_the_writer, peeking_takes_nothing, bytes_and_buffers_mixed, exact_reads_across_pops;
@@ -82,11 +53,11 @@ fn without_a_transport() {
 #[test]
 fn several_cores_share_a_port() {
     let _alone = common::alone();
-    tcp::several_cores_share_a_port(epoll);
+    tcp::several_cores_share_a_port(kernel::epoll);
 }
 
 /// What a stream does when its runtime has ended: it fails, whichever runtime asks.
-fn a_stream_outlives_its_runtime(make: fn() -> io::Result<Transport>) {
+fn a_stream_outlives_its_runtime(make: common::Make) {
     use demikernel_runtime::net::{TcpListener, TcpStream};
     let _alone = common::alone();
     let Ok(transport) = make() else { return };
@@ -132,11 +103,11 @@ fn a_stream_outlives_its_runtime(make: fn() -> io::Result<Transport>) {
 
 #[test]
 fn a_stream_outlives_its_runtime_on_epoll() {
-    a_stream_outlives_its_runtime(epoll);
+    a_stream_outlives_its_runtime(kernel::epoll);
 }
 
 #[cfg(feature = "io-uring")]
 #[test]
 fn a_stream_outlives_its_runtime_on_io_uring() {
-    a_stream_outlives_its_runtime(uring);
+    a_stream_outlives_its_runtime(kernel::uring);
 }

@@ -196,7 +196,7 @@ pub(crate) async fn addresses() -> Result {
 
 /// Two transports in one runtime, with a connection between them.
 pub(crate) async fn the_transport_given() -> Result {
-    let second = crate::epoll()?;
+    let second = crate::kernel::epoll()?;
     attach(second.clone());
     let network = second.network.unwrap();
     let listener = TcpListener::bind_on(&network, "127.0.0.1:0").await?;

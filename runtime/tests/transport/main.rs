@@ -3,6 +3,10 @@
 //! Each test runs twice on each transport, once with a runtime that spins when idle and once with one that
 //! blocks, and afterwards no descriptor, buffer or operation may be left.
 
+#[macro_use]
+#[path = "../common/kernel.rs"]
+mod kernel;
+
 mod cancel;
 mod datagrams;
 mod faults;
@@ -11,19 +15,6 @@ mod harness;
 mod load;
 mod operations;
 mod streams;
-
-use demikernel_runtime::transport::Transport;
-use std::io;
-
-fn epoll() -> io::Result<Transport> {
-    demikernel_runtime::transport::epoll::Epoll::transport()
-}
-
-#[cfg(feature = "io-uring")]
-fn uring() -> io::Result<Transport> {
-    use demikernel_runtime::transport::uring::{Config, Uring};
-    Uring::new(Config::default()).map(Transport::both)
-}
 
 /// Makes a test of every function named, for every transport. Those of `pieces` rely on small pushes to arrive
 /// in one piece. Those of `kernel` have a peer, or do something, that only the kernel knows of.
@@ -34,6 +25,7 @@ macro_rules! suite {
         kernel { $($kernel_module:ident: $($kernel_test:ident),+;)+ }
     ) => {
         on_kernel_sockets! {
+            crate::harness::check;
             $($module: $($test),+;)+
             $($pieces_module: $($pieces_test),+;)+
             $($kernel_module: $($kernel_test),+;)+
@@ -49,28 +41,6 @@ macro_rules! suite {
                 #[test]
                 fn $pieces_test() {
                     crate::harness::check_simulated_in_pieces_as_pushed(crate::$pieces_module::$pieces_test);
-                }
-            )+)+
-        }
-    };
-}
-
-macro_rules! on_kernel_sockets {
-    ($($module:ident: $($test:ident),+;)+) => {
-        mod on_epoll {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::harness::check(crate::epoll, crate::$module::$test);
-                }
-            )+)+
-        }
-        #[cfg(feature = "io-uring")]
-        mod on_io_uring {
-            $($(
-                #[test]
-                fn $test() {
-                    crate::harness::check(crate::uring, crate::$module::$test);
                 }
             )+)+
         }

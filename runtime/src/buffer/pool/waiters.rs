@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug, Formatter};
+use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::class::Class;
 use super::error::PoolExhausted;
@@ -266,5 +267,48 @@ mod models {
             shared.0.clear();
         });
         assert!(RUNS.iter().all(|runs| runs.load(Ordering::SeqCst) > 0), "both orders were tried");
+    }
+}
+
+/// Memory for one buffer after the other, of those who poll: it waits when the pool is exhausted.
+#[derive(Debug, Default)]
+pub(crate) struct Reservation(Option<Allocate>);
+
+impl Reservation {
+    /// A buffer of at least `wanted` bytes. While this waits, it waits for as many as it was asked for first.
+    #[inline]
+    pub(crate) fn poll(&mut self, wanted: usize, cx: &mut Context<'_>) -> Poll<io::Result<BufferMut>> {
+        if self.0.is_none()
+            && let Ok(buffer) = BufferMut::with_capacity(wanted)
+        {
+            return Poll::Ready(Ok(buffer));
+        }
+        let memory = self.0.get_or_insert_with(|| BufferMut::allocate(wanted));
+        let result = ready!(Pin::new(memory).poll(cx));
+        self.0 = None;
+        Poll::Ready(result.map_err(io::Error::from))
+    }
+
+    /// Copies the pieces, as far as `most` bytes and a buffer take them.
+    pub(crate) fn poll_copy(
+        &mut self,
+        pieces: &[IoSlice<'_>],
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<BufferMut>> {
+        let wanted = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len())).min(most);
+        let mut copy = ready!(self.poll(wanted, cx))?;
+        let mut left = wanted.min(copy.capacity());
+        for piece in pieces {
+            let count = piece.len().min(left);
+            copy.extend_from_slice(&piece[..count]);
+            left -= count;
+        }
+        Poll::Ready(Ok(copy))
+    }
+
+    /// Waits no longer.
+    pub(crate) fn cancel(&mut self) {
+        self.0 = None;
     }
 }
