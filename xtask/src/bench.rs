@@ -31,6 +31,8 @@ enum What {
     /// Tasks, wakes, queue tokens, timers, channels; against peers
     Executor,
     /// TCP echo over loopback; against peers and the bare kernel interfaces
+    Echo,
+    /// The userspace TCP/IP stack; against smoltcp, and its goodput over links that lose packets
     Net,
     /// The key-value example under redis-benchmark; against redis-server
     Kv,
@@ -45,6 +47,7 @@ impl What {
     fn comparison(self) -> Option<&'static str> {
         match self {
             Self::Executor => Some("executor"),
+            Self::Echo => Some("echo"),
             Self::Net => Some("net"),
             Self::Kv => Some("kv"),
             Self::Criterion | Self::All => None,
@@ -56,7 +59,8 @@ impl What {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let chosen = |what: &What| options.what.contains(what) || options.what.contains(&What::All);
-    let comparisons: Vec<_> = [What::Executor, What::Net, What::Kv].into_iter().filter(chosen).collect();
+    let comparisons: Vec<_> =
+        [What::Executor, What::Echo, What::Net, What::Kv].into_iter().filter(chosen).collect();
     if comparisons.contains(&What::Kv) && !setup::install(&[&setup::REDIS_BENCHMARK, &setup::REDIS_SERVER])? {
         bail!("the comparison with redis-server needs redis-server and redis-benchmark: cargo xtask setup");
     }

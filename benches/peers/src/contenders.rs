@@ -26,7 +26,7 @@ pub struct Peer {
     pub variants: &'static [&'static str],
 }
 
-/// All peers, in the order of the columns.
+/// All peers of the executor and of kernel sockets, in the order of the columns.
 pub const PEERS: [Peer; 8] = [
     Peer { name: "tokio", variants: &["tokio", "tokio-local", "tokio-localset"] },
     Peer { name: "tokio-uring", variants: &["tokio-uring", "tokio-uring-single"] },
@@ -38,7 +38,10 @@ pub const PEERS: [Peer; 8] = [
     Peer { name: "futures", variants: &["futures"] },
 ];
 
+/// The peers of the userspace stack.
+pub const STACKS: [Peer; 1] = [Peer { name: "smoltcp", variants: &["smoltcp"] }];
+
 /// Every peer's variants.
 pub fn peer_variants() -> impl Iterator<Item = &'static str> {
-    PEERS.iter().flat_map(|peer| peer.variants).copied()
+    PEERS.iter().chain(&STACKS).flat_map(|peer| peer.variants).copied()
 }

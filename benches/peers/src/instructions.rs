@@ -59,6 +59,28 @@ pub fn operation(runtime: &str, operation: &str, log: &mut Log) -> io::Result<()
     log.push(Record { kind: Kind::Instructions, contender, item, round: 0, values })
 }
 
+/// Counts an operation of a stack.
+pub fn stack(contender: &str, item: &str, operations: u64, log: &mut Log) -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    // Of what is measured in part, only that part is counted: the function that has its name.
+    let part = match item {
+        "receive" | "transmit" => Some(format!("--toggle-collect=*Bursts::{item}")),
+        _ => None,
+    };
+    let count = |operations: u64| {
+        let mut wrapper = wrapper();
+        wrapper.extend(part.clone());
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(&program).args(["stack-child", contender, item]);
+        command.args(["--operations", &operations.to_string()]);
+        collected(&child::output(&mut command, LIMIT)?.check(contender)?.stderr)
+    };
+    let (small, large) = (count(operations)?, count(2 * operations)?);
+    let values = vec![(large as f64 - small as f64) / operations as f64];
+    let (contender, item) = (contender.into(), item.into());
+    log.push(Record { kind: Kind::StackInstructions, contender, item, round: 0, values })
+}
+
 /// Counts a server's instructions per message.
 pub fn message(server: &str, connections: usize, log: &mut Log) -> io::Result<()> {
     let count = |messages: u64| {

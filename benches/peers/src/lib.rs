@@ -12,5 +12,6 @@ pub mod machine;
 pub mod operations;
 pub mod record;
 pub mod runtimes;
+pub mod stack;
 pub mod stats;
 pub mod table;

@@ -5,7 +5,7 @@ use peers::echo::{self, rounds::Lengths};
 use peers::machine::Pace;
 use peers::operations::{self, Plan};
 use peers::record::Log;
-use peers::{contenders, executor, floor, instructions, key_value, machine, table};
+use peers::{contenders, executor, floor, instructions, key_value, machine, stack, table};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ enum Command {
         /// What `measure --records` wrote
         records: PathBuf,
     },
+    /// Print the goodput of userspace stacks over losses and round-trip times, in virtual time
+    Goodput,
     /// Print what the machine allows: clocks, atomics, the heap, polls, system calls, wakes between cores
     Floor,
     /// What `measure` starts for each round and runtime
@@ -39,6 +41,17 @@ enum Command {
         #[arg(long = "operations")]
         count: Option<u64>,
         operations: Vec<String>,
+    },
+    /// What `measure` starts for each round and userspace stack
+    #[command(hide = true)]
+    StackChild {
+        stack: String,
+        #[arg(long, default_value_t = 0)]
+        round: usize,
+        /// So many of each operation, unmeasured
+        #[arg(long = "operations")]
+        count: Option<u64>,
+        items: Vec<String>,
     },
     /// Serve TCP echo on a port of the kernel's choice
     Serve {
@@ -56,6 +69,8 @@ enum What {
     /// Tasks, wakes, queue tokens, channels, timers
     Executor,
     /// TCP echo over loopback
+    Echo,
+    /// The userspace stack against smoltcp
     Net,
     /// The key-value example against redis-server
     Kv,
@@ -64,9 +79,9 @@ enum What {
 #[derive(clap::Args)]
 struct Measure {
     /// What to measure
-    #[arg(value_enum, default_values_t = [What::Executor, What::Net, What::Kv])]
+    #[arg(value_enum, default_values_t = [What::Executor, What::Echo, What::Net, What::Kv])]
     what: Vec<What>,
-    /// Interleaved rounds of the executor operations and of key-value
+    /// Interleaved rounds of the executor operations, of the userspace stack and of key-value
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Interleaved rounds of echo, which are shorter
@@ -81,6 +96,9 @@ struct Measure {
     /// Only these servers in echo
     #[arg(long, value_delimiter = ',', value_parser = echo::SERVERS)]
     servers: Vec<String>,
+    /// Only these items of the userspace stack
+    #[arg(long, value_delimiter = ',', value_parser = stack::ITEMS)]
+    items: Vec<String>,
     /// Do not count instructions, which takes minutes
     #[arg(long)]
     no_instructions: bool,
@@ -121,6 +139,17 @@ fn run(command: Command) -> io::Result<()> {
             }
             Ok(())
         }
+        Command::StackChild { stack, round, count, items } => {
+            match count {
+                None => stack::report(&stack, &items, round),
+                Some(count) => items.iter().for_each(|item| stack::repeat(&stack, item, count)),
+            }
+            Ok(())
+        }
+        Command::Goodput => {
+            stack::print_grid();
+            Ok(())
+        }
         Command::Floor => {
             floor::run();
             Ok(())
@@ -141,13 +170,21 @@ fn measure(options: &Measure) -> io::Result<()> {
     for what in &options.what {
         let result = match what {
             What::Executor => measure_executor(options, &mut log),
-            What::Net => measure_net(options, &mut log),
+            What::Echo => measure_echo(options, &mut log),
+            What::Net => {
+                let instructions = !options.no_instructions && have_valgrind();
+                let items = chosen(&options.items, &stack::ITEMS);
+                stack::run(&items, options.rounds, instructions, &mut log)
+            }
             What::Kv => key_value::run(&options.key_value, options.rounds, !options.no_real_time, &mut log),
         };
         // What has been measured is worth a table, whatever happens to the rest.
         failed.extend(result.err().map(|error| error.to_string()));
     }
     println!("{}\n\n{}", machine::description(), table::render(&log));
+    if options.what.contains(&What::Net) && options.items.is_empty() {
+        stack::print_grid();
+    }
     if failed.is_empty() { Ok(()) } else { Err(io::Error::other(failed.join("; "))) }
 }
 
@@ -179,7 +216,7 @@ fn measure_executor(options: &Measure, log: &mut Log) -> io::Result<()> {
     Ok(())
 }
 
-fn measure_net(options: &Measure, log: &mut Log) -> io::Result<()> {
+fn measure_echo(options: &Measure, log: &mut Log) -> io::Result<()> {
     let servers = chosen(&options.servers, &echo::SERVERS);
     let pace = Pace { real_time: !options.no_real_time, pause: Duration::from_millis(50) };
     let lengths = Lengths { round_trips: 400, window: Duration::from_millis(40), pace };

@@ -24,9 +24,13 @@ pub enum Kind {
     MessageInstructions,
     /// Key-value: requests/s, server's CPU ns per request.
     Requests,
+    /// The userspace stack: CPU ns per operation, or what the item is measured in.
+    Stack,
+    /// The userspace stack: instructions per operation.
+    StackInstructions,
 }
 
-const KINDS: [(Kind, &str); 7] = [
+const KINDS: [(Kind, &str); 9] = [
     (Kind::Time, "time"),
     (Kind::Allocations, "allocations"),
     (Kind::Instructions, "instructions"),
@@ -34,6 +38,8 @@ const KINDS: [(Kind, &str); 7] = [
     (Kind::Throughput, "throughput"),
     (Kind::MessageInstructions, "message-instructions"),
     (Kind::Requests, "requests"),
+    (Kind::Stack, "stack"),
+    (Kind::StackInstructions, "stack-instructions"),
 ];
 
 /// One measurement.

@@ -1,16 +1,17 @@
-//! The executor operations with an allocator that counts: prints allocations per operation.
+//! The same with an allocator that counts: prints allocations per operation of executors, and what idle connections of
+//! stacks take.
 
 use clap::Parser;
 use peers::allocator::Counting;
-use peers::operations;
+use peers::{operations, stack};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Count the allocations per operation of a runtime.
+/// Count allocations, and the memory of connections.
 #[derive(Parser)]
 struct Arguments {
-    /// The runtime
+    /// The runtime, or `stack` before the name of a stack
     runtime: String,
     /// The round of the records
     #[arg(long, default_value_t = 0)]
@@ -22,5 +23,8 @@ struct Arguments {
 
 fn main() {
     let Arguments { runtime, round, operations } = Arguments::parse();
-    operations::report(&runtime, &operations, round, true);
+    match (&*runtime, &*operations) {
+        ("stack", [stack, items @ ..]) => stack::report(stack, items, round),
+        _ => operations::report(&runtime, &operations, round, true),
+    }
 }

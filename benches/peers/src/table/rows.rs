@@ -1,4 +1,4 @@
-//! The rows of the table: what each compares, and what it is to reach.
+//! The rows of the table of the runtime: what each compares, and what it is to reach.
 
 use crate::echo::rounds::{CELLS, cell};
 use crate::instructions;
@@ -22,8 +22,10 @@ pub enum Goal {
     FastestPeer(f64),
     /// At least or at most so much of this contender's figure.
     Of(&'static str, f64),
-    /// At most this, in the unit of the records.
-    AtMost(f64),
+    /// At most or at least this, in the unit of the records.
+    Limit(f64),
+    /// At least or at most so much of demikernel's own figure of another item.
+    OfItem(&'static str, f64),
     /// No allocation per operation.
     NoAllocations,
 }
@@ -70,7 +72,7 @@ pub fn all() -> Vec<Row> {
 
 fn operations() -> Vec<Row> {
     let peer = |target| vec![Goal::FastestPeer(target)];
-    let tokens = vec![Goal::AtMost(35.0), Goal::NoAllocations];
+    let tokens = vec![Goal::Limit(35.0), Goal::NoAllocations];
     let rows = [
         ("spawn + join", "spawn_join", peer(0.75)),
         ("spawn + join, 1,024 at a time", "spawn_join_1024", peer(0.75)),
