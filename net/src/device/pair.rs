@@ -1,16 +1,42 @@
 //! Two devices in memory, joined by a cable that loses nothing.
 
 use super::{BURST, Capabilities, ChecksumOffload, Frame, FrameDevice, Received};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-/// Frames under way in one direction, and how many there may be.
+/// Frames under way in one direction, and how many there may be. They travel in the lists that they came in.
 #[derive(Debug)]
 struct Wire {
-    frames: RefCell<VecDeque<Frame>>,
+    bursts: RefCell<VecDeque<Vec<Frame>>>,
+    /// Empty lists, which keep their memory.
+    spare: RefCell<Vec<Vec<Frame>>>,
+    frames: Cell<usize>,
     limit: usize,
+}
+
+impl Wire {
+    /// Adds a list of at most [`BURST`] frames, and leaves an empty one in its place.
+    fn add(&self, burst: &mut Vec<Frame>) {
+        self.frames.set(self.frames.get() + burst.len());
+        let empty = self.spare.borrow_mut().pop().unwrap_or_default();
+        self.bursts.borrow_mut().push_back(std::mem::replace(burst, empty));
+    }
+
+    /// Takes the first list; there is none only if there are no frames.
+    fn take(&self, burst: &mut Vec<Frame>) -> usize {
+        let Some(mut first) = self.bursts.borrow_mut().pop_front() else { return 0 };
+        let count = first.len();
+        self.frames.set(self.frames.get() - count);
+        if burst.is_empty() {
+            std::mem::swap(burst, &mut first);
+        } else {
+            burst.append(&mut first);
+        }
+        self.spare.borrow_mut().push(first);
+        count
+    }
 }
 
 /// One end of a cable in memory. Frames are handed over as they are, without a copy.
@@ -28,7 +54,10 @@ impl Pair {
     /// [`transmit_l4_checksum`](Capabilities::transmit_l4_checksum), for example, checksums are neither computed nor
     /// looked at.
     pub fn new(first: Capabilities, second: Capabilities, limit: usize) -> (Pair, Pair) {
-        let wire = || Rc::new(Wire { frames: RefCell::new(VecDeque::new()), limit });
+        let wire = || {
+            let (bursts, spare, frames) = Default::default();
+            Rc::new(Wire { bursts, spare, frames, limit })
+        };
         let (there, back) = (wire(), wire());
         let one = Pair { capabilities: first, inbound: back.clone(), outbound: there.clone() };
         let two = Pair { capabilities: second, inbound: there, outbound: back };
@@ -42,26 +71,30 @@ impl FrameDevice for Pair {
     }
 
     fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
-        let mut frames = self.inbound.frames.borrow_mut();
-        let count = frames.len().min(BURST);
-        // One by one: a frame is moved once, where draining moves it twice.
-        for _ in 0..count {
-            burst.extend(frames.pop_front());
-        }
-        Ok(count)
+        Ok(self.inbound.take(burst))
     }
 
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
-        let mut frames = self.outbound.frames.borrow_mut();
-        let count = burst.len().min(self.outbound.limit.saturating_sub(frames.len()));
-        for frame in burst.drain(..count) {
-            let received = Received {
+        let count = burst.len().min(self.outbound.limit.saturating_sub(self.outbound.frames.get()));
+        for frame in &mut burst[..count] {
+            frame.received = Received {
                 ip_checksum_good: frame.checksum.ip.is_some(),
                 l4_checksum_good: frame.checksum.l4.is_some(),
                 hash: None,
             };
-            let (checksum, segmentation) = (ChecksumOffload::default(), None);
-            frames.push_back(Frame { head: frame.head, rest: frame.rest, checksum, segmentation, received });
+            (frame.checksum, frame.segmentation) = (ChecksumOffload::default(), None);
+        }
+        if count == burst.len() && count <= BURST {
+            if count > 0 {
+                self.outbound.add(burst);
+            }
+            return Ok(count);
+        }
+        let mut left = count;
+        while left > 0 {
+            let mut some: Vec<Frame> = burst.drain(..left.min(BURST)).collect();
+            left -= some.len();
+            self.outbound.add(&mut some);
         }
         Ok(count)
     }

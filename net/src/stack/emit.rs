@@ -22,6 +22,11 @@ const LONGEST_HEADERS: usize = 128;
 
 const _: () = assert!(ethernet::MINIMUM_HEADER + ipv6::HEADER + tcp::MAXIMUM_HEADER <= LONGEST_HEADERS);
 
+/// Of Ethernet, IPv6 and UDP.
+const LONGEST_DATAGRAM_HEADERS: usize = 64;
+
+const _: () = assert!(ethernet::MINIMUM_HEADER + ipv6::HEADER + udp::HEADER <= LONGEST_DATAGRAM_HEADERS);
+
 /// Addresses and what else an IP header says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
@@ -51,7 +56,7 @@ impl Envelope {
         if self.source.is_ipv4() { ipv4::MINIMUM_HEADER } else { ipv6::HEADER }
     }
 
-    #[inline]
+    #[inline(always)]
     fn emit(&self, bytes: &mut [u8], payload_len: usize, identification: u16) {
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4::Header {
@@ -66,18 +71,25 @@ impl Envelope {
                 ..ipv4::Header::default()
             }
             .emit(bytes),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => ipv6::Header {
-                source,
-                destination,
-                next_header: self.protocol,
-                hop_limit: self.hops,
-                traffic_class: self.class,
-                payload_len: payload_len as u16,
-                ..ipv6::Header::default()
-            }
-            .emit(bytes),
-            _ => debug_assert!(false, "a packet has addresses of one version"),
+            _ => self.emit_v6(bytes, payload_len),
         }
+    }
+
+    #[inline(never)]
+    fn emit_v6(&self, bytes: &mut [u8], payload_len: usize) {
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (self.source, self.destination) else {
+            return debug_assert!(false, "a packet has addresses of one version");
+        };
+        ipv6::Header {
+            source,
+            destination,
+            next_header: self.protocol,
+            hop_limit: self.hops,
+            traffic_class: self.class,
+            payload_len: payload_len as u16,
+            ..ipv6::Header::default()
+        }
+        .emit(bytes);
     }
 
     /// The headers of a piece of a packet.
@@ -175,11 +187,7 @@ impl Interface {
             frame.checksum.ip = Some(link as u16);
         }
         frame.segmentation = cut.map(|segment| Segmentation { segment, headers: headers as u16 });
-        let Ok(mut head) = BufferMut::with_capacity(headers + if inline { length } else { 0 }) else {
-            self.counters.count(Counter::NoMemory);
-            return None;
-        };
-        head.extend_from_slice(&bytes[..headers]);
+        let mut head = self.head_of(&bytes, headers, if inline { length } else { 0 })?;
         if inline {
             copy(&payload, &mut head);
         } else {
@@ -187,6 +195,19 @@ impl Interface {
         }
         frame.head = head.freeze();
         Some(frame)
+    }
+
+    /// The first `headers` bytes, and room for payload behind them.
+    #[inline]
+    fn head_of<const N: usize>(&self, bytes: &[u8; N], headers: usize, payload: usize) -> Option<BufferMut> {
+        let Ok(mut head) = BufferMut::with_capacity(N.max(headers + payload)) else {
+            self.counters.count(Counter::NoMemory);
+            return None;
+        };
+        // So many as the compiler knows are copied without a call.
+        head.extend_from_slice(bytes);
+        head.truncate(headers);
+        Some(head)
     }
 
     /// Room for headers, zeroed, and for payload behind them.
@@ -201,6 +222,7 @@ impl Interface {
     }
 
     /// Sends a datagram that fits; whether it was taken.
+    #[inline]
     pub(crate) fn send_udp(
         &mut self,
         now: Instant,
@@ -208,34 +230,37 @@ impl Interface {
         envelope: &Envelope,
         ports: (u16, u16),
         payload: &Sga,
+        length: usize,
     ) -> bool {
         let way = self.way(path);
         let link = self.link_header();
         let at = link + envelope.header_len();
         let headers = at + udp::HEADER;
-        let length = payload.len();
         let local = matches!(way, Way::Back);
         let inline = length <= COPY || !self.capabilities.scatter && !local;
-        let Some(mut head) = self.head(headers, if inline { length } else { 0 }) else { return false };
+        let mut bytes = [0; LONGEST_DATAGRAM_HEADERS];
         if let Way::Out(header) = &way {
-            head[..link].copy_from_slice(&header[..link]);
+            bytes[..ethernet::MINIMUM_HEADER].copy_from_slice(header);
         }
         let identification = self.next_identification();
-        envelope.emit(&mut head[link..], udp::HEADER + length, identification);
+        envelope.emit(&mut bytes[link..], udp::HEADER + length, identification);
         let header = udp::Header { source: ports.0, destination: ports.1, payload_len: length as u16 };
-        let sum = header.emit(&mut head[at..]);
+        let sum = header.emit(&mut bytes[at..]);
         let pseudo_header = envelope.pseudo_header(udp::HEADER + length);
         let mut frame = Frame::default();
         if local {
-            udp::set_checksum(&mut head[at..], 0xffff);
+            udp::set_checksum(&mut bytes[at..], 0xffff);
             frame.received = VERIFIED;
         } else if self.capabilities.transmit_l4_checksum {
-            udp::set_checksum(&mut head[at..], pseudo_header.fold());
+            udp::set_checksum(&mut bytes[at..], pseudo_header.fold());
             frame.checksum.l4 = Some((at as u16, 6));
         } else {
             let sum = sum_of(pseudo_header.then(sum), payload);
-            udp::set_checksum(&mut head[at..], sum.checksum());
+            udp::set_checksum(&mut bytes[at..], sum.checksum());
         }
+        let Some(mut head) = self.head_of(&bytes, headers, if inline { length } else { 0 }) else {
+            return false;
+        };
         if inline {
             copy(payload, &mut head);
         } else {

@@ -73,7 +73,7 @@ pub(crate) struct Interface {
     pub(crate) neighbours: Neighbours<Held>,
     /// Packets whose next hop does not answer.
     pub(crate) unreachable: VecDeque<Held>,
-    pub(crate) outbound: VecDeque<Frame>,
+    pub(crate) outbound: Vec<Frame>,
     pub(crate) loopback: VecDeque<Frame>,
     pub(crate) counters: Counters,
     outbound_most: usize,
@@ -107,7 +107,7 @@ impl Interface {
             routes,
             neighbours: Neighbours::new(own, config.limits.neighbours, neighbours::Times::default(), key),
             unreachable: VecDeque::new(),
-            outbound: VecDeque::new(),
+            outbound: Vec::new(),
             loopback: VecDeque::new(),
             counters: Counters::default(),
             outbound_most: config.limits.outbound,
@@ -273,7 +273,7 @@ impl Interface {
     pub(crate) fn queue(&mut self, frame: Frame) -> bool {
         let room = self.outbound.len() < self.outbound_most;
         if room {
-            self.outbound.push_back(frame);
+            self.outbound.push(frame);
         } else {
             self.counters.count(Counter::OutboundOverflow);
         }

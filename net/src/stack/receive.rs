@@ -135,6 +135,34 @@ impl Stack {
     /// With TCP's beginning in one piece of code: packets are large values, which nobody moves so.
     #[inline(always)]
     fn take_ipv4(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
+        let Some(header) = ipv4::Plain::parse(&frame.head[at..], frame.received.ip_checksum_good) else {
+            return self.take_any_ipv4(now, frame, at, to_all);
+        };
+        let start = at + ipv4::MINIMUM_HEADER;
+        let payload = start..start + usize::from(header.payload_len);
+        if payload.end > frame.head.len() && payload.end > frame.len() {
+            return self.interface.counters.count(Counter::MalformedIp);
+        }
+        let packet = Packet {
+            frame,
+            header: at,
+            payload,
+            source: header.source.into(),
+            destination: header.destination.into(),
+            class: header.traffic_class,
+            to_all,
+        };
+        match header.protocol {
+            protocol::TCP => self.take_tcp(now, packet),
+            protocol::UDP => self.take_udp(now, packet),
+            protocol::ICMP => self.take_icmpv4(now, packet),
+            _ => self.take_unknown(now, packet),
+        }
+    }
+
+    /// What is not [plain](ipv4::Plain).
+    #[cold]
+    fn take_any_ipv4(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         let (header, payload) = match parse_ipv4(&frame, at) {
             Ok(parsed) => parsed,
             Err(_) => return self.interface.counters.count(Counter::MalformedIp),
@@ -152,7 +180,7 @@ impl Stack {
             return self.take_unusual_ipv4(now, &header, packet);
         }
         match header.protocol {
-            protocol::TCP => self.take_tcp(now, packet),
+            protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP => self.take_icmpv4(now, packet),
             _ => self.take_unknown(now, packet),

@@ -32,11 +32,7 @@ impl Stack {
 
     #[inline]
     fn transmit_waiting(&mut self, burst: &mut Vec<Frame>) {
-        while burst.len() < BURST
-            && let Some(frame) = self.interface.outbound.pop_front()
-        {
-            burst.push(frame);
-        }
+        self.interface.take_outbound(burst);
         if !self.blocked.is_empty() {
             self.unblock();
         }
@@ -70,6 +66,19 @@ impl Stack {
     }
 }
 
+impl Interface {
+    /// Adds what waits to `burst`, until that has [`BURST`].
+    #[inline]
+    fn take_outbound(&mut self, burst: &mut Vec<Frame>) {
+        if self.outbound.len() <= BURST && burst.is_empty() {
+            std::mem::swap(burst, &mut self.outbound);
+        } else {
+            let room = BURST.saturating_sub(burst.len());
+            burst.extend(self.outbound.drain(..room.min(self.outbound.len())));
+        }
+    }
+}
+
 /// Writes a segment's headers and hands it on.
 #[inline]
 fn emit(
@@ -91,11 +100,7 @@ fn emit(
         Way::Ask => {
             interface.dispatch(now, tcp.flow.remote(), frame, &mut tcp.path);
             // In the order in which they were made.
-            while burst.len() < BURST
-                && let Some(frame) = interface.outbound.pop_front()
-            {
-                burst.push(frame);
-            }
+            interface.take_outbound(burst);
         }
     }
 }

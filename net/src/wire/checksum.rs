@@ -12,8 +12,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Up to here the loop over words is expanded where it is called: headers are about this long.
-const SHORT: usize = 64;
+/// Up to here the loop over words is expanded where it is called: headers with a short message are about this long.
+const SHORT: usize = 96;
 
 /// Bytes that one step of the vectorised loop takes.
 const STEP: usize = 32;

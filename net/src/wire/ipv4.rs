@@ -90,6 +90,42 @@ pub struct Header {
     pub source_route: bool,
 }
 
+/// What nearly every packet is: whole, without options, and not of the loopback network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+    pub(crate) protocol: u8,
+    pub(crate) traffic_class: TrafficClass,
+    /// Bytes behind the header.
+    pub(crate) payload_len: u16,
+}
+
+impl Plain {
+    /// The header, if it is such a one and has a right checksum, or one that is known to be right. Of any other
+    /// [`Header::parse`] says what it is.
+    #[inline(always)]
+    pub(crate) fn parse(bytes: &[u8], is_verified: bool) -> Option<Plain> {
+        let bytes = bytes.first_chunk::<MINIMUM_HEADER>()?;
+        let (layout, _) = Layout::ref_from_prefix(bytes).ok()?;
+        let loopback = layout.source[0] == 127 || layout.destination[0] == 127;
+        let whole = layout.flags_and_offset.get() & (MORE_FRAGMENTS | OFFSET) == 0;
+        if layout.version_and_length != WITHOUT_OPTIONS || !whole || loopback {
+            return None;
+        }
+        if !is_verified && !Sum::of(bytes).is_valid() {
+            return None;
+        }
+        Some(Plain {
+            source: layout.source.into(),
+            destination: layout.destination.into(),
+            protocol: layout.protocol,
+            traffic_class: TrafficClass::from_bits(layout.type_of_service),
+            payload_len: layout.total_length.get().checked_sub(MINIMUM_HEADER as u16)?,
+        })
+    }
+}
+
 impl Header {
     /// The header, and where the payload is: what is behind it pads the frame.
     ///
@@ -174,7 +210,7 @@ impl Header {
     /// # Panics
     /// If there are fewer than [`header_len`](Header::header_len) bytes, if the packet is longer than 65535, or if
     /// the fragment's offset is not a multiple of 8.
-    #[inline]
+    #[inline(always)]
     pub fn emit(&self, bytes: &mut [u8]) {
         assert!(self.fragment_offset.is_multiple_of(8), "a fragment begins on a multiple of 8");
         let length = self.header_len();

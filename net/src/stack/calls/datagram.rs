@@ -29,8 +29,7 @@ impl Stack {
         data: &Sga,
         address: Option<SocketAddr>,
     ) -> io::Result<usize> {
-        let slot = self.slot(id)?;
-        let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else {
+        let Socket::Udp(udp) = self.of_user(id)? else {
             return match address {
                 Some(_) => self.send(now, id, &mut data.clone()),
                 None => Err(errno(libc::EOPNOTSUPP)),
@@ -42,26 +41,30 @@ impl Stack {
         if udp.shut_write {
             return Err(errno(libc::EPIPE));
         }
-        if data.len() > udp::LONGEST {
+        let length = data.len();
+        if length > udp::LONGEST {
             return Err(errno(libc::EMSGSIZE));
         }
-        let target = match (address, udp.target) {
-            // The one before, most likely.
-            (Some(address), Some(target)) if target.shown == address => target,
-            (Some(address), _) => self.prepare(now, slot, address)?,
-            (None, target) => match (udp.peer, target) {
-                (None, _) => return Err(errno(libc::EDESTADDRREQ)),
-                (Some(peer), Some(target)) if target.peer == peer => target,
-                (Some(peer), _) => self.prepare_plain(now, slot, peer, peer)?,
-            },
+        // The one before, most likely.
+        let is_prepared = match (address, &udp.target) {
+            (Some(address), Some(target)) => target.shown == address,
+            (None, Some(target)) => udp.peer == Some(target.peer),
+            (_, None) => false,
         };
-        self.send_datagram(now, slot, &target, data)
+        if !is_prepared {
+            self.prepare(now, id.0.index, address)?;
+        }
+        self.send_datagram(now, id.0.index, data, length)
     }
 
-    /// Looks up what is to be known of a destination.
+    /// Looks up what is to be known of a destination: of the peer without an address.
     #[cold]
-    fn prepare(&mut self, now: Instant, slot: u32, address: SocketAddr) -> io::Result<Target> {
+    fn prepare(&mut self, now: Instant, slot: u32, address: Option<SocketAddr>) -> io::Result<()> {
         let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
+        let Some(address) = address else {
+            let peer = udp.peer.ok_or_else(|| errno(libc::EDESTADDRREQ))?;
+            return self.prepare_plain(now, slot, peer, peer);
+        };
         if address.port() == 0 {
             return Err(errno(libc::EINVAL));
         }
@@ -79,7 +82,7 @@ impl Stack {
         slot: u32,
         shown: SocketAddr,
         peer: SocketAddr,
-    ) -> io::Result<Target> {
+    ) -> io::Result<()> {
         let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
         let bound = match udp.bound {
             Some(bound) => bound,
@@ -89,20 +92,21 @@ impl Stack {
         let local = self.source_for(now, (!any).then_some(bound.address), peer.ip())?;
         let link = self.interface.mtu(peer.ip());
         let mtu = self.interface.path_mtus.look_up(now, peer.ip(), link).mtu;
-        let target = Target { shown, peer, local, port: bound.port, mtu };
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
-            udp.target = Some(target);
+            udp.target = Some(Target { shown, peer, local, port: bound.port, mtu });
             udp.path = Path::UNKNOWN;
         }
-        Ok(target)
+        Ok(())
     }
 
+    /// Sends to the target that was prepared.
     #[inline]
-    fn send_datagram(&mut self, now: Instant, slot: u32, target: &Target, data: &Sga) -> io::Result<usize> {
+    fn send_datagram(&mut self, now: Instant, slot: u32, data: &Sga, length: usize) -> io::Result<usize> {
         if !self.interface.has_room() {
             return self.block(slot);
         }
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EBADF)) };
+        let Some(target) = &udp.target else { return Err(errno(libc::EDESTADDRREQ)) };
         let remote = target.peer.ip();
         let envelope = Envelope {
             source: target.local,
@@ -114,12 +118,12 @@ impl Stack {
         };
         let ports = (target.port, target.peer.port());
         let headers = if remote.is_ipv4() { 20 } else { 40 } + HEADER;
-        let sent = if headers + data.len() <= usize::from(target.mtu) {
-            self.interface.send_udp(now, &mut udp.path, &envelope, ports, data)
+        let sent = if headers + length <= usize::from(target.mtu) {
+            self.interface.send_udp(now, &mut udp.path, &envelope, ports, data, length)
         } else {
             self.interface.send_in_pieces(now, &envelope, ports, data, target.mtu)
         };
-        if sent { Ok(data.len()) } else { Err(errno(libc::ENOBUFS)) }
+        if sent { Ok(length) } else { Err(errno(libc::ENOBUFS)) }
     }
 
     /// The user is told when there is room.

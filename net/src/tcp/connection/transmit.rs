@@ -304,7 +304,8 @@ impl Connection {
         if now < self.heard.saturating_add(self.shared.config().acknowledgment_delay) {
             self.receive.set_interactive(true);
         }
-        if !length.is_multiple_of(full) {
+        // What is longer is a multiple of it.
+        if length > 0 && length < full {
             self.send.small = end;
         }
         let segment = self.header(now, sequence, flags);
