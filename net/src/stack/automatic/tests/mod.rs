@@ -1,0 +1,6 @@
+//! One stack on an Ethernet in virtual time, and what else there is on it: a DHCP server, routers, other hosts.
+
+mod addresses;
+mod groups;
+mod paths;
+mod world;
