@@ -49,7 +49,7 @@ pub struct Awaited {
     pub lease: bool,
     /// A router is to advertise a prefix.
     pub prefix: bool,
-    /// Nobody is to have an address that the configuration says.
+    /// An address is known, but not yet that nobody else has it.
     pub detection: bool,
 }
 
@@ -74,6 +74,9 @@ pub(crate) struct Automatic {
     /// Addresses or sizes have changed: what sockets know of them is to be looked up again.
     is_stale: bool,
 }
+
+/// Scope of addresses of one link.
+const LINK: u8 = 2;
 
 const PURPOSE: u64 = 0x6175_746f;
 
@@ -182,17 +185,17 @@ impl Interface {
     fn awaits(&self) -> Awaited {
         let has = |origin| {
             let usable = |address: &&Address| {
-                address.origin == origin && address.unique && addresses::scope(address.address) != 2
+                address.origin == origin && address.unique && addresses::scope(address.address) != LINK
             };
             self.addresses.iter().any(|address| usable(&address))
         };
         Awaited {
             lease: self.automatic.dhcp.is_some() && !has(Origin::Dhcp),
             prefix: self.automatic.discovery.is_some() && !has(Origin::Slaac),
-            detection: self
-                .addresses
-                .iter()
-                .any(|address| address.origin == Origin::Static && !address.unique),
+            detection: self.addresses.iter().any(|address| {
+                let counts = address.origin == Origin::Static || addresses::scope(address.address) != LINK;
+                counts && !address.unique
+            }),
         }
     }
 }
