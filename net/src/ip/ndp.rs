@@ -114,6 +114,7 @@ impl Discovery {
         for prefix in router.prefixes.iter().flatten() {
             changes.routes |= self.take_prefix(now, prefix);
         }
+        // [rfc8106 5.1-lifetime]
         for server in router.dns_servers.iter().flatten() {
             let until = lifetime(now, server.lifetime);
             changes.dns_servers |= take(&mut self.dns_servers, MOST_DNS_SERVERS, server.address, now, until);

@@ -71,7 +71,7 @@ impl Stack {
         }
     }
 
-    /// [rfc1122 3.2.2.6] [rfc4443 4.2-reply]
+    /// [rfc1122 3.2.2.6] [rfc4443 4.2] [rfc4443 4.2-reply]
     fn answer_echo(&mut self, now: Instant, packet: &Packet, message: &[u8]) {
         let Ok(message) = Buffer::copy_from_slice(message) else {
             return self.interface.counters.count(Counter::NoMemory);
@@ -95,7 +95,7 @@ impl Stack {
     }
 
     /// Something is wrong with a packet: its source is told, unless one of the many reasons not to stands against it.
-    /// [rfc1122 3.2.2.1] [rfc4443 2.4-e3]
+    /// [rfc1122 3.2.2] [rfc1122 3.2.2.1] [rfc4443 2.4-e3]
     #[cold]
     pub(super) fn complain(&mut self, now: Instant, packet: &Packet, complaint: Complaint) {
         let destination = packet.destination;

@@ -205,7 +205,7 @@ impl Interface {
         if self.addresses.is_local(destination) { LOOPBACK_MTU } else { device.min(said) }
     }
 
-    /// What the path to `destination` takes: no more than its MTU.
+    /// What the path to `destination` takes: no more than its MTU. [rfc8201 5.2]
     pub(super) fn path_mtu(&mut self, now: Instant, destination: IpAddr) -> u16 {
         let link = self.mtu(destination);
         self.path_mtus.look_up(now, destination, link).mtu

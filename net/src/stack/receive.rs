@@ -111,7 +111,7 @@ impl Stack {
         }
     }
 
-    /// A packet without a link header.
+    /// A packet without a link header. [rfc1122 3.2.1.1]
     #[inline(never)]
     fn take_packet(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         match Version::of(&frame.head[at..]) {

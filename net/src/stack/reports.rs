@@ -50,6 +50,7 @@ impl Stack {
         }
     }
 
+    /// [rfc1122 4.2.3.9]
     fn report_to_connection(&mut self, now: Instant, report: &Report) {
         let quoted = &report.quoted;
         let Some(slot) = self.flows.find(&flow_of(quoted)) else { return };

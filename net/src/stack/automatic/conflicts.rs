@@ -19,6 +19,7 @@ impl Interface {
         let known = self.addresses.find(ip).copied();
         let Some(address) = known.filter(|_| self.is_ethernet()) else { return };
         if let (IpAddr::V6(ip), true) = (ip, mode != DuplicateDetection::Off || !address.unique) {
+            // [rfc4862 5.4.2-join]
             // Full: the addresses are more than there can be groups. The link then has to carry all groups here.
             let _ = self.automatic.groups_v6.join(now, solicited_node(ip));
         }
@@ -64,7 +65,7 @@ impl Interface {
     fn send_probe(&mut self, now: Instant, ip: IpAddr) {
         match (ip, self.capabilities.medium) {
             (IpAddr::V4(ip), Medium::Ethernet(own)) => self.send_arp(MacAddress::BROADCAST, &probe(own, ip)),
-            // From nobody, and so without an Ethernet address. [rfc4861 7.2.2-unspecified] [rfc4862 5.4.2]
+            // From nobody, and so without an Ethernet address. [rfc4861 4.3] [rfc4862 5.4.2-solicitation]
             (IpAddr::V6(ip), _) => {
                 let message = Message::NeighborSolicitation { target: ip, source_link_layer: None };
                 self.send_ndp(now, Ipv6Addr::UNSPECIFIED, solicited_node(ip), &message);

@@ -178,7 +178,7 @@ fn a_configured_address_is_given_up_only_before_it_is_in_use() {
     world.hosts.push((ip("192.0.2.7"), OTHER));
     world.seconds(8);
     assert_eq!((world.stack.duplicates(), world.addresses().len()), (&[ip("192.0.2.7")][..], 0));
-    // Whoever can send a packet must not take a server's address from it.
+    // Whoever can send a packet must not take a server's address from it. [rfc5227 2.4-c]
     let standard = config().duplicate_detection(DuplicateDetection::Standard).address(ip("192.0.2.7"), 24);
     let mut world = World::new(standard);
     world.seconds(5);
@@ -209,7 +209,9 @@ fn a_router_makes_addresses_routes_and_parameters() {
         (1, 1),
         "{story:?}"
     );
+    // Nobody who has no address yet names his station. [rfc4861 4.1] [rfc4861 4.3]
     assert_eq!(story.iter().filter(|said| said.starts_with("ndp ask routers")).count(), 1, "{story:?}");
+    assert_eq!(count("ndp ask routers from nobody "), 1, "{story:?}");
     // Switches that listen to MLD are told of both groups. [rfc4862 5.4.2-join]
     let IpAddr::V6(address) = own else { panic!("{own}") };
     let group = crate::wire::ndp::solicited_node(address);
@@ -230,7 +232,7 @@ fn a_router_makes_addresses_routes_and_parameters() {
 
 #[test]
 fn what_a_router_says_ends() {
-    // [rfc4861 6.3.5] [rfc4862 5.5.4-invalid] [rfc8106 5.3.1]
+    // [rfc4861 6.3.5] [rfc4862 5.5.4-invalid] [rfc8106 5.1-lifetime]
     let mut world = advertised(advertisement(60, 120));
     let socket = world.socket(Domain::V6, SocketKind::Datagram);
     assert_eq!(world.send(socket, "[2001:db8:9::1]:9"), 0);

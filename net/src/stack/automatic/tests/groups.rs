@@ -2,6 +2,7 @@
 
 use super::world::*;
 use crate::device::MacAddress;
+use crate::stack::SocketOption;
 use crate::wire::ethernet::ether_type;
 use crate::wire::ip::protocol;
 use crate::wire::{icmpv6, igmp, ipv4, ipv6, mld};
@@ -74,6 +75,32 @@ fn queries_are_answered() {
     world.hear(ipv6_frame(ROUTER, header, &alert));
     let story = world.seconds(3);
     assert!(story.len() == 1 && story[0].contains("ReportV1"), "{story:?}");
+}
+
+#[test]
+fn a_datagram_to_a_group_goes_to_those_who_have_joined_it() {
+    // [rfc1112 7.2]
+    let mut world = world();
+    let sockets = [(); 3].map(|()| {
+        let socket = world.socket(Domain::V4, SocketKind::Datagram);
+        world.stack.set_option(world.now, socket, &SocketOption::ReuseAddress(true)).unwrap();
+        world.stack.bind(socket, "0.0.0.0:9".parse().unwrap()).unwrap();
+        socket
+    });
+    let groups = ["239.0.0.1", "239.0.0.2"].map(ip);
+    for (number, joins) in [(0, &groups[..1]), (1, &groups[..]), (2, &[])] {
+        joins.iter().for_each(|group| world.stack.join(world.now, sockets[number], *group).unwrap());
+    }
+    for (group, expected) in [("239.0.0.1", [1, 1, 0]), ("239.0.0.2", [0, 1, 0]), ("239.0.0.3", [0, 0, 0])] {
+        let std::net::IpAddr::V4(group) = ip(group) else { panic!("{group}") };
+        let (source, protocol) = ([192, 0, 2, 1].into(), protocol::UDP);
+        let header = ipv4::Header { source, destination: group, protocol, ..ipv4::Header::default() };
+        let packet = ipv4_packet(header, &[0, 9, 0, 9, 0, 13, 0, 0, b'h', b'e', b'l', b'l', b'o']);
+        world.hear(frame(ROUTER, MacAddress::of_group_v4(group), ether_type::IPV4, &packet));
+        let received =
+            sockets.map(|socket| std::iter::from_fn(|| world.stack.recv_from(socket).ok()).count());
+        assert_eq!(received, expected, "{group}");
+    }
 }
 
 #[test]

@@ -2,5 +2,6 @@
 
 mod addresses;
 mod groups;
+mod icmp;
 mod paths;
 mod world;

@@ -282,7 +282,15 @@ fn describe_arp(packet: &arp::Packet, to: MacAddress) -> String {
 fn describe_v4(packet: &[u8]) -> String {
     let (header, payload) = ipv4::Header::parse(packet).unwrap();
     let (source, destination, payload) = (header.source, header.destination, &packet[payload]);
+    if header.is_fragment() {
+        let (offset, more, length) = (header.fragment_offset, header.more_fragments, payload.len());
+        return format!("fragment {offset} more {more} of {length}");
+    }
     match header.protocol {
+        protocol::ICMP => {
+            let (kind, code) = (payload[0], payload[1]);
+            format!("icmp {kind} {code} from {source} to {destination}")
+        }
         protocol::IGMP => {
             assert!((header.time_to_live, header.router_alert) == (1, true), "[rfc3376 4-ttl]");
             format!("igmp {} to {destination}", describe_igmp(&igmp::Message::parse(payload).unwrap()))
@@ -332,7 +340,10 @@ fn describe_v6(packet: &[u8]) -> String {
         Ok(other) => return format!("mld {other:?}"),
         Err(_) => {}
     }
-    match Message::parse(&header, bytes).unwrap() {
+    let Ok(message) = Message::parse(&header, bytes) else {
+        return format!("icmpv6 {} {} from {source} to {destination}", bytes[0], bytes[1]);
+    };
+    match message {
         Message::RouterSolicitation { source_link_layer } => {
             format!(
                 "ndp ask routers from {} {}",
