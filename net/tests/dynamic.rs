@@ -24,17 +24,22 @@ const MAC: &str = "02:00:00:00:09:02";
 
 /// What the kernel's end of the cable begins with.
 fn cable() {
+    ip("tuntap add tap0 mode tap");
+    configure("tap0");
+}
+
+/// Addresses for an interface of the kernel, and what a router has.
+fn configure(interface: &str) {
     for arguments in [
-        "tuntap add tap0 mode tap",
-        "addr add 10.9.0.1/24 dev tap0",
-        "-6 addr add fd00:9::1/64 dev tap0 nodad",
-        // A router that can answer from the first moment: the kernel's own would be tentative.
-        "link set tap0 addrgenmode none",
-        "-6 addr add fe80::1/64 dev tap0 nodad",
-        "link set tap0 up",
+        "addr add 10.9.0.1/24 dev INTERFACE",
+        "-6 addr add fd00:9::1/64 dev INTERFACE nodad",
+        // One that can answer from the first moment: the kernel's own address would be tentative.
+        "link set INTERFACE addrgenmode none",
+        "-6 addr add fe80::1/64 dev INTERFACE nodad",
+        "link set INTERFACE up",
         "link set lo up",
     ] {
-        ip(arguments);
+        ip(&arguments.replace("INTERFACE", interface));
     }
 }
 
@@ -51,21 +56,18 @@ struct Dnsmasq {
 
 impl Dnsmasq {
     /// Starts it. `None` where it is not installed and need not be.
-    fn start(name: &str) -> Option<Dnsmasq> {
-        let leases = std::env::temp_dir().join(format!("demikernel-leases-{}-{name}", std::process::id()));
+    fn start(interface: &str) -> Option<Dnsmasq> {
+        let file = format!("demikernel-leases-{}-{interface}", std::process::id());
+        let leases = std::env::temp_dir().join(file);
         let mut command = Command::new("dnsmasq");
-        command.args([
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--port=0",
-            "--interface=tap0",
-            "--bind-dynamic",
-        ]);
-        command.args(["--user=root", "--pid-file=", "--no-ping", "--dhcp-authoritative", "--enable-ra"]);
+        command.args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--bind-dynamic", "--no-ping"]);
+        command.args(["--user=root", "--pid-file=", "--dhcp-authoritative", "--enable-ra"]);
         command.args(["--dhcp-range=10.9.0.50,10.9.0.50,2m", "--dhcp-option=option:dns-server,10.9.0.53"]);
         command.args(["--dhcp-option=option:mtu,1400", "--dhcp-option=option:router,10.9.0.1"]);
-        command.args(["--dhcp-range=fd00:9::,ra-only,64,10m", "--ra-param=tap0,mtu:1380,10,1800"]);
-        command.args(["--dhcp-option=option6:dns-server,[fd00:9::53]"]);
+        command
+            .args(["--dhcp-range=fd00:9::,ra-only,64,10m", "--dhcp-option=option6:dns-server,[fd00:9::53]"]);
+        command.arg(format!("--ra-param={interface},mtu:1380,10,1800"));
+        command.arg(format!("--interface={interface}"));
         command.arg(format!("--dhcp-leasefile={}", leases.display()));
         match command.stdin(Stdio::null()).stderr(Stdio::null()).spawn() {
             Ok(child) => Some(Dnsmasq { child, leases }),
@@ -130,12 +132,23 @@ async fn reaches(listen: &str) {
 #[test]
 fn dnsmasq_gives_an_address_and_a_prefix() {
     // [rfc2131 4.4.1-discover] [rfc2131 4.4.6] [rfc4861 6.3.4-router] [rfc4862 5.5.3-d]
-    if !alone() {
-        return;
+    for (interface, network) in [("tap0", ""), ("far", "device = \"packet\"\ninterface = \"near\"")] {
+        if !alone() {
+            return;
+        }
+        if interface == "tap0" {
+            cable();
+        } else {
+            ip("link add near type veth peer name far");
+            ip("link set near up");
+            configure(interface);
+        }
+        let Some(dnsmasq) = Dnsmasq::start(interface) else { return };
+        is_served(&dnsmasq, &opened(network).unwrap());
     }
-    cable();
-    let Some(dnsmasq) = Dnsmasq::start("both") else { return };
-    let transport = opened("").unwrap();
+}
+
+fn is_served(dnsmasq: &Dnsmasq, transport: &Rc<NetTransport>) {
     transport.with_stack(|stack| {
         assert_eq!(stack.awaits(), Awaited::default());
         let given: Vec<_> = stack.addresses().iter().filter(|address| scope(address.address) != 2).collect();

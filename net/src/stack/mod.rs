@@ -1,8 +1,8 @@
 //! The stack: frames in and out of one device, sockets above.
 //!
 //! ```text
-//!   device ──▶ receive ──▶ link (ARP, NDP)
-//!                 │  └───▶ icmp ────────────┐ errors
+//!   device ──▶ receive ──▶ link (ARP, NDP) ──▶ automatic: addresses, routers, groups
+//!                 │  └───▶ icmp ──▶ reports ┐ errors
 //!                 ├──────▶ datagrams (UDP) ◀┤
 //!                 └──────▶ segments (TCP) ◀─┘
 //!                              │ ▲

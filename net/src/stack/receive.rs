@@ -160,7 +160,7 @@ impl Stack {
         }
     }
 
-    /// Nobody may choose the way through us.
+    /// Nobody may choose the way through us. [rfc7126 4.3]
     #[cold]
     fn take_unusual_ipv4(&mut self, now: Instant, header: &ipv4::Header, packet: Packet) {
         if header.source_route {

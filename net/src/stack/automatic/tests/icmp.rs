@@ -3,6 +3,7 @@
 use super::world::*;
 use crate::device::MacAddress;
 use crate::stack::{Counter, SocketId};
+use crate::wire::checksum::Sum;
 use crate::wire::ethernet::ether_type;
 use crate::wire::icmpv4::{self, Echo, Unreachable};
 use crate::wire::ip::protocol;
@@ -113,6 +114,21 @@ fn packets_of_another_version_or_of_loopback_are_dropped_silently() {
     assert_eq!(world.seconds(5), [""; 0], "nor does anything leave from there");
     assert_eq!(world.stack.counter(Counter::MartianSource), 2);
     assert_eq!(world.stack.counter(Counter::LostSource), 1);
+}
+
+#[test]
+fn nobody_chooses_the_way_through_us() {
+    // [rfc7126 4.3]
+    let mut world = world();
+    let mut routed = packet(ME, OWN, protocol::ICMP, &echo(b"hello"));
+    routed.splice(34..34, [131, 7, 8, 192, 0, 2, 8, 0]);
+    (routed[14], routed[17]) = (0x47, routed[17] + 8);
+    routed[24..26].fill(0);
+    let checksum = Sum::of(&routed[14..42]).checksum();
+    routed[24..26].copy_from_slice(&checksum.to_be_bytes());
+    world.hear(routed);
+    assert_eq!(world.after(Duration::ZERO), [""; 0]);
+    assert_eq!(world.stack.counter(Counter::SourceRouted), 1);
 }
 
 fn datagrams(world: &mut World, port: u16) -> SocketId {
