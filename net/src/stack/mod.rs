@@ -53,6 +53,7 @@ use crate::device::{Capabilities, Frame};
 use crate::ip::addresses::Addresses;
 use crate::ip::icmp::{Answers, Rate, Rates};
 use crate::ip::reassembly::Reassembly;
+use crate::ip::routes::Routes;
 use crate::slots::Slots;
 use crate::table::Table;
 use crate::tcp::{self, Cookies, EphemeralPorts, Events, Key, Shared};
@@ -164,6 +165,11 @@ impl Stack {
     /// Our addresses.
     pub fn addresses(&self) -> &Addresses {
         &self.interface.addresses
+    }
+
+    /// Where packets go.
+    pub fn routes(&self) -> &Routes {
+        &self.interface.routes
     }
 
     /// How often has happened what is counted, by name.

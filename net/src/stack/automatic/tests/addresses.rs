@@ -73,6 +73,9 @@ fn a_server_gives_an_address_with_all_that_belongs_to_it() {
     assert_eq!(probing, 210, "a program's start does not wait for long");
     assert_eq!(world.stack.awaits(), Awaited::default());
     assert_eq!(world.stack.dns_servers(), [ip("9.9.9.9")]);
+    let routes = world.stack.routes().iter().map(|route| (route.prefix.to_string(), route.gateway));
+    let expected = [("192.0.2.0/24".to_owned(), None), ("0.0.0.0/0".to_owned(), Some(ip("192.0.2.1")))];
+    assert!(routes.eq(expected));
     let socket = world.socket(Domain::V4, SocketKind::Stream);
     let _ = world.stack.connect(world.now, socket, "198.51.100.1:80".parse().unwrap());
     assert_eq!(world.after(Duration::ZERO)[1], "tcp 192.0.2.50 to 198.51.100.1 flags 0x2 length 0 hops 64");
