@@ -4,6 +4,7 @@ use super::Stack;
 use super::counters::Counter;
 use super::emit::Envelope;
 use super::receive::Packet;
+use crate::device::Medium;
 use crate::ip::icmp::{Answer, Answers, Complaint, report_v4, report_v6};
 use crate::wire::ip::{TrafficClass, protocol};
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
@@ -53,6 +54,7 @@ impl Stack {
         if let icmpv6::Message::Other { kind, .. } = message {
             use icmpv6::kind::*;
             match kind {
+                ROUTER_SOLICITATION..=REDIRECT if self.is_echoed(&packet) => return,
                 ROUTER_SOLICITATION..=REDIRECT => return self.take_ndp(now, header, &bytes),
                 MULTICAST_LISTENER_QUERY..=MULTICAST_LISTENER_DONE | MULTICAST_LISTENER_REPORT_V2 => {
                     return self.take_mld(now, header, alert, &bytes);
@@ -68,6 +70,14 @@ impl Stack {
             icmpv6::Message::EchoRequest(_) => self.answer_echo(now, &packet, &bytes),
             _ if message.is_error() && !to_group => self.take_report(now, report_v6(&message, &bytes[at..])),
             _ => {}
+        }
+    }
+
+    /// Whether a link has given back what we have sent: our own question is nobody's claim. [rfc4862 5.4.3-loopback]
+    fn is_echoed(&self, packet: &Packet) -> bool {
+        match self.interface.capabilities.medium {
+            Medium::Ethernet(own) => packet.header > 0 && packet.frame.head.get(6..12) == Some(&own.0[..]),
+            Medium::Ip => false,
         }
     }
 

@@ -278,6 +278,21 @@ fn a_duplicate_makes_another_address() {
 }
 
 #[test]
+fn a_link_that_gives_frames_back_makes_no_duplicates() {
+    // [rfc4862 5.4.3-loopback]
+    let mut world = World::new(
+        config().slaac().duplicate_detection(DuplicateDetection::Strict).address(ip("192.0.2.7"), 24),
+    );
+    for _ in 0..80 {
+        let from = world.frames.len();
+        world.after(Duration::from_millis(100));
+        let echoes = world.frames[from..].to_vec();
+        echoes.into_iter().for_each(|frame| world.hear(frame));
+    }
+    assert_eq!((world.addresses().len(), world.stack.counter(Counter::AddressConflict)), (2, 0));
+}
+
+#[test]
 fn an_optimistic_address_takes_nothing_from_others() {
     // (RFC 4429 sections 3.2 and 3.3)
     let mode = DuplicateDetection::Optimistic;
