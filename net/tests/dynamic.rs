@@ -10,7 +10,7 @@ use demikernel_net::stack::Awaited;
 use demikernel_net::transport::{NetTransport, open};
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::Buffer;
-use demikernel_runtime::net::TcpStream;
+use demikernel_runtime::net::{TcpStream, UdpSocket};
 use demikernel_runtime::time::sleep;
 use demikernel_runtime::transport::{Domain, SocketKind};
 use std::io::{self, Read};
@@ -219,7 +219,12 @@ fn a_bridge_that_snoops_learns_of_groups() {
     }
     cable();
     ip("addr flush dev tap0");
-    ip("link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_igmp_version 3 mcast_mld_version 2");
+    let bridge =
+        "link add br0 type bridge mcast_snooping 1 mcast_querier 1 mcast_igmp_version 3 mcast_mld_version 2";
+    if !Command::new("ip").args(bridge.split(' ')).status().unwrap().success() {
+        assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "the kernel has no bridge that snoops");
+        return eprintln!("skipped: the kernel has no bridge that snoops");
+    }
     ip("link set tap0 master br0");
     ip("addr add 10.9.0.1/24 dev br0");
     ip("link set br0 up");
@@ -243,5 +248,49 @@ fn a_bridge_that_snoops_learns_of_groups() {
             .for_each(|group| transport.with_stack(|stack| stack.leave(now(), socket, *group)).unwrap());
         until("the bridge has forgotten them", || !groups.iter().any(|group| knows(&group.to_string())))
             .await;
+    });
+}
+
+#[test]
+fn the_kernel_as_a_router_redirects() {
+    // [rfc1122 3.2.2.2] [rfc4861 8.3]
+    if !alone() {
+        return;
+    }
+    cable();
+    for (file, value) in [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")] {
+        std::fs::write(format!("/proc/sys/net/{file}"), value).unwrap();
+    }
+    for arguments in [
+        "neigh add 10.9.0.9 lladdr 02:00:00:00:09:09 dev tap0 nud permanent",
+        "route add 10.8.0.0/24 via 10.9.0.9 dev tap0",
+        "-6 neigh add fe80::9 lladdr 02:00:00:00:09:09 dev tap0 nud permanent",
+        "-6 route add fd00:8::/64 via fe80::9 dev tap0",
+    ] {
+        ip(arguments);
+    }
+    let addresses = "addresses = [\"10.9.0.2/24\", \"fd00:9::2/64\"]\ngateways = [\"10.9.0.1\", \"fe80::1\"]";
+    let transport = opened(addresses).unwrap();
+    let runtime = Runtime::new().unwrap();
+    runtime.attach(transport.clone().transport());
+    let hop = |destination: &str| {
+        let destination: IpAddr = destination.parse().unwrap();
+        let now = demikernel_runtime::time::Instant::now();
+        transport
+            .with_stack(|stack| stack.routes().look_up(now, destination).map(|cached| cached.hop.to_string()))
+    };
+    runtime.block_on(async {
+        for (local, destination, other) in
+            [("0.0.0.0:0", "10.8.0.1", "10.9.0.9"), ("[::]:0", "fd00:8::1", "fe80::9")]
+        {
+            let socket = UdpSocket::bind(local).await.unwrap();
+            let to = (destination.parse::<IpAddr>().unwrap(), 9).into();
+            let end = Instant::now() + Duration::from_secs(10);
+            while hop(destination).as_deref() != Some(other) {
+                assert!(Instant::now() < end, "no redirect to {other}");
+                socket.push_to(Buffer::from_static(b"hello"), to).await.unwrap();
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
     });
 }
