@@ -22,8 +22,10 @@ use crate::ip::addresses::{Address, Origin};
 use crate::ip::conflict::Detection;
 use crate::ip::multicast::Groups;
 use crate::ip::ndp::Discovery;
+use crate::ip::routes::Route;
 use crate::ip::slaac::Slaac;
 use crate::ip::{Key, addresses, dhcp};
+use crate::wire::ndp::solicited_node;
 use demikernel_runtime::time::Instant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -158,15 +160,12 @@ impl Interface {
         let ip = address.address;
         self.automatic.detections.retain(|(known, _)| *known != ip);
         if let (IpAddr::V6(ip), true) = (ip, self.is_ethernet()) {
-            self.automatic.groups_v6.leave(now, crate::wire::ndp::solicited_node(ip));
+            self.automatic.groups_v6.leave(now, solicited_node(ip));
         }
         let prefix = address.prefix();
         if !self.addresses.iter().any(|known| known.prefix() == prefix) {
-            self.routes.remove(|route| {
-                route.prefix == prefix
-                    && route.gateway.is_none()
-                    && route.origin == crate::ip::routes::Origin::Static
-            });
+            let is_its_own = |route: &Route| *route == Route::fixed(prefix, None);
+            self.routes.remove(is_its_own);
         }
         self.renew_paths();
     }
