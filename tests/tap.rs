@@ -18,6 +18,8 @@ const CONFIGURATION: &str = r#"
 interface = "tap0"
 addresses = ["10.9.0.2/24", "fd00:9::2/64"]
 gateways = ["10.9.0.1"]
+# The tests start many servers, and nobody else is there.
+duplicate-detection = "optimistic"
 "#;
 
 /// A network namespace with a TAP interface, and the file that says how the stack at its far end is to be.
@@ -175,8 +177,38 @@ fn ping_is_answered() {
     drop(server);
 }
 
+/// Without a word about addresses in the file: dnsmasq, on the kernel's side, says what there is to say.
+#[test]
+fn a_server_gets_its_address_from_dnsmasq() {
+    let Some(lab) = Lab::new("dhcp") else { return };
+    std::fs::write(&lab.configuration, "[network]\nmac = \"02:00:00:00:09:02\"\naddresses = [\"dhcp\"]\n")
+        .unwrap();
+    let leases = std::env::temp_dir().join(format!("demikernel-leases-{}", std::process::id()));
+    let mut dnsmasq = Command::new("dnsmasq");
+    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--bind-dynamic"]);
+    dnsmasq.args(["--user=root", "--pid-file=", "--dhcp-range=10.9.0.50,10.9.0.50,2m"]);
+    dnsmasq.arg(format!("--dhcp-leasefile={}", leases.display()));
+    let dnsmasq = match dnsmasq.stdin(Stdio::null()).stderr(Stdio::null()).spawn() {
+        Ok(child) => Server::of(child, "10.9.0.1:67".parse().unwrap()),
+        Err(error) => {
+            assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "dnsmasq: {error}");
+            return eprintln!("skipped: dnsmasq: {error}");
+        }
+    };
+    let server = lab.serve("echo", &["serve", "--listen", "0.0.0.0:0"]);
+    let output = client("nc", &["-N", "10.9.0.50", &server.port()], b"hello\nworld\n");
+    drop(server);
+    drop(dnsmasq);
+    let _ = std::fs::remove_file(leases);
+    if let Some(output) = output {
+        assert_eq!(text(&output), "hello\nworld\n");
+    }
+}
+
 #[test]
 fn a_transport_that_cannot_start_says_what_to_do() {
+    // A name of a network namespace alone: nobody there gives an address.
+    let Some(lab) = Lab::new("start") else { return };
     let run = |configuration: &str| {
         let mut command = Command::new(built("echo"));
         command.args(["serve", "--transport", "tap"]).env("DEMIKERNEL_CONFIG", configuration);
@@ -184,8 +216,13 @@ fn a_transport_that_cannot_start_says_what_to_do() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let errors = run("");
-    assert!(errors.contains("network.addresses") && errors.contains("DEMIKERNEL_CONFIG"), "{errors}");
+    std::fs::write(&lab.configuration, "[network]\nwait = \"500ms\"\n").unwrap();
+    let errors = run(lab.configuration.to_str().unwrap());
+    assert!(
+        errors.contains("\"tap0\": no address after 500ms: no DHCP server has given an address"),
+        "{errors}"
+    );
+    assert!(errors.contains("say addresses under [network]") && errors.contains("network.wait"), "{errors}");
     let errors = run("/nowhere/demikernel.toml");
     assert!(errors.contains("cannot read /nowhere/demikernel.toml"), "{errors}");
 }

@@ -51,6 +51,8 @@ pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
 pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
 pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the userspace stack");
 pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
+pub(crate) static DNSMASQ: Tool =
+    debian("dnsmasq", "dnsmasq-base", "end-to-end tests of the userspace stack: DHCP, routers");
 pub(crate) static CURL: Tool = debian("curl", "curl", "end-to-end tests");
 pub(crate) static WRK: Tool = debian("wrk", "wrk", "end-to-end tests, benchmarks");
 pub(crate) static REDIS_CLI: Tool = debian("redis-cli", "redis-tools", "end-to-end tests");
@@ -66,7 +68,7 @@ pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
 const VM: &str = "test stage old-kernel, cargo xtask vm";
 
-static ALL: [&Tool; 16] = [
+static ALL: [&Tool; 17] = [
     &RUSTFMT,
     &CLIPPY,
     &VALGRIND,
@@ -74,6 +76,7 @@ static ALL: [&Tool; 16] = [
     &NETCAT,
     &IP,
     &PING,
+    &DNSMASQ,
     &CURL,
     &WRK,
     &REDIS_CLI,

@@ -138,6 +138,7 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::NETCAT,
             &setup::IP,
             &setup::PING,
+            &setup::DNSMASQ,
             &setup::CURL,
             &setup::WRK,
             &setup::REDIS_CLI,

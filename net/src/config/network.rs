@@ -2,10 +2,12 @@
 
 use super::values::{self, Text, named};
 use crate::device::MacAddress;
+use crate::stack::DuplicateDetection;
 use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The device, and what IP needs to know.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -22,6 +24,14 @@ pub struct NetworkConfig {
     /// Addresses, and ways to get them.
     #[serde(deserialize_with = "values::texts")]
     pub addresses: Vec<Addressing>,
+    /// How long a program's start waits for addresses that others give, and for detections.
+    #[serde(deserialize_with = "values::text")]
+    pub wait: Duration,
+    /// Whether nobody else has our addresses.
+    #[serde(deserialize_with = "values::text")]
+    pub duplicate_detection: DuplicateDetection,
+    /// Whether routers may say of a destination that another way is shorter.
+    pub accept_redirects: bool,
     /// Routers for all destinations that have no other route.
     #[serde(deserialize_with = "values::texts")]
     pub gateways: Vec<IpAddr>,
@@ -46,6 +56,9 @@ impl Default for NetworkConfig {
             interface: "tap0".to_owned(),
             mac: None,
             addresses: vec![Addressing::Dhcp, Addressing::Slaac],
+            wait: Duration::from_secs(30),
+            duplicate_detection: DuplicateDetection::Standard,
+            accept_redirects: true,
             gateways: Vec::new(),
             routes: Vec::new(),
             mtu: None,
@@ -69,6 +82,13 @@ pub enum Device {
 named!(Device, "\"tap\" or \"packet\"", {
     Tap => "tap",
     Packet => "packet",
+});
+
+named!(DuplicateDetection, "\"off\", \"optimistic\", \"standard\" or \"strict\"", {
+    Off => "off",
+    Optimistic => "optimistic",
+    Standard => "standard",
+    Strict => "strict",
 });
 
 /// An address, or a way to get some.

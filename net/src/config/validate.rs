@@ -91,6 +91,7 @@ impl NetworkConfig {
         if !self.ring_frames.is_power_of_two() {
             return Err(Invalid::new("network.ring-frames", self.ring_frames, "a power of two"));
         }
+        within("network.wait", self.wait, Duration::ZERO..=Duration::from_secs(3600))?;
         within("network.hop-limit", self.hop_limit, 1..=u8::MAX)?;
         let (first, last) = self.ephemeral_ports;
         if first == 0 || first > last {

@@ -19,6 +19,10 @@ const ANNOUNCE_NUM: u8 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long each wait of a quick detection is at most. The probes are as many, but fit into the time that a program's
+/// start may take: NetworkManager and systemd-networkd probe for as long.
+const QUICK: Duration = Duration::from_millis(70);
+
 /// After so many conflicts an address is tried at most every [`RATE_LIMIT_INTERVAL`] [rfc5227 2.1.1-rate].
 pub const MAX_CONFLICTS: u8 = 10;
 
@@ -75,6 +79,7 @@ pub struct Detection {
     is_ipv4: bool,
     /// Between the questions of NDP.
     retransmit: Duration,
+    is_quick: bool,
     phase: Phase,
     due: Instant,
     defended: Option<Instant>,
@@ -99,10 +104,38 @@ impl Detection {
         Detection {
             is_ipv4: address.is_ipv4(),
             retransmit,
+            is_quick: false,
             phase: Phase::Probing(0),
             due: now + held_back + between(Duration::ZERO, longest, random),
             defended: None,
         }
+    }
+
+    /// The same of an address of IPv4 in a fraction of a second: who answers that late is not found out.
+    #[must_use]
+    pub fn quick(now: Instant, conflicts: u8) -> Detection {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Detection { is_quick: true, ..Detection::new(now, any, Duration::ZERO, conflicts, 0) }
+    }
+
+    /// For an address of IPv4 that is in use from now on, and not probed for: it is announced, and defended.
+    #[must_use]
+    pub fn announcing(now: Instant) -> Detection {
+        let phase = Phase::Announcing(0);
+        Detection {
+            is_ipv4: true,
+            retransmit: Duration::ZERO,
+            is_quick: false,
+            phase,
+            due: now,
+            defended: None,
+        }
+    }
+
+    /// Whether it is not known yet that nobody else has the address.
+    #[must_use]
+    pub const fn is_probing(&self) -> bool {
+        matches!(self.phase, Phase::Probing(_))
     }
 
     /// What is to be done now, if anything. Ask again until there is nothing.
@@ -121,7 +154,11 @@ impl Detection {
             // [rfc5227 2.1.1-probes]
             (Phase::Probing(sent), true) if sent < PROBE_NUM => {
                 let is_last = sent + 1 == PROBE_NUM;
-                let wait = if is_last { ANNOUNCE_WAIT } else { between(PROBE_MIN, PROBE_MAX, random) };
+                let wait = match (self.is_quick, is_last) {
+                    (true, _) => QUICK,
+                    (false, true) => ANNOUNCE_WAIT,
+                    (false, false) => between(PROBE_MIN, PROBE_MAX, random),
+                };
                 (Phase::Probing(sent + 1), wait, Action::Probe)
             }
             (Phase::Probing(_), true) => (Phase::Announcing(0), Duration::ZERO, Action::Confirmed),
@@ -196,6 +233,16 @@ mod tests {
             (9000, Announce),
         ];
         assert_eq!(story(&mut last, u64::MAX), expected);
+    }
+
+    #[test]
+    fn a_quick_detection_probes_as_often_and_an_announcement_needs_none() {
+        let expected =
+            [(0, Probe), (70, Probe), (140, Probe), (210, Confirmed), (210, Announce), (2210, Announce)];
+        assert_eq!(story(&mut Detection::quick(START, 0), u64::MAX), expected);
+        let mut announcing = Detection::announcing(START);
+        assert!(!announcing.is_probing());
+        assert_eq!(story(&mut announcing, 0), [(0, Announce), (2000, Announce)]);
     }
 
     #[test]

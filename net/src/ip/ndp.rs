@@ -52,7 +52,6 @@ pub struct Discovery {
     times: Times,
     /// When the next solicitation is due, and how long the one before waited; none once a router was heard.
     solicitation: Option<(Instant, Duration)>,
-    accepts_redirects: bool,
 }
 
 /// What has changed by an advertisement.
@@ -72,7 +71,7 @@ impl Discovery {
     /// Begins on a link that carries `link_mtu`: the first solicitation waits for up to a second
     /// [rfc4861 6.3.7-delay].
     #[must_use]
-    pub fn new(now: Instant, link_mtu: u16, accepts_redirects: bool, random: u64) -> Discovery {
+    pub fn new(now: Instant, link_mtu: u16, random: u64) -> Discovery {
         let first = now + between(Duration::ZERO, MAX_RTR_SOLICITATION_DELAY, random);
         Discovery {
             routers: Vec::new(),
@@ -84,7 +83,6 @@ impl Discovery {
             reachable: Times::default().reachable,
             times: Times::default(),
             solicitation: Some((first, Duration::ZERO)),
-            accepts_redirects,
         }
     }
 
@@ -116,6 +114,7 @@ impl Discovery {
         for prefix in router.prefixes.iter().flatten() {
             changes.routes |= self.take_prefix(now, prefix);
         }
+        // [rfc8106 5.1-lifetime]
         for server in router.dns_servers.iter().flatten() {
             let until = lifetime(now, server.lifetime);
             changes.dns_servers |= take(&mut self.dns_servers, MOST_DNS_SERVERS, server.address, now, until);
@@ -179,27 +178,6 @@ impl Discovery {
             self.routers.rotate_left(1);
         }
         in_use && self.routers.len() > 1
-    }
-
-    /// A redirect, which the parser has found valid: the route that it makes. None if `current`, the hop in use for
-    /// that destination, is not who sends it [rfc4861 8.1-current], or redirects are not taken.
-    #[must_use]
-    pub fn on_redirect(
-        &self,
-        now: Instant,
-        source: Ipv6Addr,
-        target: Ipv6Addr,
-        destination: Ipv6Addr,
-        current: Option<IpAddr>,
-    ) -> Option<Route> {
-        if !self.accepts_redirects || current != Some(source.into()) {
-            return None;
-        }
-        // [rfc4861 8.3] If target and destination are the same, it is on the link.
-        let gateway = (target != destination).then_some(target.into());
-        let prefix = Prefix::host(destination.into());
-        let until = now.saturating_add(REDIRECT_LIFE);
-        Some(Route { prefix, gateway, metric: 0, origin: Origin::Redirect, until })
     }
 
     /// Puts what is known into the routes: prefixes on the link, and the router in use. Without one nothing leaves
@@ -296,6 +274,26 @@ pub(super) fn lifetime(now: Instant, seconds: u32) -> Instant {
     if seconds == u32::MAX { Instant::MAX } else { now.saturating_add(Duration::from_secs(seconds.into())) }
 }
 
+/// A redirect, which the parser has found valid: the route that it makes. None if `current`, the hop in use for that
+/// destination, is not who sends it [rfc4861 8.1-current]. Whether redirects are taken at all, the caller knows.
+#[must_use]
+pub fn on_redirect(
+    now: Instant,
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    destination: Ipv6Addr,
+    current: Option<IpAddr>,
+) -> Option<Route> {
+    if current != Some(source.into()) {
+        return None;
+    }
+    // [rfc4861 8.3] If target and destination are the same, it is on the link.
+    let gateway = (target != destination).then_some(target.into());
+    let prefix = Prefix::host(destination.into());
+    let until = now.saturating_add(REDIRECT_LIFE);
+    Some(Route { prefix, gateway, metric: 0, origin: Origin::Redirect, until })
+}
+
 /// What a neighbour solicitation is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Solicited {
@@ -351,7 +349,7 @@ mod tests {
     const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 1);
 
     fn discovery() -> Discovery {
-        Discovery::new(NOW, 1500, true, 0)
+        Discovery::new(NOW, 1500, 0)
     }
 
     fn prefix(text: &str, length: u8, seconds: u32) -> PrefixInformation {
@@ -380,7 +378,7 @@ mod tests {
     #[test]
     fn routers_are_solicited_ever_more_seldom_until_one_answers() {
         // [rfc4861 6.3.7-delay] [rfc7559 2] [rfc4861 6.3.7-stop]
-        let mut discovery = Discovery::new(NOW, 1500, true, 1 << 63);
+        let mut discovery = Discovery::new(NOW, 1500, 1 << 63);
         let mut times = Vec::new();
         for _ in 0..14 {
             let due = discovery.deadline().unwrap();
@@ -471,15 +469,12 @@ mod tests {
     #[test]
     fn only_the_hop_in_use_redirects() {
         // [rfc4861 8.1-current] [rfc4861 8.3]
-        let discovery = discovery();
-        let redirect = |source, target, current| discovery.on_redirect(NOW, source, target, FAR, current);
+        let redirect = |source, target, current| on_redirect(NOW, source, target, FAR, current);
         let route = redirect(ROUTER, OTHER, Some(ROUTER.into())).unwrap();
         assert_eq!((route.prefix, route.gateway), (Prefix::host(FAR.into()), Some(OTHER.into())));
         assert_eq!(redirect(ROUTER, FAR, Some(ROUTER.into())).unwrap().gateway, None);
         assert_eq!(redirect(OTHER, ROUTER, Some(ROUTER.into())), None);
         assert_eq!(redirect(ROUTER, OTHER, None), None);
-        let deaf = Discovery::new(NOW, 1500, false, 0);
-        assert_eq!(deaf.on_redirect(NOW, ROUTER, OTHER, FAR, Some(ROUTER.into())), None);
     }
 
     #[test]

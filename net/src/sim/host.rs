@@ -342,13 +342,13 @@ impl Host {
     /// See [`Stack::join`].
     pub fn join(&mut self, socket: usize, group: IpAddr) -> io::Result<()> {
         let id = self.id(socket)?;
-        self.stack.join(id, group)
+        self.stack.join(self.now, id, group)
     }
 
     /// See [`Stack::leave`].
     pub fn leave(&mut self, socket: usize, group: IpAddr) -> io::Result<()> {
         let id = self.id(socket)?;
-        self.stack.leave(id, group)
+        self.stack.leave(self.now, id, group)
     }
 
     /// See [`Stack::readiness`].

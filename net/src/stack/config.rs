@@ -1,5 +1,6 @@
 //! What a stack is told at its beginning.
 
+use super::automatic::DuplicateDetection;
 use super::options::{Options, SocketOption};
 use crate::device::Capabilities;
 use crate::ip::addresses::Address;
@@ -74,6 +75,18 @@ pub struct StackConfig {
     pub capabilities: Capabilities,
     /// Our addresses.
     pub addresses: Vec<Address>,
+    /// Whether a DHCP server is asked for an address of IPv4. Only on an Ethernet.
+    pub dhcp: bool,
+    /// Whether addresses of IPv6 are made of the prefixes that routers advertise, and these routers are used. Only on
+    /// an Ethernet.
+    pub slaac: bool,
+    /// Of what these addresses, and the link-local one, are made beside the prefix and the Ethernet address: with the
+    /// same they stay the same (RFC 7217). Without, it is made of the key.
+    pub stable_secret: Option<[u8; 16]>,
+    /// Whether nobody else has our addresses. Only on an Ethernet.
+    pub duplicate_detection: DuplicateDetection,
+    /// Whether routers may say of a destination that another way is shorter.
+    pub accept_redirects: bool,
     /// Where packets go, beside those to our own networks.
     pub routes: Vec<Route>,
     /// Of TCP.
@@ -96,6 +109,11 @@ impl StackConfig {
         StackConfig {
             capabilities,
             addresses: Vec::new(),
+            dhcp: false,
+            slaac: false,
+            stable_secret: None,
+            duplicate_detection: DuplicateDetection::default(),
+            accept_redirects: true,
             routes: Vec::new(),
             tcp: tcp::Config::default(),
             syn_cookies: true,
@@ -112,6 +130,24 @@ impl StackConfig {
     pub fn address(mut self, address: std::net::IpAddr, prefix_length: u8) -> StackConfig {
         self.addresses.push(Address::fixed(address, prefix_length));
         self
+    }
+
+    /// With the address that a DHCP server gives.
+    #[must_use]
+    pub fn dhcp(self) -> StackConfig {
+        StackConfig { dhcp: true, ..self }
+    }
+
+    /// With the addresses that follow from what routers advertise.
+    #[must_use]
+    pub fn slaac(self) -> StackConfig {
+        StackConfig { slaac: true, ..self }
+    }
+
+    /// With this way to see to it that nobody else has our addresses.
+    #[must_use]
+    pub fn duplicate_detection(self, mode: DuplicateDetection) -> StackConfig {
+        StackConfig { duplicate_detection: mode, ..self }
     }
 
     /// What TCP sockets have this option set to at first.

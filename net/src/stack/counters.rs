@@ -37,6 +37,14 @@ crate::counters::counters! {
     FragmentsDropped => "fragments_dropped",
     /// Malformed ICMP messages.
     MalformedIcmp => "malformed_icmp",
+    /// Malformed IGMP messages.
+    MalformedIgmp => "malformed_igmp",
+    /// Packets that say, or ask whether, another host has one of our addresses.
+    AddressConflict => "address_conflict",
+    /// Redirects taken.
+    Redirects => "redirects",
+    /// Packets not sent, as their source is no longer an address of ours.
+    LostSource => "lost_source",
     /// Echo requests answered.
     EchoAnswered => "echo_answered",
     /// ICMP messages that the limit forbade.

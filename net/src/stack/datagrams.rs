@@ -1,10 +1,11 @@
 //! UDP datagrams: to whom they go, and how they leave.
 
+use super::Stack;
 use super::counters::Counter;
 use super::receive::Packet;
 use super::socket::{Socket, shown};
-use super::{Stack, icmp};
 use crate::ip::addresses::Kind;
+use crate::ip::icmp::Complaint;
 use crate::table::Flow;
 use crate::tcp::Events;
 use crate::udp::{self, Datagram};
@@ -77,11 +78,14 @@ impl Stack {
     /// To a group, to everybody, or to nobody.
     #[cold]
     fn take_other_udp(&mut self, now: Instant, header: &Header, packet: Packet, source: SocketAddr) {
+        if self.take_lease(now, header, &packet) {
+            return;
+        }
         let destination = packet.destination;
         match self.interface.addresses.kind(destination) {
             Kind::Local => {
                 self.interface.counters.count(Counter::NoPort);
-                self.send_unreachable(now, &packet, icmp::Unreachable::Port);
+                self.complain(now, &packet, Complaint::PortUnreachable);
             }
             Kind::Other => self.interface.counters.count(Counter::OtherHost),
             kind => self.deliver_to_all(now, header, packet, source, kind),

@@ -293,6 +293,11 @@ impl Interface {
         udp::set_checksum(&mut header, sum.checksum());
         let Ok(first) = Buffer::copy_from_slice(&header) else { return false };
         let whole: Sga = std::iter::once(first).chain(payload.iter().cloned()).collect();
+        self.send_pieces(now, envelope, whole, mtu)
+    }
+
+    /// Sends what is too long for one packet, in pieces.
+    pub(super) fn send_pieces(&mut self, now: Instant, envelope: &Envelope, whole: Sga, mtu: u16) -> bool {
         let v4 = envelope.source.is_ipv4();
         let extension = if v4 { 0 } else { ipv6::Fragment::HEADER };
         let headers = envelope.header_len() + extension;

@@ -4,15 +4,13 @@ use super::counters::Counter;
 use super::receive::Packet;
 use super::{FRAGMENTS, Stack};
 use crate::device::Frame;
+use crate::ip::icmp::Complaint;
 use crate::ip::reassembly::{self, Fragment, Id, Outcome};
 use crate::wire::ip::{TrafficClass, protocol};
 use crate::wire::ipv6::{Chain, Refusal};
-use crate::wire::{icmpv4, icmpv6, ipv4, ipv6};
+use crate::wire::{ipv4, ipv6};
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_runtime::time::Instant;
-
-/// The code of a time that was exceeded in reassembly.
-const IN_REASSEMBLY: u8 = 1;
 
 impl Stack {
     /// A piece of an IPv4 packet to us.
@@ -103,13 +101,14 @@ impl Stack {
             Ok(chain) if chain.fragment.is_none() => {
                 packet.payload.start += chain.payload;
                 match chain.protocol {
-                    protocol::ICMPV6 => self.take_icmpv6(now, header, packet),
+                    protocol::ICMPV6 => self.take_icmpv6(now, header, chain.router_alert, packet),
                     protocol => self.take_transport(now, protocol, packet),
                 }
             }
             Err(Refusal::Problem { code, pointer, even_if_multicast }) => {
                 self.interface.counters.count(Counter::MalformedIp);
-                self.send_problem(now, &packet, code as u8, pointer, even_if_multicast);
+                let code = code as u8;
+                self.complain(now, &packet, Complaint::ParameterProblem { code, pointer, even_if_multicast });
             }
             _ => self.interface.counters.count(Counter::MalformedIp),
         }
@@ -120,7 +119,7 @@ impl Stack {
             protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP if packet.source.is_ipv4() => self.take_icmpv4(now, packet),
-            _ => self.take_unknown(now, packet),
+            protocol => self.take_unknown(now, protocol, packet),
         }
     }
 
@@ -130,11 +129,7 @@ impl Stack {
             self.interface.counters.count(Counter::FragmentsDropped);
             let Some((header, payload)) = given_up.first else { continue };
             let Some(packet) = quote(&given_up.id, &header, &payload) else { continue };
-            if given_up.id.source.is_ipv4() {
-                self.send_error_v4(now, &packet, icmpv4::Message::TimeExceeded { code: IN_REASSEMBLY });
-            } else {
-                self.send_error_v6(now, &packet, icmpv6::Message::TimeExceeded { code: IN_REASSEMBLY });
-            }
+            self.complain(now, &packet, Complaint::ReassemblyTimeout);
         }
         if let Some(at) = self.reassembly.deadline() {
             self.deadlines.set(FRAGMENTS, at);

@@ -1,34 +1,33 @@
 //! What is below the transports: one link, our addresses on it, the way to others, and what waits to leave.
 
+use super::automatic::Automatic;
 use super::config::StackConfig;
 use super::counters::{Counter, Counters};
 use crate::device::{Capabilities, ChecksumOffload, Frame, MacAddress, Medium, Received};
 use crate::ip::Key;
 use crate::ip::addresses::{Addresses, Kind};
 use crate::ip::fragmentation::Identifications;
-use crate::ip::neighbours::{self, Cookie, Event, Neighbours, Resolution};
+use crate::ip::neighbours::{self, Cookie, Neighbours};
 use crate::ip::pmtu::PathMtus;
 use crate::ip::routes::{Route, Routes};
-use crate::wire::arp;
-use crate::wire::ethernet::{self, ether_type};
-use demikernel_runtime::buffer::Buffer;
+use crate::wire::ethernet;
 use demikernel_runtime::time::Instant;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Packets whose next hop does not answer that wait for their senders to be told.
-const UNREACHABLE: usize = 64;
+pub(super) const UNREACHABLE: usize = 64;
 
 /// Octets of a link header; of none where the medium has none.
 pub(crate) type LinkHeader = [u8; ethernet::MINIMUM_HEADER];
 
-const BLANK: LinkHeader = [0; ethernet::MINIMUM_HEADER];
+pub(super) const BLANK: LinkHeader = [0; ethernet::MINIMUM_HEADER];
 
 /// Where packets of a flow go, as it was looked up last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Path {
-    generation: u32,
-    to: To,
+    pub(super) generation: u32,
+    pub(super) to: To,
 }
 
 impl Path {
@@ -38,7 +37,7 @@ impl Path {
 
 /// Where a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum To {
+pub(super) enum To {
     /// It is to be looked up.
     Unknown,
     /// Back to ourselves.
@@ -82,11 +81,17 @@ pub(crate) struct Interface {
     pub(super) identifications: Identifications,
     /// Of paths to which datagrams go; connections know their own.
     pub(crate) path_mtus: PathMtus,
-    generation: u32,
+    /// What packets may be, as servers and routers say.
+    pub(super) mtu_v4: u16,
+    pub(super) mtu_v6: u16,
+    /// Of packets of IPv6, as routers say, unless a socket says otherwise.
+    pub(super) hop_limit: u8,
+    pub(super) automatic: Automatic,
+    pub(super) generation: u32,
 }
 
 impl Interface {
-    pub(crate) fn new(config: &StackConfig) -> Interface {
+    pub(crate) fn new(now: Instant, config: &StackConfig) -> Interface {
         let mut addresses = Addresses::new();
         let mut routes = Routes::new();
         let own = match config.capabilities.medium {
@@ -115,8 +120,18 @@ impl Interface {
             identification: config.key[0].into(),
             identifications: Identifications::new(key),
             path_mtus: PathMtus::new(key),
+            mtu_v4: u16::MAX,
+            mtu_v6: u16::MAX,
+            hop_limit: HOP_LIMIT,
+            automatic: Automatic::new(now, config),
             generation: 1,
         }
+    }
+
+    /// Every path is to be looked up again.
+    pub(super) fn renew_generation(&mut self) {
+        // 0 is that of paths that nobody has looked up.
+        self.generation = self.generation.wrapping_add(1).max(1);
     }
 
     /// Octets of a link header.
@@ -141,132 +156,16 @@ impl Interface {
         }
     }
 
+    /// The next hop of a path is there.
+    pub(super) fn confirm(&mut self, now: Instant, path: &Path) {
+        if let To::Neighbor(cookie) = path.to {
+            self.neighbours.confirm(now, cookie);
+        }
+    }
+
     /// Whether there is a way to `destination` at all.
     pub(crate) fn has_route(&self, now: Instant, destination: IpAddr) -> bool {
         self.addresses.kind(destination) != Kind::Other || self.routes.look_up(now, destination).is_some()
-    }
-
-    /// Sends a frame whose header is blank; what is found out of the way is for `path`. Whether it was taken.
-    #[cold]
-    pub(crate) fn dispatch(
-        &mut self,
-        now: Instant,
-        destination: IpAddr,
-        frame: Frame,
-        path: &mut Path,
-    ) -> bool {
-        let know = |to| Path { generation: self.generation, to };
-        let kind = self.addresses.kind(destination);
-        match (kind, destination, self.capabilities.medium) {
-            (Kind::Local, ..) => {
-                *path = know(To::Loopback);
-                return self.loop_back(frame);
-            }
-            (Kind::Broadcast, _, Medium::Ethernet(_)) => return self.complete(frame, MacAddress::BROADCAST),
-            (Kind::Multicast, IpAddr::V4(group), Medium::Ethernet(_)) => {
-                return self.complete(frame, MacAddress::of_group_v4(group));
-            }
-            (Kind::Multicast, IpAddr::V6(group), Medium::Ethernet(_)) => {
-                return self.complete(frame, MacAddress::of_group_v6(group));
-            }
-            _ => {}
-        }
-        let Some(hop) = self.routes.look_up(now, destination) else {
-            self.counters.count(Counter::NeighborUnknown);
-            return kind != Kind::Other && self.queue(frame);
-        };
-        if self.capabilities.medium == Medium::Ip {
-            *path = know(To::Line);
-            return self.queue(frame);
-        }
-        let length = frame.len();
-        let taken = match self.neighbours.resolve(now, hop.hop, Held { frame }, length) {
-            Resolution::Ready(cookie, held) => {
-                *path = know(To::Neighbor(cookie));
-                self.send_held(cookie, held)
-            }
-            Resolution::Waiting => true,
-        };
-        self.ask_neighbours(now);
-        taken
-    }
-
-    /// Sends what has waited for its neighbour.
-    fn send_held(&mut self, cookie: Cookie, held: Held) -> bool {
-        match self.neighbours.header(cookie).copied() {
-            Some(header) => self.complete_with(held.frame, &header),
-            None => false,
-        }
-    }
-
-    fn complete(&mut self, frame: Frame, destination: MacAddress) -> bool {
-        let Medium::Ethernet(source) = self.capabilities.medium else { return false };
-        let bytes = frame.head.get(ethernet::MINIMUM_HEADER).copied().unwrap_or_default();
-        let ether_type = if bytes >> 4 == 6 { ether_type::IPV6 } else { ether_type::IPV4 };
-        let mut header = BLANK;
-        ethernet::Header { destination, source, vlan: None, ether_type }.emit(&mut header);
-        self.complete_with(frame, &header)
-    }
-
-    /// Writes the header into a frame in which it was left blank.
-    fn complete_with(&mut self, mut frame: Frame, header: &LinkHeader) -> bool {
-        match std::mem::take(&mut frame.head).try_into_mut() {
-            Ok(mut head) if head.len() >= header.len() => {
-                head[..header.len()].copy_from_slice(header);
-                frame.head = head.freeze();
-                self.queue(frame)
-            }
-            _ => false,
-        }
-    }
-
-    /// Does what the neighbours want: questions, and packets that have waited. Those that can go nowhere come back.
-    pub(crate) fn ask_neighbours(&mut self, now: Instant) {
-        while let Some(event) = self.neighbours.poll() {
-            match event {
-                Event::Solicit { address: IpAddr::V4(address), to } => self.solicit_v4(now, address, to),
-                Event::Solicit { address: IpAddr::V6(address), to } => self.solicit_v6(now, address, to),
-                Event::Send { cookie, packet } => {
-                    self.send_held(cookie, packet);
-                }
-                Event::Unreachable { packet, .. } => {
-                    if self.unreachable.len() < UNREACHABLE {
-                        self.unreachable.push_back(packet);
-                    }
-                }
-                Event::RouterLost(_) => {}
-            }
-        }
-    }
-
-    /// [rfc826 generation]
-    fn solicit_v4(&mut self, now: Instant, target: Ipv4Addr, to: Option<MacAddress>) {
-        let Some(IpAddr::V4(source)) = self.addresses.select_source(now, target.into()) else { return };
-        let Medium::Ethernet(own) = self.capabilities.medium else { return };
-        self.send_arp(
-            to.unwrap_or(MacAddress::BROADCAST),
-            &arp::Packet {
-                operation: arp::Operation::Request,
-                sender_hardware: own,
-                sender_protocol: source,
-                target_hardware: MacAddress::default(),
-                target_protocol: target,
-            },
-        );
-    }
-
-    /// Sends an ARP packet.
-    pub(crate) fn send_arp(&mut self, destination: MacAddress, packet: &arp::Packet) {
-        let Medium::Ethernet(source) = self.capabilities.medium else { return };
-        let mut bytes = [0; ethernet::MINIMUM_HEADER + arp::PACKET];
-        ethernet::Header { destination, source, vlan: None, ether_type: ether_type::ARP }.emit(&mut bytes);
-        packet.emit(&mut bytes[ethernet::MINIMUM_HEADER..]);
-        match Buffer::copy_from_slice(&bytes) {
-            Ok(frame) => {
-                self.queue(Frame::new(frame));
-            }
-            Err(_) => self.counters.count(Counter::NoMemory),
-        }
     }
 
     /// Waits for the device.
@@ -302,7 +201,23 @@ impl Interface {
     /// The MTU towards `to`.
     pub(crate) fn mtu(&self, destination: IpAddr) -> u16 {
         let device = self.capabilities.mtu.min(65_535) as u16;
-        if self.addresses.is_local(destination) { LOOPBACK_MTU } else { device }
+        let said = if destination.is_ipv4() { self.mtu_v4 } else { self.mtu_v6 };
+        if self.addresses.is_local(destination) { LOOPBACK_MTU } else { device.min(said) }
+    }
+
+    /// What the path to `destination` takes: no more than its MTU. [rfc8201 5.2]
+    pub(super) fn path_mtu(&mut self, now: Instant, destination: IpAddr) -> u16 {
+        let link = self.mtu(destination);
+        self.path_mtus.look_up(now, destination, link).mtu
+    }
+
+    /// How many routers packets to `destination` pass at most: what a socket says, or else a router. [rfc4861 6.3.4-hop-limit]
+    pub(super) fn hops(&self, said: u8, destination: IpAddr) -> u8 {
+        match (said, destination) {
+            (0, IpAddr::V6(_)) => self.hop_limit,
+            (0, _) => HOP_LIMIT,
+            (said, _) => said,
+        }
     }
 
     /// Whether a packet may come from `source` at all. [rfc1122 3.2.1.3-source]
@@ -310,6 +225,9 @@ impl Interface {
         !source.is_unspecified() && self.addresses.may_be_source(source)
     }
 }
+
+/// What packets are sent with, as far as nobody says otherwise.
+pub(super) const HOP_LIMIT: u8 = 64;
 
 /// As Linux's `lo`, as far as 16 bits go.
 const LOOPBACK_MTU: u16 = 65_535;

@@ -2,41 +2,58 @@
 
 use super::Stack;
 use super::counters::Counter;
-use super::emit::Envelope;
 use super::interface::Interface;
 use crate::device::{Frame, MacAddress, Medium};
+use crate::ip::ndp::{Solicited, on_solicitation};
 use crate::ip::neighbours::{Advertisement, ArpNews};
-use crate::wire::ip::protocol;
-use crate::wire::ndp::{self, Message, NeighborAdvertisement};
+use crate::wire::ethernet::{self, ether_type};
+use crate::wire::ndp::{Message, NeighborAdvertisement, solicited_node};
 use crate::wire::{arp, ipv6};
+use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Interface {
-    /// (RFC 4861 section 7.2.2)
+    /// [rfc826 generation]
+    pub(super) fn solicit_v4(&mut self, now: Instant, target: Ipv4Addr, to: Option<MacAddress>) {
+        let Some(IpAddr::V4(source)) = self.addresses.select_source(now, target.into()) else { return };
+        let Medium::Ethernet(own) = self.capabilities.medium else { return };
+        self.send_arp(
+            to.unwrap_or(MacAddress::BROADCAST),
+            &arp::Packet {
+                operation: arp::Operation::Request,
+                sender_hardware: own,
+                sender_protocol: source,
+                target_hardware: MacAddress::default(),
+                target_protocol: target,
+            },
+        );
+    }
+
+    /// Sends an ARP packet.
+    pub(super) fn send_arp(&mut self, destination: MacAddress, packet: &arp::Packet) {
+        let Medium::Ethernet(source) = self.capabilities.medium else { return };
+        let mut bytes = [0; ethernet::MINIMUM_HEADER + arp::PACKET];
+        ethernet::Header { destination, source, vlan: None, ether_type: ether_type::ARP }.emit(&mut bytes);
+        packet.emit(&mut bytes[ethernet::MINIMUM_HEADER..]);
+        match Buffer::copy_from_slice(&bytes) {
+            Ok(frame) => {
+                self.queue(Frame::new(frame));
+            }
+            Err(_) => self.counters.count(Counter::NoMemory),
+        }
+    }
+
+    /// A known neighbour is asked itself, the others through the group that it is in. [rfc4861 7.2.2]
     pub(super) fn solicit_v6(&mut self, now: Instant, target: Ipv6Addr, to: Option<MacAddress>) {
         let Some(IpAddr::V6(source)) = self.addresses.select_source(now, target.into()) else { return };
         let Medium::Ethernet(own) = self.capabilities.medium else { return };
-        // A known neighbour is asked itself, the others through the group that it is in.
-        let destination = if to.is_some() { target } else { solicited_group(target) };
-        let message = Message::NeighborSolicitation { target, source_link_layer: Some(own) };
+        let destination = if to.is_some() { target } else { solicited_node(target) };
+        // Nobody is to remember an address that may be another's. (RFC 4429 section 3.2)
+        let source_link_layer = (!self.is_optimistic(source)).then_some(own);
+        let message = Message::NeighborSolicitation { target, source_link_layer };
         self.send_ndp(now, source, destination, &message);
     }
-
-    fn send_ndp(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &Message) {
-        let envelope = Envelope {
-            hops: ndp::HOP_LIMIT,
-            ..Envelope::new(source.into(), destination.into(), protocol::ICMPV6)
-        };
-        self.send_packet(now, &envelope, message.len(), |bytes, pseudo_header| {
-            message.emit(bytes, pseudo_header)
-        });
-    }
-}
-
-/// The group of all whose address ends in the same 24 bits. (RFC 4291 section 2.7.1)
-fn solicited_group(address: Ipv6Addr) -> Ipv6Addr {
-    Ipv6Addr::from_bits(0xff02_0000_0000_0000_0000_0001_ff00_0000 | address.to_bits() & 0x00ff_ffff)
 }
 
 impl Stack {
@@ -48,11 +65,17 @@ impl Stack {
         let Interface { neighbours, addresses, .. } = &mut self.interface;
         let is_ours = |address| addresses.find(IpAddr::V4(address)).is_some();
         let may_answer = |address| addresses.find(IpAddr::V4(address)).is_some_and(|known| known.unique);
-        let news = neighbours.on_arp(now, &packet, is_ours, may_answer);
-        if let ArpNews::Answer(answer) = news {
-            self.interface.send_arp(answer.target_hardware, &answer);
+        match neighbours.on_arp(now, &packet, is_ours, may_answer) {
+            ArpNews::Answer(answer) => self.interface.send_arp(answer.target_hardware, &answer),
+            ArpNews::Conflict(address) => self.take_conflict(now, address.into()),
+            ArpNews::Nothing => {}
         }
         self.interface.ask_neighbours(now);
+    }
+
+    fn take_conflict(&mut self, now: Instant, address: IpAddr) {
+        self.interface.on_conflict(now, address);
+        self.run_automatic(now);
     }
 
     /// A message of neighbour discovery whose checksum is right.
@@ -64,20 +87,33 @@ impl Stack {
             Message::NeighborSolicitation { target, source_link_layer } => {
                 self.answer_solicitation(now, header.source, target, source_link_layer);
             }
-            Message::NeighborAdvertisement(NeighborAdvertisement {
-                target,
-                router,
-                solicited,
-                replaces,
-                target_link_layer,
-            }) => {
-                let advertisement =
-                    Advertisement { hardware: target_link_layer, solicited, replaces, is_router: router };
-                self.interface.neighbours.on_advertisement(now, target, advertisement);
+            Message::NeighborAdvertisement(advertisement) => self.take_advertisement(now, advertisement),
+            Message::RouterAdvertisement(router) => {
+                self.interface.take_router(now, header.source, &router);
+                self.run_automatic(now);
             }
-            _ => {}
+            Message::Redirect { target, destination, target_link_layer } => {
+                self.interface.redirect_v6(now, header.source, target, destination, target_link_layer);
+                self.settle_automatic();
+            }
+            // For routers.
+            Message::RouterSolicitation { .. } => {}
         }
         self.interface.ask_neighbours(now);
+    }
+
+    /// Of an address of ours it says that another host has it. [rfc4862 5.4.4]
+    fn take_advertisement(&mut self, now: Instant, neighbor: NeighborAdvertisement) {
+        if self.interface.addresses.find(neighbor.target.into()).is_some() {
+            return self.take_conflict(now, neighbor.target.into());
+        }
+        let advertisement = Advertisement {
+            hardware: neighbor.target_link_layer,
+            solicited: neighbor.solicited,
+            replaces: neighbor.replaces,
+            is_router: neighbor.router,
+        };
+        self.interface.neighbours.on_advertisement(now, neighbor.target, advertisement);
     }
 
     /// [rfc4861 7.2.4]
@@ -89,21 +125,18 @@ impl Stack {
         from: Option<MacAddress>,
     ) {
         let Medium::Ethernet(own) = self.interface.capabilities.medium else { return };
-        if !self.interface.addresses.is_local(target.into()) {
-            return;
+        match on_solicitation(source, target, &self.interface.addresses, own) {
+            Solicited::Nothing => {}
+            Solicited::Conflict => self.take_conflict(now, target.into()),
+            Solicited::Answer { destination, mut advertisement } => {
+                if let Some(from) = from {
+                    self.interface.neighbours.on_solicitation(now, source, from, None);
+                }
+                // Who had the address before, if anybody, is not to lose it. (RFC 4429 section 3.3)
+                advertisement.replaces = !self.interface.is_optimistic(target);
+                let answer = Message::NeighborAdvertisement(advertisement);
+                self.interface.send_ndp(now, target, destination, &answer);
+            }
         }
-        if let Some(from) = from {
-            self.interface.neighbours.on_solicitation(now, source, from, None);
-        }
-        let probe = source.is_unspecified();
-        let destination = if probe { Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1) } else { source };
-        let answer = Message::NeighborAdvertisement(NeighborAdvertisement {
-            target,
-            router: false,
-            solicited: !probe,
-            replaces: true,
-            target_link_layer: Some(own),
-        });
-        self.interface.send_ndp(now, target, destination, &answer);
     }
 }

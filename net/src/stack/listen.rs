@@ -105,6 +105,7 @@ impl Stack {
     ) -> Option<u32> {
         let Some(Socket::Listener(listening)) = self.sockets.get(listener) else { return None };
         let Listening { options, domain, .. } = &**listening;
+        connection.handle_mtu(now, self.interface.path_mtu(now, flow.remote()));
         options.apply(now, &mut connection);
         let tcp = TcpSocket {
             connection,
@@ -114,7 +115,7 @@ impl Stack {
             holder: Holder::Accepting { listener },
             path: Path::UNKNOWN,
             domain: *domain,
-            hops: options.hops,
+            hops: self.interface.hops(options.hops, flow.remote()),
             class: options.class,
             events: Events::NONE,
             flags: SocketFlags::default(),

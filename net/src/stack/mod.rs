@@ -1,8 +1,8 @@
 //! The stack: frames in and out of one device, sockets above.
 //!
 //! ```text
-//!   device ──▶ receive ──▶ link (ARP, NDP)
-//!                 │  └───▶ icmp ────────────┐ errors
+//!   device ──▶ receive ──▶ link (ARP, NDP) ──▶ automatic: addresses, routers, groups
+//!                 │  └───▶ icmp ──▶ reports ┐ errors
 //!                 ├──────▶ datagrams (UDP) ◀┤
 //!                 └──────▶ segments (TCP) ◀─┘
 //!                              │ ▲
@@ -16,10 +16,12 @@
 //! come back when something comes, or at [`next_deadline`](Stack::next_deadline). None of them blocks, reads a clock or
 //! draws randomness. The work for one packet does not depend on how many connections there are.
 
+mod automatic;
 mod calls;
 mod config;
 mod counters;
 mod datagrams;
+mod dispatch;
 mod emit;
 mod end;
 mod fragments;
@@ -31,6 +33,7 @@ mod listen;
 mod options;
 mod ports;
 mod receive;
+mod reports;
 mod segments;
 mod settle;
 mod socket;
@@ -39,6 +42,7 @@ mod transmit;
 #[cfg(test)]
 mod tests;
 
+pub use automatic::{Awaited, DuplicateDetection};
 pub use calls::{Readiness, Shutdown};
 pub use config::{Limits, StackConfig};
 pub use counters::Counter;
@@ -47,7 +51,9 @@ pub use socket::SocketId;
 
 use crate::device::{Capabilities, Frame};
 use crate::ip::addresses::Addresses;
+use crate::ip::icmp::{Answers, Rate, Rates};
 use crate::ip::reassembly::Reassembly;
+use crate::ip::routes::Routes;
 use crate::slots::Slots;
 use crate::table::Table;
 use crate::tcp::{self, Cookies, EphemeralPorts, Events, Key, Shared};
@@ -68,6 +74,9 @@ const NEIGHBORS: u32 = 0;
 
 /// The deadline of packets that are incomplete.
 const FRAGMENTS: u32 = 1;
+
+/// The deadline of what configures the interface.
+const AUTOMATIC: u32 = 2;
 
 /// A TCP/UDP/IP stack with one interface. See the [module](self).
 pub struct Stack {
@@ -102,7 +111,7 @@ pub struct Stack {
     /// What is being received comes from ourselves.
     looping: bool,
     resets: RateLimit,
-    icmp: RateLimit,
+    answers: Answers,
 }
 
 impl Stack {
@@ -116,8 +125,8 @@ impl Stack {
         let (key, other) = (half(0), half(16));
         let limits = config.limits;
         let ip_key = crate::ip::Key::new(std::array::from_fn(|index| config.key[31 - index]));
-        Stack {
-            interface: Interface::new(&config),
+        let mut stack = Stack {
+            interface: Interface::new(now, &config),
             sockets: Slots::new(limits.sockets),
             flows: Table::new([word(0), word(1), word(2), word(3)]),
             peers: Table::new([word(3), word(2), word(1), word(0)]),
@@ -141,8 +150,11 @@ impl Stack {
             datagram_options: config.datagram_options,
             looping: false,
             resets: RateLimit::new(limits.resets, now),
-            icmp: RateLimit::new(limits.icmp, now),
-        }
+            answers: Answers::new(rates(&limits), ip_key),
+        };
+        stack.interface.begin(now);
+        stack.settle_automatic();
+        stack
     }
 
     /// What the device does.
@@ -153,6 +165,11 @@ impl Stack {
     /// Our addresses.
     pub fn addresses(&self) -> &Addresses {
         &self.interface.addresses
+    }
+
+    /// Where packets go.
+    pub fn routes(&self) -> &Routes {
+        &self.interface.routes
     }
 
     /// How often has happened what is counted, by name.
@@ -195,6 +212,7 @@ impl Stack {
             match number.checked_sub(RESERVED) {
                 Some(slot) => self.handle_deadline(now, slot),
                 None if number == FRAGMENTS => self.expire_fragments(now),
+                None if number == AUTOMATIC => self.run_automatic(now),
                 None => {
                     self.neighbors_at = Instant::MAX;
                     self.interface.neighbours.on_time(now);
@@ -257,6 +275,13 @@ impl std::fmt::Debug for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stack").field("sockets", &self.sockets.len()).finish_non_exhaustive()
     }
+}
+
+/// So many errors a second, of which a few at once.
+fn rates(limits: &Limits) -> Rates {
+    let rates = Rates::default();
+    let burst = rates.errors.burst.min(limits.icmp);
+    Rates { errors: Rate { per_second: limits.icmp, burst }, ..rates }
 }
 
 /// An error with a number of Linux.

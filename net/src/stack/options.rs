@@ -149,6 +149,7 @@ pub(crate) struct Options {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) v6_only: bool,
+    /// 0 as the system says.
     pub(crate) hops: u8,
     pub(crate) class: u8,
     pub(crate) broadcast: bool,
@@ -173,7 +174,7 @@ impl Default for Options {
             reuse_address: false,
             reuse_port: false,
             v6_only: false,
-            hops: 64,
+            hops: 0,
             class: 0,
             broadcast: false,
         }

@@ -1,8 +1,9 @@
 //! From frames to packets for the transports.
 
+use super::Stack;
 use super::counters::Counter;
-use super::{Stack, icmp};
 use crate::device::{Frame, Medium};
+use crate::ip::icmp::Complaint;
 use crate::wire::Malformed;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, ether_type};
@@ -110,7 +111,7 @@ impl Stack {
         }
     }
 
-    /// A packet without a link header.
+    /// A packet without a link header. [rfc1122 3.2.1.1]
     #[inline(never)]
     fn take_packet(&mut self, now: Instant, frame: Frame, at: usize, to_all: bool) {
         match Version::of(&frame.head[at..]) {
@@ -156,7 +157,7 @@ impl Stack {
             protocol::TCP => self.take_tcp(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP => self.take_icmpv4(now, packet),
-            _ => self.take_unknown(now, packet),
+            protocol => self.take_unknown(now, protocol, packet),
         }
     }
 
@@ -183,11 +184,11 @@ impl Stack {
             protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP => self.take_icmpv4(now, packet),
-            _ => self.take_unknown(now, packet),
+            protocol => self.take_unknown(now, protocol, packet),
         }
     }
 
-    /// Nobody may choose the way through us.
+    /// Nobody may choose the way through us. [rfc7126 4.3]
     #[cold]
     fn take_unusual_ipv4(&mut self, now: Instant, header: &ipv4::Header, packet: Packet) {
         if header.source_route {
@@ -242,7 +243,12 @@ impl Stack {
             Ok(chain) => chain,
             Err(Refusal::Problem { code, pointer, even_if_multicast }) => {
                 self.interface.counters.count(Counter::MalformedIp);
-                return self.send_problem(now, &packet, code as u8, pointer, even_if_multicast);
+                let code = code as u8;
+                return self.complain(
+                    now,
+                    &packet,
+                    Complaint::ParameterProblem { code, pointer, even_if_multicast },
+                );
             }
             Err(_) => return self.interface.counters.count(Counter::MalformedIp),
         };
@@ -253,22 +259,24 @@ impl Stack {
         match chain.protocol {
             protocol::TCP => self.take_segment(now, packet),
             protocol::UDP => self.take_udp(now, packet),
-            protocol::ICMPV6 => self.take_icmpv6(now, header, packet),
+            protocol::ICMPV6 => self.take_icmpv6(now, header, chain.router_alert, packet),
             ipv6::next_header::NONE => {}
             _ => {
                 self.interface.counters.count(Counter::UnknownProtocol);
                 // [rfc8200 4-unrecognized]
-                let code = ipv6::ProblemCode::UnrecognizedNextHeader as u8;
-                self.send_problem(now, &packet, code, chain.pointer, false);
+                self.complain(now, &packet, Complaint::UnknownProtocol { pointer: chain.pointer });
             }
         }
     }
 
     /// A protocol that nobody here speaks. [rfc1122 3.2.2.1-protocol]
     #[cold]
-    pub(super) fn take_unknown(&mut self, now: Instant, packet: Packet) {
+    pub(super) fn take_unknown(&mut self, now: Instant, protocol: u8, packet: Packet) {
+        if protocol == protocol::IGMP && packet.source.is_ipv4() {
+            return self.take_igmp(now, &packet);
+        }
         self.interface.counters.count(Counter::UnknownProtocol);
-        self.send_unreachable(now, &packet, icmp::Unreachable::Protocol);
+        self.complain(now, &packet, Complaint::UnknownProtocol { pointer: 0 });
     }
 
     /// Whether a packet is for this host and from one that can be answered; counts why it is not.

@@ -2,6 +2,7 @@
 
 use super::counters::Counter;
 use super::emit::Envelope;
+use super::interface::Interface;
 use super::receive::Packet;
 use super::socket::{Holder, Socket, TcpSocket};
 use super::{RESERVED, Stack};
@@ -45,6 +46,24 @@ pub(super) fn note(
     }
 }
 
+/// How far both directions are.
+fn progress(tcp: &TcpSocket) -> (SequenceNumber, SequenceNumber) {
+    (tcp.connection.send.unacknowledged, tcp.connection.receive.next)
+}
+
+/// What has got through says that the next hop is there. [rfc4861 7.3.1-confirmation] [rfc1122 2.3.2.1-advice]
+#[cold]
+fn confirm(
+    interface: &mut Interface,
+    now: Instant,
+    tcp: &TcpSocket,
+    before: (SequenceNumber, SequenceNumber),
+) {
+    if progress(tcp) != before {
+        interface.confirm(now, &tcp.path);
+    }
+}
+
 impl Stack {
     /// Where it does not matter that the packet is moved.
     #[inline(never)]
@@ -70,7 +89,11 @@ impl Stack {
                 let Some(payload) = packet.into_payload(header) else {
                     return self.interface.counters.count(Counter::NoMemory);
                 };
+                let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
                 tcp.connection.handle_segment(now, &segment, payload, ecn);
+                if let Some(before) = before {
+                    confirm(&mut self.interface, now, tcp, before);
+                }
                 note(tcp, slot, &mut self.ready, &mut self.events);
             }
             Some(Socket::Tcp(_)) => self.take_before_accept(now, slot, &segment, header, packet),

@@ -124,6 +124,7 @@ pub(crate) struct Target {
     pub(crate) local: IpAddr,
     pub(crate) port: u16,
     pub(crate) mtu: u16,
+    pub(crate) hops: u8,
 }
 
 /// A UDP socket.

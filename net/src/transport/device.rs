@@ -71,6 +71,8 @@ impl Device for NetTransport {
             self.engine.borrow_mut().stack.abort_all(Instant::now());
             // Resets, as far as the device takes them now.
             let _ = self.turn();
+            self.engine.borrow_mut().stack.release_lease(Instant::now());
+            let _ = self.turn();
         }
         *self.state.borrow_mut() = State::Ended;
     }
@@ -101,7 +103,7 @@ impl NetTransport {
     }
 
     /// Goes on without the runtime's loop, until `done` or the end.
-    fn turn_until(&self, end: std::time::Instant, done: impl Fn() -> bool) {
+    pub(super) fn turn_until(&self, end: std::time::Instant, done: impl Fn() -> bool) {
         loop {
             match self.turn() {
                 Ok(_) if done() => return,

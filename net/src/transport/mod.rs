@@ -5,6 +5,7 @@
 //! bursts: from the device into the stack, events to those who wait, and from the stack to the device. What the device
 //! does not take stays here, no more than one burst, and connections keep the rest to themselves.
 //!
+//! - `addresses`: what others give, and the program's start waits for.
 //! - `device`: the runtime's turns, and the end.
 //! - `engine`: the stack and its device, and bursts between them.
 //! - `key`: what the runtime calls an operation.
@@ -15,6 +16,7 @@
 //! Nothing is borrowed while an operation is completed. The stack lets go of sent data while it is borrowed, and the
 //! memory may be somebody's whose destructor comes back here: what it asks for is done in the next turn.
 
+mod addresses;
 mod device;
 mod engine;
 mod errors;

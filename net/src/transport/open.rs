@@ -1,10 +1,10 @@
 //! A transport as a configuration says.
 
 use super::NetTransport;
-use crate::config::{Addressing, Device, Ecn, NetConfig, TcpConfig};
+use crate::config::{Addressing, Device, Ecn, NetConfig, NetworkConfig, TcpConfig};
 use crate::device::pcapng::Writer;
 use crate::device::{
-    Capabilities, FrameDevice, MacAddress, PacketConfig, PacketSocket, Tap, TapConfig, Tracer,
+    Capabilities, FrameDevice, MacAddress, Medium, PacketConfig, PacketSocket, Tap, TapConfig, Tracer,
 };
 use crate::ip::addresses::Prefix;
 use crate::ip::routes::Route;
@@ -16,22 +16,14 @@ use std::io::{self, BufWriter};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Opens the device and makes a stack as the configuration says. The transport has the name of the device.
+/// Opens the device and makes a stack as the configuration says, and [waits](NetTransport::wait_for_addresses) for its
+/// addresses. The transport has the name of the device.
 ///
 /// # Errors
-/// What the system says of the device, with what to do; `Unsupported` for what the configuration asks for and this stack
-/// does not do.
+/// What the system says of the device, with what to do; `Unsupported` for what the configuration asks for and the device
+/// cannot do; those of the wait.
 pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
     let network = &config.network;
-    for addressing in &network.addresses {
-        if !matches!(addressing, Addressing::Static(_)) {
-            let text = format!(
-                "network.addresses: found \"{addressing}\", expected addresses such as \"10.0.0.2/24\": the transport \
-                 takes no others, and the defaults have none (DEMIKERNEL_CONFIG names the file that says them)"
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-    }
     let device: Box<dyn FrameDevice> = match network.device {
         Device::Tap => {
             let mut tap = TapConfig::new(&network.interface, network.mac.map_or_else(local_address, Ok)?);
@@ -44,8 +36,48 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
             traced(PacketSocket::open(&packet)?, config)?
         }
     };
-    let stack = Stack::new(Instant::now(), stack_config(config, device.capabilities(), random()?)?);
-    Ok(NetTransport::with_device(network.device.name(), stack, device))
+    check_medium(network, device.capabilities().medium)?;
+    let mut stack = stack_config(config, device.capabilities(), random()?)?;
+    stack.stable_secret = machine_secret();
+    let stack = Stack::new(Instant::now(), stack);
+    let transport = NetTransport::with_device(network.device.name(), stack, device);
+    transport.wait_for_addresses(network.wait).map_err(|error| explain(network, &error))?;
+    Ok(transport)
+}
+
+/// Nobody gives addresses where there are no stations.
+fn check_medium(network: &NetworkConfig, medium: Medium) -> io::Result<()> {
+    let dynamic = network.addresses.iter().find(|addressing| !matches!(addressing, Addressing::Static(_)));
+    match (dynamic, medium) {
+        (Some(addressing), Medium::Ip) => {
+            let text = format!(
+                "network.addresses: found \"{addressing}\", expected addresses such as \"10.0.0.2/24\", as \"{}\" is no \
+                 Ethernet",
+                network.interface
+            );
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why there are no addresses, and what to do.
+fn explain(network: &NetworkConfig, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::TimedOut => {
+            "say addresses under [network], such as addresses = [\"10.0.0.2/24\"], in the file that DEMIKERNEL_CONFIG \
+             names, or wait longer (network.wait)"
+        }
+        io::ErrorKind::AddrInUse => "choose another one (network.addresses)",
+        _ => return io::Error::new(error.kind(), format!("\"{}\": {error}", network.interface)),
+    };
+    io::Error::new(error.kind(), format!("\"{}\": {error}; {hint}", network.interface))
+}
+
+/// What this machine's addresses are made of, if it has something that is the same at every start.
+fn machine_secret() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    u128::from_str_radix(text.trim(), 16).ok().map(u128::to_be_bytes)
 }
 
 /// With a capture of what goes through it, if one is asked for.
@@ -73,9 +105,11 @@ fn stack_config(
     }
     let mut stack = StackConfig::new(capabilities, key);
     for addressing in &network.addresses {
-        if let Addressing::Static(cidr) = addressing {
-            stack = stack.address(cidr.address(), cidr.length());
-        }
+        stack = match addressing {
+            Addressing::Static(cidr) => stack.address(cidr.address(), cidr.length()),
+            Addressing::Dhcp => stack.dhcp(),
+            Addressing::Slaac => stack.slaac(),
+        };
     }
     for gateway in &network.gateways {
         stack = stack.gateway(*gateway);
@@ -85,6 +119,8 @@ fn stack_config(
             stack.routes.push(Route { metric: route.metric, ..Route::fixed(prefix, route.via) });
         }
     }
+    stack.duplicate_detection = network.duplicate_detection;
+    stack.accept_redirects = network.accept_redirects;
     let (first, last) = network.ephemeral_ports;
     stack.ports = first..=last;
     stack.tcp = tcp_config(&config.tcp);
@@ -112,9 +148,13 @@ fn set_options(config: &NetConfig, stack: &mut StackConfig) -> io::Result<()> {
     // The options count in whole seconds; what is configured is not cut short.
     let seconds = |time: Duration| u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
     let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let hops = SocketOption::TimeToLive(config.network.hop_limit.into());
+    let hops = config.network.hop_limit;
+    if hops != NetworkConfig::default().hop_limit {
+        let hops = SocketOption::TimeToLive(hops.into());
+        stack.set_stream_option(&hops)?;
+        stack.set_datagram_option(&hops)?;
+    }
     let of_streams = [
-        hops.clone(),
         SocketOption::NoDelay(tcp.no_delay),
         SocketOption::KeepAlive(tcp.keepalive.enabled),
         SocketOption::KeepIdle(seconds(tcp.keepalive.idle)),
@@ -122,8 +162,7 @@ fn set_options(config: &NetConfig, stack: &mut StackConfig) -> io::Result<()> {
         SocketOption::KeepCount(tcp.keepalive.count),
         SocketOption::UserTimeout(tcp.user_timeout.map_or(0, milliseconds)),
     ];
-    of_streams.iter().try_for_each(|option| stack.set_stream_option(option))?;
-    stack.set_datagram_option(&hops)
+    of_streams.iter().try_for_each(|option| stack.set_stream_option(option))
 }
 
 fn tcp_config(config: &TcpConfig) -> tcp::Config {
@@ -178,8 +217,7 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Medium;
-    use crate::stack::OptionName;
+    use crate::stack::{DuplicateDetection, OptionName};
     use demikernel_runtime::transport::{Domain, SocketKind};
     use std::net::IpAddr;
 
@@ -190,6 +228,8 @@ mod tests {
             addresses = ["10.0.0.2/24", "fd00::2/64"]
             gateways = ["10.0.0.1"]
             routes = [{ to = "10.1.0.0/16", via = "10.0.0.9", metric = 3 }]
+            duplicate-detection = "optimistic"
+            accept-redirects = false
             mtu = 1300
             hop-limit = 9
             ephemeral-ports = [40000, 40009]
@@ -216,6 +256,11 @@ mod tests {
         let router = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         assert_eq!(routes, [(0, router("10.0.0.1")), (3, router("10.0.0.9"))]);
         assert_eq!((stack.capabilities.mtu, stack.ports.clone()), (1300, 40_000..=40_009));
+        assert_eq!((stack.dhcp, stack.slaac, stack.accept_redirects), (false, false, false));
+        assert_eq!(stack.duplicate_detection, DuplicateDetection::Optimistic);
+        let defaults = stack_config(&NetConfig::default(), device, [1; 32]).unwrap();
+        assert_eq!((defaults.dhcp, defaults.slaac, defaults.accept_redirects), (true, true, true));
+        assert_eq!(defaults.duplicate_detection, DuplicateDetection::Standard);
         assert_eq!((stack.tcp.send_buffer, stack.tcp.send_buffer_most), (8 << 10, 1 << 20));
         assert_eq!(stack.tcp.congestion.name(), "reno");
         assert_eq!((stack.syn_cookies, stack.limits.sockets), (false, 77));
@@ -241,13 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn what_this_stack_does_not_do_is_refused() {
-        let error = open(&NetConfig::default()).unwrap_err();
+    fn addresses_of_others_need_an_ethernet_and_errors_say_what_to_do() {
+        let network = NetworkConfig::default();
+        let error = check_medium(&network, Medium::Ip).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         assert!(
             error.to_string().starts_with("network.addresses: found \"dhcp\", expected addresses"),
             "{error}"
         );
+        assert!(check_medium(&network, Medium::Ethernet(MacAddress::default())).is_ok());
+        let error = explain(&network, &io::Error::new(io::ErrorKind::TimedOut, "nobody"));
+        assert!(error.to_string().starts_with("\"tap0\": nobody; say addresses under [network]"), "{error}");
     }
 
     #[test]

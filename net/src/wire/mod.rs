@@ -10,10 +10,12 @@
 //! - [`icmpv4`], [`icmpv6`], [`ndp`]: errors, echoes, and neighbours.
 //! - [`igmp`], [`mld`], and what they have in common in [`multicast`]: groups that somebody listens to.
 //! - [`udp`], [`mod@tcp`]: transports.
+//! - [`dhcp`]: addresses that servers give.
 //! - [`checksum`]: the sum that most of them share.
 
 pub mod arp;
 pub mod checksum;
+pub mod dhcp;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;

@@ -1,48 +1,23 @@
-//! Messages, as far as the client needs them, by the crate `dhcproto`.
+//! What the client says, and what it reads of answers.
 
-use super::{LEAST_LEASE, Lease, MOST_SERVERS};
+use super::{LEAST_LEASE, Lease, MOST_ROUTES, MOST_SERVERS};
 use crate::ip::addresses::Prefix;
+use crate::wire::dhcp::{Header, Kind, Options, option};
 use crate::wire::ethernet::MacAddress;
 use demikernel_runtime::time::{Duration, Instant};
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Encodable};
 use std::net::Ipv4Addr;
-
-/// What stands before the options [rfc2131 3-cookie].
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
-const MAGIC_AT: usize = 236;
-
-/// What servers and relays that were made for BOOTP expect at least (RFC 1542 section 2.1).
-const LEAST: usize = 300;
 
 /// What a host takes in any case [rfc2131 2-576].
 const MOST: u16 = 576;
 
-/// What a message is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    Discover,
-    Offer,
-    Request,
-    Decline,
-    Ack,
-    Nak,
-    Release,
-}
-
-impl Kind {
-    fn to_wire(self) -> MessageType {
-        match self {
-            Kind::Discover => MessageType::Discover,
-            Kind::Offer => MessageType::Offer,
-            Kind::Request => MessageType::Request,
-            Kind::Decline => MessageType::Decline,
-            Kind::Ack => MessageType::Ack,
-            Kind::Nak => MessageType::Nak,
-            Kind::Release => MessageType::Release,
-        }
-    }
-}
+/// What is asked for. Routes come before routers, which they replace (RFC 3442).
+const WANTED: [u8; 5] = [
+    option::SUBNET_MASK,
+    option::CLASSLESS_STATIC_ROUTE,
+    option::ROUTER,
+    option::DOMAIN_NAME_SERVER,
+    option::INTERFACE_MTU,
+];
 
 /// What changes in messages of a client.
 #[derive(Clone, Copy, Default, Debug)]
@@ -58,34 +33,31 @@ pub(super) struct Request {
 impl Request {
     /// The payload of a packet [rfc2131 4.4.1-fields].
     pub(super) fn encode(&self, kind: Kind, transaction: u32, seconds: u16, hardware: MacAddress) -> Vec<u8> {
-        let none = Ipv4Addr::UNSPECIFIED;
-        let client = self.client.unwrap_or(none);
-        let mut message = Message::new_with_id(transaction, client, none, none, none, &hardware.0);
-        // A host without address cannot take packets to the one that it will get [rfc2131 4.1-broadcast].
-        let is_deaf = self.client.is_none() && matches!(kind, Kind::Discover | Kind::Request);
-        let flags = Flags::default();
-        message.set_secs(seconds).set_flags(if is_deaf { flags.set_broadcast() } else { flags });
-        let options = message.opts_mut();
-        options.insert(DhcpOption::MessageType(kind.to_wire()));
-        options.insert(DhcpOption::ClientIdentifier([&[1], &hardware.0[..]].concat()));
-        if let Some(requested) = self.requested {
-            options.insert(DhcpOption::RequestedIpAddress(requested));
+        let is_question = matches!(kind, Kind::Discover | Kind::Request);
+        let header = Header {
+            transaction,
+            seconds,
+            // A host without address cannot take packets to the one that it will get [rfc2131 4.1-broadcast].
+            broadcast: self.client.is_none() && is_question,
+            client: self.client.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            hardware,
+            ..Header::default()
+        };
+        // The type of the hardware, and its address (RFC 2132 section 9.14).
+        let mut identifier = [1; 7];
+        identifier[1..].copy_from_slice(&hardware.0);
+        let kind = [kind as u8];
+        let mut options: Vec<(u8, &[u8])> =
+            vec![(option::MESSAGE_TYPE, &kind), (option::CLIENT_IDENTIFIER, &identifier)];
+        let (requested, server) = (self.requested.map(|it| it.octets()), self.server.map(|it| it.octets()));
+        options.extend(requested.iter().map(|it| (option::REQUESTED_ADDRESS, &it[..])));
+        options.extend(server.iter().map(|it| (option::SERVER_IDENTIFIER, &it[..])));
+        let most = MOST.to_be_bytes();
+        if is_question {
+            options.push((option::MAXIMUM_MESSAGE_SIZE, &most));
+            options.push((option::PARAMETER_REQUEST_LIST, &WANTED));
         }
-        if let Some(server) = self.server {
-            options.insert(DhcpOption::ServerIdentifier(server));
-        }
-        if matches!(kind, Kind::Discover | Kind::Request) {
-            options.insert(DhcpOption::MaxMessageSize(MOST));
-            options.insert(DhcpOption::ParameterRequestList(vec![
-                OptionCode::SubnetMask,
-                OptionCode::Router,
-                OptionCode::DomainNameServer,
-                OptionCode::InterfaceMtu,
-            ]));
-        }
-        let mut bytes = message.to_vec().expect("a few short options can be encoded");
-        bytes.resize(bytes.len().max(LEAST), 0);
-        bytes
+        header.emit(&options)
     }
 }
 
@@ -95,68 +67,37 @@ pub(super) struct Reply {
     pub(super) kind: Kind,
     pub(super) address: Ipv4Addr,
     pub(super) server: Option<Ipv4Addr>,
-    pub(super) mask: Option<Ipv4Addr>,
-    pub(super) routers: Vec<Ipv4Addr>,
-    pub(super) dns_servers: Vec<Ipv4Addr>,
-    pub(super) mtu: Option<u16>,
-    pub(super) seconds: Option<u32>,
-    pub(super) renewal: Option<u32>,
-    pub(super) rebinding: Option<u32>,
+    mask: Option<Ipv4Addr>,
+    routers: Vec<Ipv4Addr>,
+    routes: Vec<(Prefix, Option<Ipv4Addr>)>,
+    dns_servers: Vec<Ipv4Addr>,
+    mtu: Option<u16>,
+    seconds: Option<u32>,
+    renewal: Option<u32>,
+    rebinding: Option<u32>,
 }
 
 impl Reply {
     /// None if it is not an answer to this client's question [rfc2131 4.4.1-xid].
     pub(super) fn parse(payload: &[u8], transaction: u32, hardware: MacAddress) -> Option<Reply> {
-        if payload.get(MAGIC_AT..)?.first_chunk() != Some(&MAGIC) {
-            return None;
-        }
-        // How long the hardware's address is says the message, and the crate believes it.
-        if payload[2] != 6 {
-            return None;
-        }
-        let message = Message::from_bytes(&wanted_options(payload)?).ok()?;
-        let is_ours = message.opcode() == Opcode::BootReply
-            && message.xid() == transaction
-            && message.chaddr() == hardware.0;
-        if !is_ours {
-            return None;
-        }
-        let kind = match message.opts().msg_type()? {
-            MessageType::Offer => Kind::Offer,
-            MessageType::Ack => Kind::Ack,
-            MessageType::Nak => Kind::Nak,
-            _ => return None,
-        };
-        Some(Reply::with_options(kind, &message))
-    }
-
-    fn with_options(kind: Kind, message: &Message) -> Reply {
-        let mut reply = Reply {
-            kind,
-            address: message.yiaddr(),
-            server: None,
-            mask: None,
-            routers: Vec::new(),
-            dns_servers: Vec::new(),
-            mtu: None,
-            seconds: None,
-            renewal: None,
-            rebinding: None,
-        };
-        for (_, option) in message.opts().iter() {
-            match option {
-                DhcpOption::ServerIdentifier(server) => reply.server = Some(*server),
-                DhcpOption::SubnetMask(mask) => reply.mask = Some(*mask),
-                DhcpOption::Router(list) => reply.routers = hosts(list),
-                DhcpOption::DomainNameServer(list) => reply.dns_servers = hosts(list),
-                DhcpOption::InterfaceMtu(mtu) => reply.mtu = Some(*mtu),
-                DhcpOption::AddressLeaseTime(seconds) => reply.seconds = Some(*seconds),
-                DhcpOption::Renewal(seconds) => reply.renewal = Some(*seconds),
-                DhcpOption::Rebinding(seconds) => reply.rebinding = Some(*seconds),
-                _ => {}
-            }
-        }
-        reply
+        let (header, options) = Header::parse(payload).ok()?;
+        let is_ours = header.is_reply && header.transaction == transaction && header.hardware == hardware;
+        let kind = options.kind().filter(|kind| matches!(kind, Kind::Offer | Kind::Ack | Kind::Nak));
+        let routes = routes(&options);
+        Some(Reply {
+            kind: kind.filter(|_| is_ours)?,
+            address: header.yours,
+            server: options.address(option::SERVER_IDENTIFIER),
+            mask: options.address(option::SUBNET_MASK),
+            // Who says routes says all of them (RFC 3442).
+            routers: if routes.is_empty() { hosts(&options, option::ROUTER) } else { Vec::new() },
+            routes,
+            dns_servers: hosts(&options, option::DOMAIN_NAME_SERVER),
+            mtu: options.fixed(option::INTERFACE_MTU).map(u16::from_be_bytes),
+            seconds: options.number(option::LEASE_TIME),
+            renewal: options.number(option::RENEWAL_TIME),
+            rebinding: options.number(option::REBINDING_TIME),
+        })
     }
 
     /// The lease that it is, if it has all that makes one.
@@ -179,6 +120,7 @@ impl Reply {
             address,
             prefix: Prefix::new(address.into(), length)?,
             routers: self.routers.clone(),
+            routes: self.routes.clone(),
             dns_servers: self.dns_servers.clone(),
             // Less is no IPv4 link worth the name, but an attempt to make us fragment.
             mtu: self.mtu.filter(|mtu| *mtu >= MOST),
@@ -190,67 +132,19 @@ impl Reply {
     }
 }
 
-/// The message with those of its options only that are read here, if their length is right; those that it has put
-/// into the fields for names among them [rfc2131 4.1-overload].
-///
-/// `dhcproto` 0.15 must not see others: it asserts what some contain, so that a server could make it panic.
-fn wanted_options(payload: &[u8]) -> Option<Vec<u8>> {
-    const FILE: std::ops::Range<usize> = 108..MAGIC_AT;
-    const SERVER_NAME: std::ops::Range<usize> = 44..108;
-    let (header, options) = payload.split_at_checked(MAGIC_AT + MAGIC.len())?;
-    let mut wanted = header.to_vec();
-    wanted[SERVER_NAME.start..FILE.end].fill(0);
-    let overload = copy_options(options, &mut wanted);
-    if overload & 1 != 0 {
-        copy_options(&header[FILE], &mut wanted);
-    }
-    if overload & 2 != 0 {
-        copy_options(&header[SERVER_NAME], &mut wanted);
-    }
-    wanted.push(END);
-    Some(wanted)
-}
-
-const PAD: u8 = 0;
-const OVERLOAD: u8 = 52;
-const END: u8 = 255;
-
-/// Copies what is wanted up to the end, or to what is malformed; returns which other fields have options too.
-fn copy_options(mut options: &[u8], wanted: &mut Vec<u8>) -> u8 {
-    let mut overload = 0;
-    while let [code, rest @ ..] = options {
-        if *code == PAD {
-            options = rest;
-            continue;
-        }
-        let [length, rest @ ..] = rest else { break };
-        let Some((value, behind)) = rest.split_at_checked(usize::from(*length)) else { break };
-        let is_wanted = match code {
-            &END => break,
-            // Mask, lease time, server, T1, T2.
-            1 | 51 | 54 | 58 | 59 => value.len() == 4,
-            // Routers, servers of names.
-            3 | 6 => !value.is_empty() && value.len().is_multiple_of(4),
-            // MTU.
-            26 => value.len() == 2,
-            // Type of message.
-            53 => value.len() == 1,
-            _ => false,
-        };
-        if is_wanted {
-            wanted.extend_from_slice(&options[..2 + value.len()]);
-        }
-        if let (&OVERLOAD, [fields]) = (code, value) {
-            overload = *fields;
-        }
-        options = behind;
-    }
-    overload
-}
-
 /// The first few that can be hosts.
-fn hosts(list: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
-    list.iter().copied().filter(is_host).take(MOST_SERVERS).collect()
+fn hosts(options: &Options<'_>, code: u8) -> Vec<Ipv4Addr> {
+    options.addresses(code).filter(is_host).take(MOST_SERVERS).collect()
+}
+
+/// The first few; a router of 0.0.0.0 says that the destinations are on the link (RFC 3442).
+fn routes(options: &Options<'_>) -> Vec<(Prefix, Option<Ipv4Addr>)> {
+    let routes = options.routes().filter_map(|(network, length, router)| {
+        let router = Some(router).filter(|router| !router.is_unspecified());
+        let is_possible = router.is_none_or(|router| is_host(&router));
+        Prefix::new(network.into(), length).filter(|_| is_possible).map(|prefix| (prefix, router))
+    });
+    routes.take(MOST_ROUTES).collect()
 }
 
 fn is_host(address: &Ipv4Addr) -> bool {

@@ -9,16 +9,18 @@
 //! ```
 //!
 //! It takes the payloads of UDP packets to port 68 and gives those of packets from there to port 67. The first offer
-//! is taken. There is one lease, and of its lists at most [`MOST_SERVERS`] entries: nothing grows.
+//! is taken. There is one lease, and of its lists at most [`MOST_SERVERS`] and [`MOST_ROUTES`] entries:
+//! nothing grows.
 
 mod message;
 #[cfg(test)]
 mod tests;
 
 use super::{addresses::Prefix, between};
+use crate::wire::dhcp::Kind;
 use crate::wire::ethernet::MacAddress;
 use demikernel_runtime::time::{Duration, Instant};
-use message::{Kind, Reply, Request};
+use message::{Reply, Request};
 use std::net::Ipv4Addr;
 
 /// The client's port.
@@ -29,6 +31,9 @@ pub const SERVER_PORT: u16 = 67;
 
 /// How many routers and servers of names are taken from a message.
 pub const MOST_SERVERS: usize = 4;
+
+/// How many routes are taken from a message.
+pub const MOST_ROUTES: usize = 16;
 
 /// A first DISCOVER waits for up to ten seconds after the machine starts, lest all do at once [rfc2131 4.4.1-wait].
 /// Hosts of today start in less than that, and so does Linux' `ip=dhcp` wait less: it is one second here.
@@ -61,6 +66,9 @@ pub struct Lease {
     pub prefix: Prefix,
     /// Routers, the one to prefer first.
     pub routers: Vec<Ipv4Addr>,
+    /// Routes, and for each a router, if its destinations are not on the link. Where there are some, there are no
+    /// `routers`.
+    pub routes: Vec<(Prefix, Option<Ipv4Addr>)>,
     /// Servers of names.
     pub dns_servers: Vec<Ipv4Addr>,
     /// What packets may be, if the server says.
@@ -264,7 +272,8 @@ impl Client {
     fn on_renewed(&mut self, now: Instant, ack: &Reply) {
         let Some(known) = &self.lease else { return };
         // Who renews may leave out who he is.
-        let ack = Reply { server: ack.server.or(Some(known.server)), ..ack.clone() };
+        let mut ack = ack.clone();
+        ack.server = ack.server.or(Some(known.server));
         if ack.address != known.address {
             return;
         }

@@ -149,6 +149,8 @@ pub struct Neighbours<P> {
     /// Where the sweep for something to evict goes on.
     hand: usize,
     incomplete: usize,
+    /// Entries in Delay or Probe: what confirms them spares a question.
+    unsure: usize,
     waiting: usize,
 }
 
@@ -187,6 +189,7 @@ impl<P> Neighbours<P> {
             times,
             hand: 0,
             incomplete: 0,
+            unsure: 0,
             waiting: 0,
         }
     }
@@ -215,6 +218,13 @@ impl<P> Neighbours<P> {
         if slot.generation == cookie.generation {
             slot.confirmed = now;
         }
+    }
+
+    /// Whether there is anybody whom [`confirm`](Neighbours::confirm) would spare a question.
+    #[inline]
+    #[must_use]
+    pub fn wants_confirmation(&self) -> bool {
+        self.unsure > 0
     }
 
     /// Looks up the neighbour for a packet of `bytes`, which waits if it is not known yet. Look at
@@ -386,6 +396,8 @@ impl<P> Neighbours<P> {
             self.incomplete =
                 if state == State::Incomplete { self.incomplete + 1 } else { self.incomplete - 1 };
         }
+        self.unsure -= usize::from(is_unsure(before));
+        self.unsure += usize::from(is_unsure(Some(state)));
         slot.asked = 0;
         match state {
             State::Incomplete | State::Probe => self.ask(now, index),
@@ -464,9 +476,9 @@ impl<P> Neighbours<P> {
         if is_silent && (slot.is_router || address.is_ipv4()) {
             self.events.push_back(Event::RouterLost(address));
         }
-        if slot.state.take() == Some(State::Incomplete) {
-            self.incomplete -= 1;
-        }
+        let before = slot.state.take();
+        self.incomplete -= usize::from(before == Some(State::Incomplete));
+        self.unsure -= usize::from(is_unsure(before));
         slot.renew();
         self.by_address.remove(&address);
         self.free.push(index);
@@ -485,6 +497,10 @@ impl<P> Neighbours<P> {
             slot.renew();
         }
     }
+}
+
+fn is_unsure(state: Option<State>) -> bool {
+    matches!(state, Some(State::Delay | State::Probe))
 }
 
 impl<P> Slot<P> {

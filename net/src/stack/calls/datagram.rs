@@ -2,7 +2,7 @@
 
 use super::super::emit::Envelope;
 use super::super::interface::Path;
-use super::super::socket::{Bound, Socket, SocketId, Target, shown};
+use super::super::socket::{Bound, Socket, SocketId, Target, plain, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
 use crate::udp::{self, Datagram};
@@ -90,10 +90,13 @@ impl Stack {
         };
         let any = bound.address.is_unspecified() || bound.address.is_multicast();
         let local = self.source_for(now, (!any).then_some(bound.address), peer.ip())?;
-        let link = self.interface.mtu(peer.ip());
-        let mtu = self.interface.path_mtus.look_up(now, peer.ip(), link).mtu;
+        let mtu = self.interface.path_mtu(now, peer.ip());
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
-            udp.target = Some(Target { shown, peer, local, port: bound.port, mtu });
+            let hops = match peer.ip().is_multicast() {
+                true => 1,
+                false => self.interface.hops(udp.options.hops, peer.ip()),
+            };
+            udp.target = Some(Target { shown, peer, local, port: bound.port, mtu, hops });
             udp.path = Path::UNKNOWN;
         }
         Ok(())
@@ -112,7 +115,7 @@ impl Stack {
             source: target.local,
             destination: remote,
             protocol: protocol::UDP,
-            hops: if remote.is_multicast() { 1 } else { udp.options.hops },
+            hops: target.hops,
             class: TrafficClass::from_bits(udp.options.class),
             may_fragment: true,
         };
@@ -213,9 +216,13 @@ impl Stack {
         }
     }
 
-    pub(super) fn close_datagrams(&mut self, slot: u32) {
+    pub(super) fn close_datagrams(&mut self, now: Instant, slot: u32) {
         self.disconnect(slot);
         let Some(Socket::Udp(udp)) = self.sockets.remove(slot) else { return };
+        if !udp.groups.is_empty() {
+            udp.groups.iter().for_each(|group| self.interface.leave(now, *group));
+            self.run_automatic(now);
+        }
         if let Some(bound) = udp.bound {
             self.udp_ports.release(bound.port, slot);
         }
@@ -225,7 +232,8 @@ impl Stack {
     ///
     /// # Errors
     /// `EINVAL` if it is no group, `EADDRINUSE` if it was joined, `ENOBUFS` if there are too many, `EBADF`.
-    pub fn join(&mut self, id: SocketId, group: IpAddr) -> io::Result<()> {
+    pub fn join(&mut self, now: Instant, id: SocketId, group: IpAddr) -> io::Result<()> {
+        let group = plain(group);
         let Socket::Udp(udp) = self.of_user(id)? else { return Err(errno(libc::EPROTO)) };
         if !group.is_multicast() {
             return Err(errno(libc::EINVAL));
@@ -236,7 +244,11 @@ impl Stack {
         if udp.groups.len() >= MOST_GROUPS {
             return Err(errno(libc::ENOBUFS));
         }
-        udp.groups.push(group);
+        self.interface.join(now, group)?;
+        if let Socket::Udp(udp) = self.of_user(id)? {
+            udp.groups.push(group);
+        }
+        self.run_automatic(now);
         Ok(())
     }
 
@@ -244,11 +256,14 @@ impl Stack {
     ///
     /// # Errors
     /// `EADDRNOTAVAIL` if it was not joined, `EBADF`.
-    pub fn leave(&mut self, id: SocketId, group: IpAddr) -> io::Result<()> {
+    pub fn leave(&mut self, now: Instant, id: SocketId, group: IpAddr) -> io::Result<()> {
+        let group = plain(group);
         let Socket::Udp(udp) = self.of_user(id)? else { return Err(errno(libc::EPROTO)) };
         let place = udp.groups.iter().position(|joined| *joined == group);
         let place = place.ok_or_else(|| errno(libc::EADDRNOTAVAIL))?;
         udp.groups.remove(place);
+        self.interface.leave(now, group);
+        self.run_automatic(now);
         Ok(())
     }
 }

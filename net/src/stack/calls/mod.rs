@@ -110,7 +110,7 @@ impl Stack {
                 }
             }
             Some(Socket::Listener(_)) => self.close_listener(now, slot),
-            Some(Socket::Udp(_)) => self.close_datagrams(slot),
+            Some(Socket::Udp(_)) => self.close_datagrams(now, slot),
             _ => {}
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Options of sockets.
 
+use super::super::interface::HOP_LIMIT;
 use super::super::options::{OptionName, Options, SocketOption};
 use super::super::socket::{Socket, SocketId};
 use super::super::{Stack, errno};
@@ -23,7 +24,8 @@ impl Stack {
                 let options = Rc::make_mut(&mut tcp.options);
                 options.set(option)?;
                 options.apply_one(now, option, &mut tcp.connection);
-                (tcp.hops, tcp.class) = (tcp.options.hops, tcp.options.class);
+                tcp.hops = self.interface.hops(tcp.options.hops, tcp.flow.remote());
+                tcp.class = tcp.options.class;
                 super::super::segments::note(tcp, slot, &mut self.ready, &mut self.events);
             }
             Some(Socket::Fresh(fresh)) => {
@@ -45,6 +47,7 @@ impl Stack {
                     return Err(errno(libc::EINVAL));
                 }
                 udp.options.set(option)?;
+                udp.target = None;
                 if let Some(octets) = udp.options.receive_buffer {
                     udp.socket.set_limit(octets as usize * 2);
                 }
@@ -119,7 +122,10 @@ impl Options {
             OptionName::ReuseAddress => SocketOption::ReuseAddress(self.reuse_address),
             OptionName::ReusePort => SocketOption::ReusePort(self.reuse_port),
             OptionName::V6Only => SocketOption::V6Only(self.v6_only),
-            OptionName::TimeToLive => SocketOption::TimeToLive(self.hops.into()),
+            OptionName::TimeToLive => {
+                let hops = if self.hops == 0 { HOP_LIMIT } else { self.hops };
+                SocketOption::TimeToLive(hops.into())
+            }
             OptionName::TypeOfService => SocketOption::TypeOfService(self.class),
             OptionName::Broadcast => SocketOption::Broadcast(self.broadcast),
         }

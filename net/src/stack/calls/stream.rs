@@ -119,6 +119,8 @@ impl Stack {
             ip_header: if remote.is_ipv4() { 20 } else { 40 },
         };
         let mut connection = Connection::connect(self.shared.clone(), now, start);
+        // What other connections have found out. [rfc8201 5.2] [rfc1191 6.2]
+        connection.handle_mtu(now, self.interface.path_mtu(now, remote));
         options.apply(now, &mut connection);
         let (flow, reuse) = (flow(port), options.reuse_address);
         let mut tcp = Box::new(TcpSocket {
@@ -128,7 +130,7 @@ impl Stack {
             holder: Holder::User,
             path: Path::UNKNOWN,
             domain,
-            hops: options.hops,
+            hops: self.interface.hops(options.hops, remote),
             class: options.class,
             options,
             events: Events::NONE,

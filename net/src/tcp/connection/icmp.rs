@@ -78,7 +78,7 @@ impl Connection {
     }
 
     /// Whoever does not see our segments does not know this. [rfc5927 4.1]
-    fn is_in_flight(&self, number: SequenceNumber) -> bool {
+    pub(crate) fn is_in_flight(&self, number: SequenceNumber) -> bool {
         self.state != State::Closed
             && number.is_within(self.send.unacknowledged, self.send.next - self.send.unacknowledged)
     }

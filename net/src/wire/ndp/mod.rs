@@ -218,7 +218,7 @@ impl NeighborAdvertisement {
     }
 }
 
-/// The group to which an address's owner listens for solicitations (RFC 4291 section 2.7.1).
+/// The group to which an address's owner listens for solicitations [rfc4291 2.7.1].
 ///
 /// ```
 /// use demikernel_net::wire::ndp::solicited_node;
