@@ -272,6 +272,21 @@ impl Host {
         result
     }
 
+    /// The same for urgent data. See [`Stack::send_urgent`].
+    pub fn send_urgent(&mut self, socket: usize, data: &[u8]) -> io::Result<usize> {
+        let id = self.id(socket)?;
+        let mut list = Sga::from(self.copy(data)?);
+        let result = self.stack.send_urgent(self.now, id, &mut list);
+        self.pump();
+        result
+    }
+
+    /// How far urgent data go. See [`Stack::urgent`].
+    pub fn urgent(&mut self, socket: usize) -> io::Result<Option<u32>> {
+        let id = self.id(socket)?;
+        self.stack.urgent(id)
+    }
+
     /// Sends a datagram. See [`Stack::send_to`].
     pub fn sendto(&mut self, socket: usize, data: &[u8], address: SocketAddr) -> io::Result<usize> {
         let id = self.id(socket)?;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 const FLOOD: Duration = Duration::from_secs(120);
 
 impl Stack {
-    /// RFC 9293 section 3.10.7.2.
+    /// A segment for a listener, which disturbs no other connection. [rfc9293 3.10.7.2] [rfc9293 MUST-41]
     pub(super) fn take_for_listener(
         &mut self,
         now: Instant,
@@ -140,7 +140,7 @@ impl Stack {
         let new = self.flows.insert(flow, slot);
         debug_assert!(new, "a flow has one connection");
         if !reuse {
-            self.tcp_ports.hold(flow.local_port());
+            self.tcp_ports.hold(flow.local_port(), flow.local());
         }
         if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) {
             tcp.flags.listed = true;

@@ -42,9 +42,9 @@ pub enum SocketOption {
     ReusePort(bool),
     /// IPV6_V6ONLY.
     V6Only(bool),
-    /// IP_TTL or IPV6_UNICAST_HOPS.
+    /// IP_TTL or IPV6_UNICAST_HOPS. [rfc9293 MUST-49]
     TimeToLive(u32),
-    /// IP_TOS or IPV6_TCLASS.
+    /// IP_TOS or IPV6_TCLASS, also while a connection lasts. [rfc9293 MUST-48] [rfc9293 SHLD-21] [rfc9293 SHLD-22]
     TypeOfService(u8),
     /// SO_BROADCAST.
     Broadcast(bool),

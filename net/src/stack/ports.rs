@@ -21,7 +21,8 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// Whether packets to `address` are for it; and whether by name, or as any other.
+    /// Whether packets to `address` are for it; and whether by name, or as any other. So each address can have a
+    /// listener of its own. [rfc9293 MUST-42]
     fn takes(&self, address: IpAddr) -> Option<bool> {
         if self.address == address {
             return Some(true);
@@ -51,12 +52,20 @@ impl Binding {
 struct Port {
     /// The first of its bindings.
     first: u32,
-    /// Connections with it that keep others from binding it.
+    /// The first of the addresses at which connections have it, and keep others from binding it.
     held: u32,
 }
 
 impl Port {
-    const FREE: Port = Port { first: NONE, held: 0 };
+    const FREE: Port = Port { first: NONE, held: NONE };
+}
+
+/// An address of ours at which connections have a port. It stays when they are gone, as others will come.
+#[derive(Clone, Copy, Debug)]
+struct Holding {
+    address: IpAddr,
+    connections: u32,
+    next: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,13 +80,15 @@ pub(crate) struct Ports {
     pages: Vec<Option<Box<[Port; PAGE]>>>,
     nodes: Vec<Node>,
     free: u32,
+    holdings: Vec<Holding>,
     /// Whether it is UDP.
     datagrams: bool,
 }
 
 impl Ports {
     pub(crate) fn new(datagrams: bool) -> Ports {
-        Ports { pages: vec![None; 65_536 / PAGE], nodes: Vec::new(), free: NONE, datagrams }
+        let (nodes, holdings) = (Vec::new(), Vec::new());
+        Ports { pages: vec![None; 65_536 / PAGE], nodes, free: NONE, holdings, datagrams }
     }
 
     #[inline]
@@ -101,9 +112,19 @@ impl Ports {
         })
     }
 
+    fn holdings_of(&self, number: u16) -> impl Iterator<Item = &Holding> {
+        let mut next = self.port(number).held;
+        std::iter::from_fn(move || {
+            let holding = self.holdings.get(next as usize)?;
+            next = holding.next;
+            Some(holding)
+        })
+    }
+
     /// Whether nobody stands in the way of `binding`.
     pub(crate) fn may_bind(&self, number: u16, binding: &Binding) -> bool {
-        let held = self.port(number).held > 0 && !binding.reuse_address && !binding.reuse_port;
+        let is_held = |holding: &Holding| holding.connections > 0 && binding.takes(holding.address).is_some();
+        let held = !binding.reuse_address && !binding.reuse_port && self.holdings_of(number).any(is_held);
         !held && !self.bindings(number).any(|other| binding.conflicts(other, self.datagrams))
     }
 
@@ -156,15 +177,33 @@ impl Ports {
         }
     }
 
-    /// A connection has the port, and lets nobody bind it.
-    pub(crate) fn hold(&mut self, number: u16) {
-        self.port_mut(number).held += 1;
+    /// A connection has the port at this address, and lets nobody bind it there.
+    pub(crate) fn hold(&mut self, number: u16, address: IpAddr) {
+        if let Some(holding) = self.holding_mut(number, address) {
+            holding.connections += 1;
+            return;
+        }
+        let index = self.holdings.len() as u32;
+        let next = std::mem::replace(&mut self.port_mut(number).held, index);
+        self.holdings.push(Holding { address, connections: 1, next });
     }
 
     /// It is over.
-    pub(crate) fn let_go(&mut self, number: u16) {
-        let port = self.port_mut(number);
-        port.held = port.held.saturating_sub(1);
+    pub(crate) fn let_go(&mut self, number: u16, address: IpAddr) {
+        if let Some(holding) = self.holding_mut(number, address) {
+            holding.connections = holding.connections.saturating_sub(1);
+        }
+    }
+
+    fn holding_mut(&mut self, number: u16, address: IpAddr) -> Option<&mut Holding> {
+        let mut index = self.port(number).held;
+        loop {
+            let holding = self.holdings.get(index as usize)?;
+            if holding.address == address {
+                return self.holdings.get_mut(index as usize);
+            }
+            index = holding.next;
+        }
     }
 
     /// The socket for what comes to this address and port: one that is bound to it by name before one that takes any,
@@ -257,9 +296,15 @@ mod tests {
         assert!(!ports.may_bind(80, &binding(2, "0.0.0.0")));
         ports.change(80, 1, |binding| binding.listens = true);
         assert!(!ports.may_bind(80, &reuse(2, false)));
-        ports.hold(81);
+        let [here, there] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
+        ports.hold(81, here);
+        ports.hold(81, here);
         assert!(!ports.may_bind(81, &binding(2, "0.0.0.0")) && ports.may_bind(81, &reuse(2, true)));
-        ports.let_go(81);
+        assert!(!ports.may_bind(81, &binding(2, "10.0.0.1")) && ports.may_bind(81, &binding(2, "10.0.0.2")));
+        ports.let_go(81, there);
+        ports.let_go(81, here);
+        assert!(!ports.may_bind(81, &binding(2, "10.0.0.1")));
+        ports.let_go(81, here);
         assert!(ports.may_bind(81, &binding(2, "0.0.0.0")));
         let share = |socket| Binding { reuse_port: true, ..binding(socket, "0.0.0.0") };
         ports.bind(82, share(5));

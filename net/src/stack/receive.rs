@@ -279,7 +279,8 @@ impl Stack {
         self.complain(now, &packet, Complaint::UnknownProtocol { pointer: 0 });
     }
 
-    /// Whether a packet is for this host and from one that can be answered; counts why it is not.
+    /// Whether a packet is for this host and from one that can be answered; counts why it is not. [rfc9293 MUST-57]
+    /// [rfc9293 MUST-63]
     pub(super) fn is_for_us(&self, packet: &Packet) -> bool {
         if !self.interface.addresses.is_local(packet.destination) {
             self.interface.counters.count(Counter::OtherHost);

@@ -67,7 +67,7 @@ impl Stack {
         if listed {
             self.flows.remove(&flow);
             if held {
-                self.tcp_ports.let_go(flow.local_port());
+                self.tcp_ports.let_go(flow.local_port(), flow.local());
             }
         }
     }
@@ -102,7 +102,7 @@ impl Stack {
         self.deadlines.clear(slot + RESERVED);
         self.flows.remove(&waiting.flow);
         if waiting.held {
-            self.tcp_ports.let_go(waiting.flow.local_port());
+            self.tcp_ports.let_go(waiting.flow.local_port(), waiting.flow.local());
         }
         self.time_wait -= 1;
     }

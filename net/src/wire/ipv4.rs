@@ -277,7 +277,7 @@ struct Options {
 }
 
 /// Where the payload begins, and what the options before it say that matters to a host: unknown ones are skipped
-/// [rfc791 3.1-options] [rfc1122 3.2.1.8], but must have a length that can be.
+/// [rfc791 3.1-options] [rfc1122 3.2.1.8] [rfc9293 MUST-50], but must have a length that can be.
 #[cold]
 fn parse_options(version_and_length: u8, rest: &[u8]) -> Result<(usize, Options), Malformed> {
     const END: u8 = 0;

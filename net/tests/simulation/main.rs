@@ -1,6 +1,7 @@
 //! Hosts over simulated links.
 
 mod floods;
+mod interface;
 mod program;
 mod stories;
 

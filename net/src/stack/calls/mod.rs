@@ -49,6 +49,8 @@ pub struct Readiness {
     pub hang_up: bool,
     /// An error waits.
     pub error: bool,
+    /// There are urgent data that were not received yet.
+    pub urgent: bool,
 }
 
 impl Stack {
@@ -211,6 +213,7 @@ impl Stack {
                     peer_closed: shut,
                     hang_up: shut && udp.shut_write,
                     error,
+                    urgent: false,
                 }
             }
             Socket::TimeWait(_) => return Err(errno(libc::EBADF)),
@@ -255,6 +258,7 @@ fn tcp_readiness(connection: &Connection, shut: bool) -> Readiness {
         peer_closed,
         hang_up: state == State::Closed || peer_closed && !may_send && !opening,
         error: connection.error().is_some(),
+        urgent: connection.urgent().is_some(),
     }
 }
 

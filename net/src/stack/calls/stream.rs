@@ -96,6 +96,7 @@ impl Stack {
         let Fresh { domain, bound, options } = &**fresh;
         let (domain, bound, options) = (*domain, *bound, options.clone());
         let remote = self.destination(domain, address, options.v6_only)?;
+        // [rfc9293 MUST-46]
         if remote.is_multicast() || self.interface.addresses.is_broadcast(remote) {
             return Err(errno(libc::ENETUNREACH));
         }
@@ -163,7 +164,8 @@ impl Stack {
         })
     }
 
-    /// From which of our addresses a packet to `remote` goes.
+    /// From which of our addresses a packet to `remote` goes: from the one that the user has chosen, or that the layer below
+    /// chooses. A flow keeps it. [rfc9293 MUST-43] [rfc9293 MUST-44] [rfc9293 MUST-45]
     pub(super) fn source_for(
         &self,
         now: Instant,
@@ -230,6 +232,34 @@ impl Stack {
             }
             Some(Socket::Fresh(_) | Socket::Listener(_)) => Err(errno(libc::EPIPE)),
             _ => Err(errno(libc::EBADF)),
+        }
+    }
+
+    /// [Sends](Stack::send), and says that what was queued ends urgent data (MSG_OOB). The peer receives them in line or
+    /// not, as it likes; new protocols do without (RFC 6093).
+    ///
+    /// # Errors
+    /// As [`send`](Stack::send); `EOPNOTSUPP` for UDP.
+    pub fn send_urgent(&mut self, now: Instant, id: SocketId, data: &mut Sga) -> io::Result<usize> {
+        if let Socket::Udp(_) = self.of_user(id)? {
+            return Err(errno(libc::EOPNOTSUPP));
+        }
+        let count = self.send(now, id, data)?;
+        if let Socket::Tcp(tcp) = self.of_user(id)? {
+            tcp.connection.mark_urgent();
+        }
+        Ok(count)
+    }
+
+    /// How many bytes there are up to the end of urgent data, if any were announced and not received yet: 0 is never
+    /// returned. What is urgent is received in line.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is no connection, `EBADF`.
+    pub fn urgent(&mut self, id: SocketId) -> io::Result<Option<u32>> {
+        match self.of_user(id)? {
+            Socket::Tcp(tcp) => Ok(tcp.connection.urgent()),
+            _ => Err(errno(libc::EINVAL)),
         }
     }
 

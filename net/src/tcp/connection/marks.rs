@@ -4,7 +4,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// What the user is to know.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Events(u8);
+pub struct Events(u16);
 
 impl Events {
     /// Nothing.
@@ -26,6 +26,8 @@ impl Events {
     /// Retransmissions are not acknowledged: the stack may look for another way to the peer, and whoever wants to
     /// know is told. [rfc9293 MUST-20] [rfc9293 SHLD-9]
     pub const STALLED: Events = Events(1 << 7);
+    /// Urgent data are on their way, or more than were known of: see [`urgent`](super::Connection::urgent).
+    pub const URGENT: Events = Events(1 << 8);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -58,8 +60,17 @@ impl BitOrAssign for Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names =
-            ["CONNECTED", "READABLE", "WRITABLE", "PEER_CLOSED", "ERROR", "CLOSED", "TIME_WAIT", "STALLED"];
+        let names = [
+            "CONNECTED",
+            "READABLE",
+            "WRITABLE",
+            "PEER_CLOSED",
+            "ERROR",
+            "CLOSED",
+            "TIME_WAIT",
+            "STALLED",
+            "URGENT",
+        ];
         let set = names.iter().enumerate().filter(|(bit, _)| self.0 & (1 << bit) != 0);
         f.debug_list().entries(set.map(|(_, name)| name)).finish()
     }
@@ -84,6 +95,8 @@ impl Marks {
     pub(crate) const ACKNOWLEDGE: Marks = Marks(1 << 5);
     /// The next segment goes even if it is small.
     pub(crate) const OVERRIDE: Marks = Marks(1 << 6);
+    /// Urgent data are under way, of which every segment tells.
+    pub(crate) const URGENT: Marks = Marks(1 << 7);
     /// What only `transmit_special` looks at.
     pub(crate) const SPECIAL: Marks = Marks(
         Marks::RESET.0

@@ -21,6 +21,7 @@ mod open;
 mod rare;
 mod tell;
 mod transmit;
+mod urgent;
 
 use std::rc::Rc;
 

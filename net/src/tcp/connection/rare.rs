@@ -22,6 +22,10 @@ pub(crate) struct Rare {
     pub(crate) time_wait: Option<TimeWait>,
     /// What a router has reported; the reason if nothing comes through until the end. [rfc9293 MUST-56]
     pub(crate) soft_error: Option<Error>,
+    /// Where our urgent data end: SND.UP.
+    pub(crate) urgent_sent: Option<SequenceNumber>,
+    /// Where the peer's end: RCV.UP.
+    pub(crate) urgent_received: Option<SequenceNumber>,
 }
 
 /// A reset that is to be sent.

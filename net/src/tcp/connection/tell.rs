@@ -19,7 +19,7 @@ impl Connection {
         let window = self.receive.advertise();
         let sack = if self.receive.reassembly.is_some() { self.sack() } else { SackBlocks::new() };
         self.acknowledged();
-        Segment {
+        let mut segment = Segment {
             source: self.local,
             destination: self.remote,
             sequence,
@@ -28,7 +28,11 @@ impl Connection {
             window,
             urgent: 0,
             options: Options { timestamps: self.clock.stamp(now), sack, ..Options::default() },
+        };
+        if self.marks.contains(Marks::URGENT) {
+            self.point_at_urgent(&mut segment);
         }
+        segment
     }
 
     /// An acknowledgment of all that has come leaves.

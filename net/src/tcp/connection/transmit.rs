@@ -236,7 +236,8 @@ impl Connection {
         let most = unsent.min(room).min(allowance);
         if most >= full {
             // Whole segments, and the rest by itself. [rfc9293 SHLD-28] [rfc9293 SHLD-27]
-            let cut = limits.segmentation.max(full);
+            // Of urgent data each segment tells by itself how far they go.
+            let cut = if self.marks.contains(Marks::URGENT) { full } else { limits.segmentation.max(full) };
             return most.min(cut) / full * full;
         }
         let idle = self.recovery.in_flight() == 0;

@@ -11,7 +11,8 @@
 //! | 3 | security: there is none | |
 //! | 4 | SYN | `checks` |
 //! | 5 | ACK | `acknowledgment` |
-//! | 6, 7 | URG, text | `text` |
+//! | 6 | URG | `Connection::process_urgent` |
+//! | 7 | text | `text` |
 //! | 8 | FIN | `text` |
 
 mod acknowledgment;
@@ -99,6 +100,9 @@ impl Connection {
         self.note_timestamp(arrival);
         self.heard = arrival.now;
         self.note_congestion(arrival);
+        if arrival.flags().contains(Flags::URG) && self.state.may_receive() {
+            self.process_urgent(arrival.segment.sequence, arrival.segment.urgent);
+        }
         self.process_text(arrival)?;
         self.process_fin(arrival)
     }

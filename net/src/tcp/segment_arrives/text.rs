@@ -1,7 +1,4 @@
-//! Steps 6 to 8: URG, text, FIN (RFC 9293 section 3.10.7.4), and when to acknowledge.
-//!
-//! Urgent data are received in line, as many as there are: the pointer says nothing that the user is told.
-//! [rfc9293 MUST-31]
+//! Steps 7 and 8: text, FIN (RFC 9293 section 3.10.7.4), and when to acknowledge.
 
 use std::ops::ControlFlow;
 
