@@ -277,7 +277,7 @@ struct Options {
 }
 
 /// Where the payload begins, and what the options before it say that matters to a host: unknown ones are skipped
-/// [rfc791 3.1-options] [rfc1122 3.2.1.8], but must have a length that can be.
+/// [rfc9293 MUST-50] [rfc791 3.1-options] [rfc1122 3.2.1.8], but must have a length that can be.
 #[cold]
 fn parse_options(version_and_length: u8, rest: &[u8]) -> Result<(usize, Options), Malformed> {
     const END: u8 = 0;
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn options_are_skipped_but_must_be_possible() {
-        // [rfc791 3.1-options] [rfc1122 3.2.1.8]
+        // [rfc9293 MUST-50] [rfc791 3.1-options] [rfc1122 3.2.1.8]
         let table = [
             ("01010101", Ok((false, false))),
             ("00ffffff", Ok((false, false))),
