@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn options_are_skipped_but_must_be_possible() {
-        // [rfc791 3.1-options] [rfc1122 3.2.1.8]
+        // [rfc9293 MUST-50] [rfc791 3.1-options] [rfc1122 3.2.1.8]
         let table = [
             ("01010101", Ok((false, false))),
             ("00ffffff", Ok((false, false))),

@@ -39,6 +39,14 @@ scripts! {
     zero_window_probe,
     close,
     close_passive,
+    half_close,
+    simultaneous_open,
+    simultaneous_close,
+    challenge_ack,
+    out_of_order,
+    ack_of_nothing,
+    nagle,
+    paws,
 }
 
 /// Runs a script; what is wrong, with the line.

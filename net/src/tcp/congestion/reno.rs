@@ -33,8 +33,8 @@ impl Reno {
 
 /// Grows the window by what was delivered, up to the threshold. Returns the octets that are left over.
 ///
-/// [rfc5681 3.1-slow-start]: with pacing or HyStart++ around it, one acknowledgment may count for more than one
-/// segment, as it does in Linux: receivers that merge segments acknowledge many at once.
+/// [rfc9293 MUST-19] [rfc5681 3.1-slow-start]: with pacing or HyStart++ around it, one acknowledgment may count for
+/// more than one segment, as it does in Linux: receivers that merge segments acknowledge many at once.
 #[inline]
 pub(super) fn slow_start(delivered: u32, window: &mut Window) -> u32 {
     if !window.is_slow_start() {

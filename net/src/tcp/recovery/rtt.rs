@@ -53,7 +53,7 @@ impl Rtt {
 
     /// A round trip took `sample` nanoseconds [rfc6298 2] [rfc8961 4-2a]: one at least in each round trip, and more if
     /// there are [rfc8961 4-2b] [rfc8961 4-2c]. Not of something that was sent twice, unless timestamps tell which
-    /// transmission it was [rfc6298 3] [rfc8961 4-2d].
+    /// transmission it was [rfc9293 MUST-18] [rfc6298 3] [rfc8961 4-2d].
     #[inline]
     pub(super) fn on_sample(&mut self, sample: u64) {
         let sample = sample.max(1);
@@ -96,7 +96,7 @@ impl Rtt {
         };
     }
 
-    /// The timer has expired [rfc6298 5.5] [rfc8961 4-3].
+    /// The timer has expired [rfc9293 MUST-19] [rfc6298 5.5] [rfc8961 4-3].
     pub(super) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(16);
     }

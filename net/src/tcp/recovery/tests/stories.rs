@@ -37,7 +37,7 @@ fn the_timer_runs_while_something_is_in_flight() {
     assert_eq!(script.deadline(), None);
 }
 
-/// [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout] [rfc8961 4-4]
+/// [rfc9293 MUST-19] [rfc6298 5.4] [rfc6298 5.5] [rfc6298 5.6] [rfc5681 3.1-timeout] [rfc8961 4-4]
 #[test]
 fn a_timeout_sends_the_head_again_and_waits_twice_as_long() {
     let mut script = Script::new(&RecoveryConfig { sack: false, ..reno() });
@@ -55,7 +55,7 @@ fn a_timeout_sends_the_head_again_and_waits_twice_as_long() {
     assert_eq!(script.deadline(), Some(1_200));
 }
 
-/// [rfc6298 3] [rfc8961 4-2d] [rfc7323 4.1]
+/// [rfc9293 MUST-18] [rfc6298 3] [rfc8961 4-2d] [rfc7323 4.1]
 #[test]
 fn what_was_sent_twice_is_no_sample_without_timestamps() {
     let mut script = Script::new(&RecoveryConfig { sack: false, ..reno() });
@@ -114,7 +114,7 @@ fn a_connection_begins_with_ten_segments_unless_its_syn_was_lost_twice() {
     }
 }
 
-/// [rfc5681 3.1-slow-start] [rfc5681 3.1-avoidance]
+/// [rfc9293 MUST-19] [rfc5681 3.1-slow-start] [rfc5681 3.1-avoidance]
 #[test]
 fn the_window_doubles_and_then_grows_by_a_segment_in_each_round_trip() {
     let mut script = Script::new(&reno());
