@@ -40,6 +40,22 @@ impl Wire {
 }
 
 /// One end of a cable in memory. Frames are handed over as they are, without a copy.
+///
+/// ```
+/// use demikernel_net::device::{Capabilities, Frame, FrameDevice, Medium, Pair};
+/// use demikernel_runtime::buffer::Buffer;
+///
+/// let capabilities = Capabilities::new(Medium::Ip, 1500);
+/// let (mut left, mut right) = Pair::new(capabilities, capabilities, 1);
+/// let mut burst: Vec<_> = [b"first", b"other"].map(|bytes| Frame::new(Buffer::from(bytes.to_vec()))).into();
+/// assert_eq!(left.transmit(&mut burst)?, 1, "there is room for one");
+/// assert_eq!(burst.len(), 1, "the other stays with who sends it");
+///
+/// let mut received = vec![];
+/// assert_eq!(right.receive(&mut received)?, 1);
+/// assert_eq!(&received[0].head[..], b"first");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Pair {
     capabilities: Capabilities,

@@ -10,6 +10,24 @@ use std::time::Duration;
 ///
 /// What is sent is captured as the device got it: a checksum that the device fills in is not yet right, and a segment
 /// that it cuts is still whole. An output that fails ends the capture with a warning, and not the traffic.
+///
+/// ```
+/// use demikernel_net::device::pcapng::Writer;
+/// use demikernel_net::device::{Capabilities, Frame, FrameDevice, Medium, Pair, Tracer};
+/// use demikernel_runtime::buffer::Buffer;
+/// use std::time::Duration;
+///
+/// let capabilities = Capabilities::new(Medium::Ip, 1500);
+/// let (left, _right) = Pair::new(capabilities, capabilities, 8);
+/// let mut capture = vec![];
+/// let writer = Writer::new(&mut capture, "left", capabilities.medium, 64)?;
+/// let mut traced = Tracer::new(left, writer, || Duration::from_secs(1));
+/// traced.transmit(&mut vec![Frame::new(Buffer::from(b"a frame".to_vec()))])?;
+///
+/// drop(traced);
+/// assert!(capture.windows(7).any(|bytes| bytes == b"a frame"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Tracer<D, W: Write> {
     device: D,
