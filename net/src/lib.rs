@@ -11,7 +11,7 @@
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
 //! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
-//! - `table`: whose packet it is. `slots`: what sockets are kept in.
+//! - `table`: whose packet it is. `slots`: what sockets are kept in. `key`: numbers that nobody can foresee.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
 //! - [`transport`]: the stack as a device of the runtime.
@@ -20,6 +20,7 @@ pub mod config;
 mod counters;
 pub mod device;
 pub mod ip;
+mod key;
 pub mod sim;
 mod slots;
 pub mod stack;

@@ -14,7 +14,6 @@ pub mod conflict;
 pub mod dhcp;
 pub mod fragmentation;
 pub mod icmp;
-mod key;
 pub mod multicast;
 pub mod ndp;
 pub mod neighbours;
@@ -23,7 +22,7 @@ pub mod reassembly;
 pub mod routes;
 pub mod slaac;
 
-pub use key::Key;
+pub use crate::key::Key;
 
 use demikernel_runtime::time::Duration;
 

@@ -124,7 +124,7 @@ impl Stack {
         let half = |offset: usize| Key::new(std::array::from_fn(|index| config.key[offset + index]));
         let (key, other) = (half(0), half(16));
         let limits = config.limits;
-        let ip_key = crate::ip::Key::new(std::array::from_fn(|index| config.key[31 - index]));
+        let ip_key = Key::new(std::array::from_fn(|index| config.key[31 - index]));
         let mut stack = Stack {
             interface: Interface::new(now, &config),
             sockets: Slots::new(limits.sockets),

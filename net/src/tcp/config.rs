@@ -5,8 +5,8 @@ use std::cell::Cell;
 use demikernel_runtime::time::{Duration, Instant};
 
 use super::congestion::CongestionControl;
-use super::isn::Key;
 use super::recovery::RecoveryConfig;
+use crate::key::Key;
 
 /// Whether connections use explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -8,7 +8,8 @@ use demikernel_runtime::time::Instant;
 
 use super::config::Shared;
 use super::connection::Negotiated;
-use super::isn::{InitialNumbers, Key, Tuple};
+use super::isn::{InitialNumbers, Tuple};
+use crate::key::Key;
 use crate::wire::tcp::{Flags, Options, Segment, SequenceNumber, Timestamps};
 
 /// Sizes that a cookie can hold: the most frequent ones. [rfc4987 3.6]
@@ -114,13 +115,13 @@ impl Cookies {
     }
 
     fn hash(&self, tuple: &Tuple, peer: SequenceNumber, minute: u32) -> u32 {
-        self.key.hash(tuple, 5 << 60 | u64::from(minute) << 32 & (0xff << 32) | u64::from(peer.value()))
+        self.key.of_flow(tuple, 5 << 60 | u64::from(minute) << 32 & (0xff << 32) | u64::from(peer.value()))
             as u32
             & ((1 << HASH_BITS) - 1)
     }
 
     fn mask(&self, tuple: &Tuple, peer: SequenceNumber) -> u32 {
-        self.key.hash(tuple, 6 << 60 | u64::from(peer.value())) as u32
+        self.key.of_flow(tuple, 6 << 60 | u64::from(peer.value())) as u32
     }
 }
 

@@ -1,11 +1,11 @@
 //! Initial sequence numbers (RFC 6528).
 
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 use demikernel_runtime::time::Instant;
-use siphasher::sip::SipHasher24;
 
+use crate::key::Key;
 use crate::wire::tcp::SequenceNumber;
 
 /// The two ends of a connection.
@@ -21,17 +21,6 @@ pub struct Tuple {
     pub remote_port: u16,
 }
 
-/// A key for hashes that nobody outside can know: 16 random octets, as two numbers.
-#[derive(Clone, Copy)]
-pub struct Key(u64, u64);
-
-impl std::fmt::Debug for Key {
-    /// A secret is not shown.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
-    }
-}
-
 /// The first number of a connection, and what is added to its timestamps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InitialNumbers {
@@ -42,15 +31,9 @@ pub struct InitialNumbers {
 }
 
 impl Key {
-    /// A key of random octets.
-    pub fn new(random: [u8; 16]) -> Key {
-        let number = u128::from_ne_bytes(random);
-        Key(number as u64, (number >> 64) as u64)
-    }
-
     /// Hash of the four, and of what `purpose` it is for.
-    pub(crate) fn hash(&self, tuple: &Tuple, purpose: u64) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
+    pub(crate) fn of_flow(&self, tuple: &Tuple, purpose: u64) -> u64 {
+        let mut hasher = self.build_hasher();
         for address in [tuple.local, tuple.remote] {
             match address {
                 IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
@@ -64,7 +47,7 @@ impl Key {
 
     /// A number that follows from another, for those who have the key.
     pub(crate) fn number(&self, from: u64) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
+        let mut hasher = self.build_hasher();
         hasher.write_u64(from);
         hasher.finish()
     }
@@ -76,8 +59,8 @@ impl Key {
     /// Timestamps of connections between the same hosts are on one clock: so a new one of the same four has later
     /// stamps than the old. [rfc6191 2]
     pub fn initial_numbers(&self, now: Instant, tuple: &Tuple) -> InitialNumbers {
-        let hash = self.hash(tuple, 1);
-        let hosts = self.hash(&Tuple { local_port: 0, remote_port: 0, ..*tuple }, 2);
+        let hash = self.of_flow(tuple, 1);
+        let hosts = self.of_flow(&Tuple { local_port: 0, remote_port: 0, ..*tuple }, 2);
         let ticks = (now.as_nanos() / 4000) as u32;
         InitialNumbers {
             sequence: SequenceNumber::new((hash as u32).wrapping_add(ticks)),

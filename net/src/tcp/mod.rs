@@ -34,13 +34,14 @@ mod time_wait;
 #[cfg(test)]
 mod tests;
 
+pub use crate::key::Key;
 pub use config::{Config, Counter, EcnMode, Shared};
 pub use congestion::{CongestionControl, UnknownCongestionControl};
 pub use connection::{Connection, Events, Limits, Negotiated, Receiving, Start, Transmit, Unreachable};
 pub use cookies::Cookies;
 pub use error::Error;
 pub use info::Info;
-pub use isn::{InitialNumbers, Key, Tuple};
+pub use isn::{InitialNumbers, Tuple};
 pub use listener::{Listener, OnSyn, Ticket};
 pub use ports::EphemeralPorts;
 pub use recovery::CongestionState;

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::isn::{Key, Tuple};
+use super::isn::Tuple;
+use crate::key::Key;
 
 /// Counters: flows that fall on the same one take turns, others tell nothing of each other. [rfc6056 3.3.4]
 const COUNTERS: usize = 1024;
@@ -34,8 +35,8 @@ impl EphemeralPorts {
     /// says can be used; `None` if none can.
     pub fn choose(&mut self, tuple: &Tuple, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
         let tuple = Tuple { local_port: 0, ..*tuple };
-        let offset = self.key.hash(&tuple, 3);
-        let counter = &mut self.counters[self.key.hash(&tuple, 4) as usize % COUNTERS];
+        let offset = self.key.of_flow(&tuple, 3);
+        let counter = &mut self.counters[self.key.of_flow(&tuple, 4) as usize % COUNTERS];
         for _ in 0..self.count {
             let at = (offset as u32).wrapping_add(u32::from(*counter)) % self.count;
             *counter = counter.wrapping_add(1);
