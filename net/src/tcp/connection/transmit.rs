@@ -114,13 +114,14 @@ impl Connection {
 
     /// New data if the window lets it, else the last segment again. [rfc8985 7.3]
     fn probe_tail(&mut self, now: Instant) -> Option<Transmit> {
+        let full = self.full_segment();
         let unsent = self.send.queue.end() - self.send.next.earliest(self.send.queue.end());
-        let length = unsent.min(self.window_room()).min(u32::from(self.send.segment));
+        let length = unsent.min(self.window_room()).min(full);
         if length > 0 {
-            return Some(self.transmit_new_rarely(now, length, u32::from(self.send.segment), Sent::Probe));
+            return Some(self.transmit_new_rarely(now, length, full, Sent::Probe));
         }
         let (sequence, length) = self.recovery.last_segment()?;
-        Some(self.transmit_again(now, sequence, length.min(u32::from(self.send.segment)), Sent::Probe))
+        Some(self.transmit_again(now, sequence, length.min(full), Sent::Probe))
     }
 
     /// Retransmits as much of the range as fits in a segment, when congestion control lets it go, wherever the window
@@ -140,7 +141,7 @@ impl Connection {
         }
         let end = (sequence + length).earliest(self.send.next);
         let sequence = sequence.latest(self.send.unacknowledged);
-        let length = (end.distance_from(sequence).max(0) as u32).min(u32::from(self.send.segment));
+        let length = (end.distance_from(sequence).max(0) as u32).min(self.full_segment());
         let blocked = self.recovery.allowance() < length && self.recovery.in_flight() > 0;
         if length == 0 || blocked || self.is_paced(now) {
             return None;
@@ -202,7 +203,7 @@ impl Connection {
         if let Some(size) = self.mtu_probe(now, unsent) {
             return Some((size, size));
         }
-        let full = u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1));
+        let full = self.full_segment();
         if unsent == 0 {
             return Some((0, full));
         }
@@ -212,6 +213,12 @@ impl Connection {
             return None;
         }
         Some((length, full))
+    }
+
+    /// Octets that go in one segment, beside what is selectively acknowledged.
+    #[inline]
+    fn full_segment(&mut self) -> u32 {
+        u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1))
     }
 
     /// Size of a segment larger than the path is known to take, if it is time to try. [rfc8899 3]

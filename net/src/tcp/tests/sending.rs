@@ -28,6 +28,22 @@ fn a_device_that_cuts_gets_whole_segments() {
     assert_eq!(sent, [(3000, Some(1000)), (1000, None), (700, None)]);
 }
 
+/// Blocks of what has come out of order take their room of what is sent again, too: the packet would be too long.
+#[test]
+fn what_is_sent_again_leaves_room_for_blocks() {
+    let mut lone = Lone::connecting(Config { sack: true, ..plain() });
+    lone.drain();
+    lone.gets("S. 0:0(0) ack 1 mss 1000 sackok");
+    lone.send(4000);
+    lone.drain();
+    lone.gets(". 101:201(100) ack 1");
+    lone.drain();
+    let again = lone.wait(SECOND);
+    let is_whole = |line: &String| line.contains("(988)") && line.contains("sack 101-201");
+    assert!(again.iter().filter(|line| is_whole(line)).count() >= 2, "{again:#?}");
+    assert!(!again.iter().any(|line| line.contains("(1000)")), "{again:#?}");
+}
+
 /// Segments share the user's memory.
 #[test]
 fn nothing_is_copied() {
