@@ -15,6 +15,7 @@
 //! strings with a unit: `KiB`, `MiB`, `GiB`.
 
 mod error;
+mod faults;
 mod limits;
 mod network;
 mod place;
@@ -23,6 +24,7 @@ mod validate;
 mod values;
 
 pub use error::{ConfigError, Invalid, Place};
+pub use faults::FaultsConfig;
 pub use limits::{CaptureConfig, LimitsConfig, UdpConfig};
 pub use network::{Addressing, Cidr, Device, NetworkConfig, NotCidr, RouteConfig};
 pub use tcp::{BufferSizes, CongestionControl, Ecn, KeepaliveConfig, TcpConfig};
@@ -66,6 +68,8 @@ pub struct NetConfig {
     pub limits: LimitsConfig,
     /// What is written of the traffic.
     pub capture: CaptureConfig,
+    /// What goes wrong on the device.
+    pub faults: FaultsConfig,
 }
 
 impl NetConfig {

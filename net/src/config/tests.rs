@@ -31,7 +31,7 @@ fn keys_of(section: &str) -> Vec<String> {
 
 #[test]
 fn every_key_is_documented_in_its_section() {
-    for section in ["network", "tcp", "tcp.keepalive", "udp", "limits", "capture"] {
+    for section in ["network", "tcp", "tcp.keepalive", "udp", "limits", "capture", "faults"] {
         let (_, text) = DOCUMENTED.split_once(&format!("[{section}]\n")).unwrap();
         let text = text.split_once("\n[").map_or(text, |(text, _)| text);
         let keys = keys_of(section);
@@ -45,7 +45,7 @@ fn every_key_is_documented_in_its_section() {
     }
     let sections = error("[no-such-section]");
     let expected = "line 1: no-such-section: found a key that there is not, \
-                    expected one of `network`, `tcp`, `udp`, `limits`, `capture`";
+                    expected one of `network`, `tcp`, `udp`, `limits`, `capture`, `faults`";
     assert_eq!(sections, expected);
 }
 
@@ -72,6 +72,12 @@ fn a_file_says_all_that_a_program_can() {
         half-open = 16
         [capture]
         file = "out.pcapng"
+        [faults]
+        seed = 7
+        drop = 0.01
+        reorder = 1
+        reorder-delay = "3ms"
+        size-limit = 1000
         "#,
     );
     let mut expected = NetConfig::default();
@@ -105,6 +111,14 @@ fn a_file_says_all_that_a_program_can() {
     };
     expected.limits.half_open = 16;
     expected.capture.file = Some("out.pcapng".into());
+    expected.faults = FaultsConfig {
+        seed: 7,
+        drop: 0.01,
+        reorder: 1.0,
+        reorder_delay: Duration::from_millis(3),
+        size_limit: Some(1000),
+        ..FaultsConfig::default()
+    };
     assert_eq!(config, expected);
 }
 
@@ -346,6 +360,16 @@ fn values_out_of_range_are_refused() {
         &[
             ("snap-length = 0", "capture.snap-length: found 0, expected a value from 64 to 262144"),
             ("file = \"\"", "capture.file: found \"\", expected the name of a file"),
+        ],
+    );
+    refused(
+        "faults",
+        &[
+            ("drop = 1.5", "faults.drop: found 1.5, expected a value from 0.0 to 1.0"),
+            ("corrupt = nan", "faults.corrupt: found NaN, expected a value from 0.0 to 1.0"),
+            ("delay = \"2min\"", "faults.delay: found 120s, expected a value from 0ns to 60s"),
+            ("size-limit = 1", "faults.size-limit: found 1, expected a value from 64 to 65536"),
+            ("rate-limit = 0", "faults.rate-limit: found 0, expected a value from 1 to 1073741824"),
         ],
     );
     parsed("network = { addresses = \"10.0.0.2/24\", mtu = 576 }");

@@ -1,5 +1,6 @@
 //! What values can be, each and together.
 
+use super::faults::FaultsConfig;
 use super::network::{Addressing, Cidr, Device, NetworkConfig, RouteConfig};
 use super::tcp::{BufferSizes, CongestionControl, Ecn, TcpConfig};
 use super::{Invalid, NetConfig};
@@ -55,7 +56,8 @@ impl NetConfig {
         if let Some(file) = self.capture.file.as_ref().filter(|file| file.as_os_str().is_empty()) {
             return Err(Invalid::new("capture.file", format!("{file:?}"), "the name of a file"));
         }
-        within("capture.snap-length", self.capture.snap_length, 64..=1 << 18)
+        within("capture.snap-length", self.capture.snap_length, 64..=1 << 18)?;
+        self.faults.validate()
     }
 }
 
@@ -239,6 +241,26 @@ fn is_host(cidr: Cidr) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+impl FaultsConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        const LONGEST: Duration = Duration::from_secs(60);
+        for (key, share) in [
+            ("drop", self.drop),
+            ("corrupt", self.corrupt),
+            ("duplicate", self.duplicate),
+            ("reorder", self.reorder),
+        ] {
+            within(&format!("faults.{key}"), share, 0.0..=1.0)?;
+        }
+        within("faults.reorder-delay", self.reorder_delay, Duration::ZERO..=LONGEST)?;
+        within("faults.delay", self.delay, Duration::ZERO..=LONGEST)?;
+        if let Some(bytes) = self.size_limit {
+            within("faults.size-limit", bytes, 64..=1 << 16)?;
+        }
+        self.rate_limit.map_or(Ok(()), |frames| within("faults.rate-limit", frames, 1..=1 << 30))
+    }
 }
 
 impl TcpConfig {

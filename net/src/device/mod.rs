@@ -3,8 +3,10 @@
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
 //!
 //! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel;
-//! [`PacketSocket`], any interface through the kernel. Around any of them: [`Tracer`], which writes what passes with [`pcapng`].
+//! [`PacketSocket`], any interface through the kernel. Around any of them: [`Tracer`], which writes what passes with
+//! [`pcapng`], and [`FaultInjector`], which loses and alters some of it.
 
+mod fault;
 mod frame;
 mod interface;
 mod packet;
@@ -14,6 +16,7 @@ mod tap;
 mod tracer;
 
 pub use crate::wire::ethernet::MacAddress;
+pub use fault::{FaultInjector, FaultStats, Faults};
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
 pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;

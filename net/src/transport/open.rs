@@ -4,7 +4,8 @@ use super::NetTransport;
 use crate::config::{Addressing, Device, Ecn, NetConfig, NetworkConfig, TcpConfig};
 use crate::device::pcapng::Writer;
 use crate::device::{
-    Capabilities, FrameDevice, MacAddress, Medium, PacketConfig, PacketSocket, Tap, TapConfig, Tracer,
+    Capabilities, FaultInjector, FrameDevice, MacAddress, Medium, PacketConfig, PacketSocket, Tap, TapConfig,
+    Tracer,
 };
 use crate::ip::addresses::Prefix;
 use crate::ip::routes::Route;
@@ -28,12 +29,12 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
         Device::Tap => {
             let mut tap = TapConfig::new(&network.interface, network.mac.map_or_else(local_address, Ok)?);
             tap.offload = network.offload;
-            traced(Tap::open(&tap)?, config)?
+            wrapped(Tap::open(&tap)?, config)?
         }
         Device::Packet => {
             let mut packet = PacketConfig::new(&network.interface);
             (packet.address, packet.frames) = (network.mac, network.ring_frames as usize);
-            traced(PacketSocket::open(&packet)?, config)?
+            wrapped(PacketSocket::open(&packet)?, config)?
         }
     };
     check_medium(network, device.capabilities().medium)?;
@@ -78,6 +79,16 @@ fn explain(network: &NetworkConfig, error: &io::Error) -> io::Error {
 fn machine_secret() -> Option<[u8; 16]> {
     let text = std::fs::read_to_string("/etc/machine-id").ok()?;
     u128::from_str_radix(text.trim(), 16).ok().map(u128::to_be_bytes)
+}
+
+/// With faults, if some are asked for: what is captured is what the stack saw.
+fn wrapped<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    let faults = config.faults.faults();
+    if faults.is_none() {
+        return traced(device, config);
+    }
+    tracing::warn!(?faults, "frames are lost or altered on purpose, as the configuration says");
+    traced(FaultInjector::new(device, faults, faults, config.faults.seed, Instant::now), config)
 }
 
 /// With a capture of what goes through it, if one is asked for.
