@@ -53,6 +53,8 @@ pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the u
 pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
 pub(crate) static DNSMASQ: Tool =
     debian("dnsmasq", "dnsmasq-base", "end-to-end tests of the userspace stack: DHCP, routers");
+pub(crate) static IPERF3: Tool = debian("iperf3", "iperf3", "end-to-end tests of the userspace stack");
+pub(crate) static TSHARK: Tool = debian("tshark", "tshark", "end-to-end tests of the userspace stack");
 pub(crate) static CURL: Tool = debian("curl", "curl", "end-to-end tests");
 pub(crate) static WRK: Tool = debian("wrk", "wrk", "end-to-end tests, benchmarks");
 pub(crate) static REDIS_CLI: Tool = debian("redis-cli", "redis-tools", "end-to-end tests");
@@ -68,7 +70,7 @@ pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
 const VM: &str = "test stage old-kernel, cargo xtask vm";
 
-static ALL: [&Tool; 17] = [
+static ALL: [&Tool; 19] = [
     &RUSTFMT,
     &CLIPPY,
     &VALGRIND,
@@ -77,6 +79,8 @@ static ALL: [&Tool; 17] = [
     &IP,
     &PING,
     &DNSMASQ,
+    &IPERF3,
+    &TSHARK,
     &CURL,
     &WRK,
     &REDIS_CLI,

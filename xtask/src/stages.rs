@@ -139,6 +139,8 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::IP,
             &setup::PING,
             &setup::DNSMASQ,
+            &setup::IPERF3,
+            &setup::TSHARK,
             &setup::CURL,
             &setup::WRK,
             &setup::REDIS_CLI,
@@ -220,9 +222,11 @@ pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {
 fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
     let color = ["--", "--color", "never"];
     job.runner.run(job.workspace.cargo("fmt").args(["--all", "--check"]).args(color))?;
-    let peers = "benches/peers/Cargo.toml";
-    if job.workspace.has(peers) {
-        job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", peers]).args(color))?;
+    // Those that are workspaces of their own.
+    for other in ["benches/peers/Cargo.toml", "net/fuzz/Cargo.toml"] {
+        if job.workspace.has(other) {
+            job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", other]).args(color))?;
+        }
     }
     passed("")
 }

@@ -1,72 +1,10 @@
-//! The examples on the userspace stack, driven through a TAP interface by clients on the kernel's side of it: nc,
-//! redis-cli, redis-benchmark, curl, wrk, ping.
-//!
-//! Each test is in a network namespace of its own, which takes root; without, it is passed over, unless
-//! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
+//! The examples, with nc, redis-cli, redis-benchmark, curl, wrk and ping.
 
-mod programs;
-
-use programs::{Server, built, client, text};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use crate::lab::{Lab, ip};
+use crate::programs::{Server, built, client, text};
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-
-const CONFIGURATION: &str = r#"
-[network]
-interface = "tap0"
-addresses = ["10.9.0.2/24", "fd00:9::2/64"]
-gateways = ["10.9.0.1"]
-# The tests start many servers, and nobody else is there.
-duplicate-detection = "optimistic"
-"#;
-
-/// A network namespace with a TAP interface, and the file that says how the stack at its far end is to be.
-struct Lab {
-    configuration: PathBuf,
-}
-
-impl Lab {
-    /// Moves this thread, and what it starts, there. `None` where that is not allowed and need not be.
-    fn new(name: &str) -> Option<Lab> {
-        // SAFETY: affects this thread alone.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
-            let error = io::Error::last_os_error();
-            assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "no network namespace: {error}");
-            eprintln!("skipped: no network namespace: {error}");
-            return None;
-        }
-        // Made before the servers, and kept when they end.
-        for arguments in [
-            "tuntap add tap0 mode tap",
-            "addr add 10.9.0.1/24 dev tap0",
-            "-6 addr add fd00:9::1/64 dev tap0 nodad",
-            "link set tap0 up",
-            "link set lo up",
-        ] {
-            let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip is installed");
-            assert!(status.success(), "ip {arguments}");
-        }
-        let file = format!("demikernel-tap-{}-{name}.toml", std::process::id());
-        let configuration = std::env::temp_dir().join(file);
-        std::fs::write(&configuration, CONFIGURATION).unwrap();
-        Some(Lab { configuration })
-    }
-
-    /// Starts an example on the stack, as its command line and its environment say.
-    fn serve(&self, example: &str, arguments: &[&str]) -> Server {
-        let configuration = self.configuration.to_str().unwrap();
-        let variables = [("DEMIKERNEL_TRANSPORT", "tap"), ("DEMIKERNEL_CONFIG", configuration)];
-        Server::start_with(example, arguments, &variables)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.configuration);
-    }
-}
 
 #[test]
 fn nc_gets_its_words_back() {
@@ -89,8 +27,7 @@ fn nc_gets_its_words_back_through_a_packet_socket() {
         "link set far up",
         "link set near up",
     ] {
-        let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip is installed");
-        assert!(status.success(), "ip {arguments}");
+        ip(arguments);
     }
     let configuration =
         "[network]\ndevice = \"packet\"\ninterface = \"near\"\naddresses = [\"10.8.0.2/24\"]\n";
@@ -103,23 +40,29 @@ fn nc_gets_its_words_back_through_a_packet_socket() {
 }
 
 #[test]
-fn megabytes_come_back_as_they_were() {
-    let Some(lab) = Lab::new("megabytes") else { return };
-    let server = lab.serve("echo", &["serve", "--listen", "10.9.0.2:0"]);
-    let sent: Vec<u8> =
-        (0..10_u64 << 20).map(|index| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut writer = stream.try_clone().unwrap();
-    let all = sent.clone();
-    let writing = std::thread::spawn(move || {
-        writer.write_all(&all).unwrap();
-        writer.shutdown(std::net::Shutdown::Write).unwrap();
-    });
-    let mut received = Vec::new();
-    stream.read_to_end(&mut received).unwrap();
-    writing.join().unwrap();
-    assert!(received == sent, "{} bytes came back", received.len());
+fn the_udp_relay_forwards_and_brings_back_answers() {
+    let Some(lab) = Lab::new("relay") else { return };
+    for (listen, host) in [("10.9.0.2:0", "10.9.0.1:0"), ("[fd00:9::2]:0", "[fd00:9::1]:0")] {
+        let socket = || {
+            let socket = UdpSocket::bind(host).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket
+        };
+        let (target, client) = (socket(), socket());
+        let forward = target.local_addr().unwrap().to_string();
+        let relay = lab.serve("udp-relay", &["--listen", listen, "--forward", &forward]);
+        // The last one is cut into fragments on both ways.
+        for size in [0, 1, 1000, 1472, 5000] {
+            let sent: Vec<u8> = (0..size).map(|index| index as u8).collect();
+            let mut room = [0; 6000];
+            client.send_to(&sent, relay.address).unwrap();
+            let (length, from) = target.recv_from(&mut room).unwrap();
+            assert!(room[..length] == sent, "{length} bytes instead of {size}");
+            target.send_to(&room[..length], from).unwrap();
+            let (length, from) = client.recv_from(&mut room).unwrap();
+            assert!(room[..length] == sent && from == relay.address, "{length} bytes of {size} come back");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! Programs on the userspace stack, driven through a TAP interface by programs on the kernel's side of it.
+//!
+//! Each test is in a network namespace of its own, which takes root; without, it is passed over, unless
+//! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
+
+mod captures;
+mod examples;
+mod iperf;
+mod lab;
+mod lossy;
+#[path = "../programs/mod.rs"]
+mod programs;
+mod transfers;
