@@ -18,7 +18,7 @@ impl Device for NetTransport {
     }
 
     fn poll(&self, _turn: Turn) -> bool {
-        if !matches!(*self.state.borrow(), State::Running) {
+        if !self.is_running() {
             return false;
         }
         self.turn().unwrap_or_else(|error| {
@@ -28,7 +28,7 @@ impl Device for NetTransport {
     }
 
     fn interest(&self) -> Interest {
-        if !matches!(*self.state.borrow(), State::Running) {
+        if !self.is_running() {
             return Interest::None;
         }
         let engine = self.engine.borrow();
@@ -57,16 +57,18 @@ impl Device for NetTransport {
 
     fn shutdown(&self, grace: Duration) {
         let end = std::time::Instant::now() + grace;
-        if matches!(*self.state.borrow(), State::Running) {
+        if self.is_running() {
             self.turn_until(end, || !self.has_sends());
         }
+        // From here on destructors of memory that is let go can make no more work.
+        let was_running = matches!(self.state.replace(State::Ended), State::Running);
         let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
         for socket in sockets {
             socket.closing.set(true);
             self.abandon(&socket, &errors::ended());
             self.remove(&socket);
         }
-        if matches!(*self.state.borrow(), State::Running) {
+        if was_running {
             self.turn_until(end, || !self.engine.borrow().stack.has_unfinished());
             self.engine.borrow_mut().stack.abort_all(Instant::now());
             // Resets, as far as the device takes them now.
@@ -90,6 +92,10 @@ impl Device for NetTransport {
 }
 
 impl NetTransport {
+    fn is_running(&self) -> bool {
+        matches!(*self.state.borrow(), State::Running)
+    }
+
     /// One turn: in, up to those who wait, and out.
     fn turn(&self) -> io::Result<bool> {
         let now = Instant::now();

@@ -3,6 +3,7 @@
 //! - `kernel`: with the Linux kernel at the other end of a TAP interface.
 //! - `harness`: what the runtime has of tests for its own transports, each over the stack's loopback.
 //! - `devices`: devices that are full, or gone.
+//! - `destructors`: of memory that was sent, which use the transport.
 
 // Tests that need the kernel are among these.
 #[allow(dead_code)]
@@ -12,6 +13,7 @@ mod cancel;
 mod common;
 #[path = "../../../runtime/tests/transport/datagrams.rs"]
 mod datagrams;
+mod destructors;
 mod devices;
 mod harness;
 mod kernel;
