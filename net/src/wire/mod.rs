@@ -30,6 +30,8 @@ pub mod tcp;
 pub mod udp;
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
