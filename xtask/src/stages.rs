@@ -225,7 +225,8 @@ fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
     // Those that are workspaces of their own.
     for other in ["benches/peers/Cargo.toml", "net/fuzz/Cargo.toml"] {
         if job.workspace.has(other) {
-            job.runner.run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", other]).args(color))?;
+            job.runner
+                .run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", other]).args(color))?;
         }
     }
     passed("")

@@ -77,7 +77,6 @@ fn a_file_says_all_that_a_program_can() {
         drop = 0.01
         reorder = 1
         reorder-delay = "3ms"
-        size-limit = 1000
         "#,
     );
     let mut expected = NetConfig::default();
@@ -116,7 +115,6 @@ fn a_file_says_all_that_a_program_can() {
         drop: 0.01,
         reorder: 1.0,
         reorder_delay: Duration::from_millis(3),
-        size_limit: Some(1000),
         ..FaultsConfig::default()
     };
     assert_eq!(config, expected);
