@@ -1,8 +1,12 @@
-//! A server that iperf3 measures, one test at a time: enough of its protocol for `-c`, `-R`, `-P`, `-u`, `-n` and `-t`.
+//! iperf3, as far as tests need it: a server that iperf3 measures, one test at a time, with enough of its protocol for
+//! `-c`, `-R`, `-P`, `-u`, `-n` and `-t`; and a client of one stream that measures iperf3.
 //!
 //! ```text
 //! cargo run --release --features tap --example iperf3 -- 127.0.0.1:5201
 //! iperf3 -c 127.0.0.1
+//!
+//! iperf3 -s
+//! cargo run --release --features tap --example iperf3 -- connect 127.0.0.1:5201 100000000 [reverse]
 //! ```
 //!
 //! Besides the streams that carry data there is a connection for control, which is there first. Each begins with a cookie
@@ -39,7 +43,18 @@ mod state {
 
 #[demikernel::main]
 async fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5201".to_owned());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["connect", address, bytes, ref more @ ..] => {
+            measure(address, bytes.parse().map_err(io::Error::other)?, more == ["reverse"]).await
+        }
+        [address] => listen(address).await,
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "ADDRESS, or connect ADDRESS BYTES [reverse]")),
+    }
+}
+
+async fn listen(address: &str) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     println!("listens on {}", listener.local_addr()?);
     loop {
@@ -48,6 +63,48 @@ async fn main() -> io::Result<()> {
             eprintln!("a test has failed: {error}");
         }
     }
+}
+
+/// Measures a server: so many bytes one way.
+async fn measure(server: &str, bytes: u64, reverse: bool) -> io::Result<()> {
+    const SIZE: usize = 128 << 10;
+    let mut cookie = [b'c'; COOKIE];
+    cookie[COOKIE - 1] = 0;
+    let mut control = TcpStream::connect(server).await?;
+    control.write_all(&cookie).await?;
+    expect(&mut control, state::PARAM_EXCHANGE).await?;
+    let mut wanted = json!({
+        "tcp": true, "omit": 0, "time": 0, "num": bytes, "blockcount": 0, "parallel": 1, "len": SIZE,
+        "pacing_timer": 1000, "client_version": "3.12",
+    });
+    if reverse {
+        wanted["reverse"] = true.into();
+    }
+    write_json(&mut control, &wanted).await?;
+    expect(&mut control, state::CREATE_STREAMS).await?;
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(&cookie).await?;
+    stream.flush().await?;
+    expect(&mut control, state::TEST_START).await?;
+    expect(&mut control, state::TEST_RUNNING).await?;
+    let count = Count::default();
+    let data = Buffer::from(vec![0x55; SIZE]);
+    while count.bytes.get() < bytes {
+        if reverse {
+            count.add(stream.pop().await?.len());
+        } else {
+            stream.push(data.clone()).await?;
+            count.add(SIZE);
+        }
+    }
+    tell(&mut control, state::TEST_END).await?;
+    expect(&mut control, state::EXCHANGE_RESULTS).await?;
+    write_json(&mut control, &results([&count])).await?;
+    let theirs = read_json(&mut control).await?;
+    expect(&mut control, state::DISPLAY_RESULTS).await?;
+    tell(&mut control, state::IPERF_DONE).await?;
+    println!("{} here, {} there", count.bytes.get(), theirs["streams"][0]["bytes"]);
+    Ok(())
 }
 
 /// One test.
@@ -101,18 +158,22 @@ async fn finish(
     }
     tell(&mut control, state::EXCHANGE_RESULTS).await?;
     read_json(&mut control).await?;
-    // iperf3 leaves out the second number.
-    let ids = std::iter::once(1).chain(3..);
-    let results: Vec<Value> = ids.zip(counts).map(|(id, count)| count.result(id)).collect();
-    let results = json!({
-        "cpu_util_total": 0.0, "cpu_util_user": 0.0, "cpu_util_system": 0.0,
-        "sender_has_retransmits": 0, "streams": results,
-    });
-    write_json(&mut control, &results).await?;
+    write_json(&mut control, &results(counts.iter().map(Rc::as_ref))).await?;
     tell(&mut control, state::DISPLAY_RESULTS).await?;
     let done = expect(&mut control, state::IPERF_DONE).await;
     streams.iter().for_each(JoinHandle::abort);
     done
+}
+
+/// What streams have come to.
+fn results<'a>(counts: impl IntoIterator<Item = &'a Count>) -> Value {
+    // iperf3 leaves out the second number.
+    let ids = std::iter::once(1).chain(3..);
+    let streams: Vec<Value> = ids.zip(counts).map(|(id, count)| count.result(id)).collect();
+    json!({
+        "cpu_util_total": 0.0, "cpu_util_user": 0.0, "cpu_util_system": 0.0,
+        "sender_has_retransmits": 0, "streams": streams,
+    })
 }
 
 /// What has gone through a stream.

@@ -1,8 +1,10 @@
 //! iperf3, against a server of ours (`tests/programs/iperf3.rs`).
 
 use crate::lab::Lab;
-use crate::programs::{client, text};
+use crate::programs::{Server, client, text};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 const SIZE: f64 = 50e6;
 
@@ -34,6 +36,30 @@ fn both_ways_and_several_at_once() {
             );
         }
     }
+}
+
+/// The other way around: iperf3 is the server.
+#[test]
+fn our_client_measures_iperf3() {
+    let Some(lab) = Lab::new("iperf-client") else { return };
+    let started = Command::new("iperf3").args(["-s", "--forceflush"]).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = started else {
+        assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "iperf3 is not installed");
+        return eprintln!("skipped: iperf3 is not installed");
+    };
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let server = Server::of(child, "10.9.0.1:5201".parse().unwrap());
+    assert!(lines.any(|line| line.unwrap().contains("Server listening")));
+    std::thread::spawn(move || lines.for_each(drop));
+    for address in ["10.9.0.1:5201", "[fd00:9::1]:5201"] {
+        for more in [&[][..], &["reverse"]] {
+            let output = lab.run("iperf3", &[&["connect", address, "50000000"], more].concat());
+            let words: Vec<f64> = output.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let [here, there] = words[..] else { panic!("{output}") };
+            assert!(here >= SIZE && there >= 0.8 * SIZE, "{address} {more:?}: {output}");
+        }
+    }
+    drop(server);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Network namespaces with a TAP interface.
 
-use crate::programs::Server;
+use crate::programs::{Server, built, text};
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
@@ -58,9 +58,19 @@ impl Lab {
 
     /// Starts an example on the stack, as its command line and its environment say.
     pub(crate) fn serve(&self, example: &str, arguments: &[&str]) -> Server {
+        Server::start_with(example, arguments, &self.variables())
+    }
+
+    /// Runs an example to its end, and returns what it says.
+    pub(crate) fn run(&self, example: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new("timeout");
+        command.arg("30").arg(built(example)).args(arguments).envs(self.variables());
+        text(&command.output().unwrap())
+    }
+
+    fn variables(&self) -> [(&str, &str); 2] {
         let configuration = self.configuration.to_str().unwrap();
-        let variables = [("DEMIKERNEL_TRANSPORT", "tap"), ("DEMIKERNEL_CONFIG", configuration)];
-        Server::start_with(example, arguments, &variables)
+        [("DEMIKERNEL_TRANSPORT", "tap"), ("DEMIKERNEL_CONFIG", configuration)]
     }
 }
 
