@@ -1,4 +1,4 @@
-//! The examples, with nc, redis-cli, redis-benchmark, curl, wrk and ping.
+//! The examples, with nc, redis-cli, redis-benchmark, curl, wrk, ping and dnsmasq.
 
 use crate::lab::{Lab, ip};
 use crate::programs::{Server, built, client, text};

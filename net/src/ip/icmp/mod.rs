@@ -135,6 +135,10 @@ impl Answers {
         let mut reply = *header;
         reply[0] = 0;
         update(&mut reply, u16::from_be_bytes([header[0], 0]), 0);
+        if reply == [0; icmpv4::HEADER] {
+            // The sum of nothing but zeros has no other representation: only this checksum is taken.
+            reply[2..4].copy_from_slice(&[0xff; 2]);
+        }
         self.echo(now, Some(destination.into()), source.into(), &reply, message)
     }
 

@@ -68,6 +68,19 @@ fn an_echo_comes_back_as_it_was_sent() {
 }
 
 #[test]
+fn an_echo_of_zeros_has_a_checksum() {
+    let echo = icmpv4::Message::EchoRequest(icmpv4::Echo::default());
+    for length in [8, 64] {
+        let mut message = vec![0; length];
+        echo.emit(&mut message);
+        let answer = answers().echo_v4(NOW, PEER, OWN, &message.into(), false).unwrap();
+        let bytes = bytes_of(&answer);
+        assert_eq!(bytes[2..4], [0xff; 2]);
+        assert!(icmpv4::Message::parse(&bytes).is_ok());
+    }
+}
+
+#[test]
 fn an_echo_of_ipv6_comes_back_and_from_an_address_of_ours() {
     // [rfc4443 4.2-reply] [rfc4443 4.2-source] [rfc4443 4.2-multicast]
     for destination in [OWN6, ALL6] {
