@@ -45,6 +45,7 @@ pub(crate) struct Core {
     clock: UnsafeCell<Clock>,
     devices: RefCell<Vec<Rc<dyn Device>>>,
     pub(super) default_network: RefCell<Option<Rc<dyn Network>>>,
+    pub(super) default_unix: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
@@ -135,6 +136,7 @@ impl Core {
             clock: UnsafeCell::new(Clock::real()),
             devices: RefCell::new(Vec::new()),
             default_network: RefCell::new(None),
+            default_unix: RefCell::new(None),
             default_storage: RefCell::new(None),
             inbox: RefCell::new(None),
             layer: RefCell::new(None),
@@ -428,6 +430,9 @@ impl Core {
         device.attached(DeviceId::new(id as u8, self.number.get()));
         self.devices.borrow_mut().push(device);
         if let Some(network) = network {
+            if network.has_unix() {
+                self.default_unix.borrow_mut().get_or_insert_with(|| network.clone());
+            }
             self.default_network.borrow_mut().get_or_insert(network);
         }
         if let Some(storage) = storage {
@@ -500,7 +505,7 @@ impl Core {
     pub(super) fn dismantle(&self) {
         self.drop_layer();
         self.inbox.take();
-        drop((self.default_network.take(), self.default_storage.take()));
+        drop((self.default_network.take(), self.default_unix.take(), self.default_storage.take()));
         let devices = self.devices.take();
         drop(devices);
         // From here on nothing runs that could start something.

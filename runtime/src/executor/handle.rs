@@ -16,9 +16,18 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct Inbox {
     /// `None` once the runtime has ended.
     jobs: Mutex<Option<Vec<Job>>>,
-    /// How much is done for the runtime on other threads: see [`OutsideWork`].
-    outside: AtomicUsize,
+    outside: Arc<Outside>,
     core: CoreRef,
+}
+
+/// How much is done on other threads for a runtime, or for all those of a lockstep: see [`OutsideWork`].
+#[derive(Debug, Default)]
+pub(super) struct Outside(AtomicUsize);
+
+impl Outside {
+    pub(super) fn is_any(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
 }
 
 /// A core that is only used through what is for every thread.
@@ -30,8 +39,8 @@ unsafe impl Send for CoreRef {}
 unsafe impl Sync for CoreRef {}
 
 impl Inbox {
-    pub(super) fn new(core: &'static Core) -> Inbox {
-        Inbox { jobs: Mutex::new(Some(Vec::new())), outside: AtomicUsize::new(0), core: CoreRef(core) }
+    pub(super) fn new(core: &'static Core, outside: Arc<Outside>) -> Inbox {
+        Inbox { jobs: Mutex::new(Some(Vec::new())), outside, core: CoreRef(core) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Job>>> {
@@ -58,7 +67,7 @@ impl Inbox {
 
     /// Owner: whether something is done for the runtime on other threads.
     pub(super) fn has_outside_work(&self) -> bool {
-        self.outside.load(Ordering::Acquire) > 0
+        self.outside.is_any()
     }
 
     /// Owner: from now on nothing is taken.
@@ -146,7 +155,7 @@ impl Handle {
 impl Handle {
     /// Says that another thread is at work for the runtime.
     pub(crate) fn outside_work(self) -> OutsideWork {
-        self.inbox.outside.fetch_add(1, Ordering::Relaxed);
+        self.inbox.outside.0.fetch_add(1, Ordering::Relaxed);
         OutsideWork(self.inbox)
     }
 }
@@ -157,7 +166,7 @@ pub(crate) struct OutsideWork(Arc<Inbox>);
 
 impl Drop for OutsideWork {
     fn drop(&mut self) {
-        self.0.outside.fetch_sub(1, Ordering::Release);
+        self.0.outside.0.fetch_sub(1, Ordering::Release);
         // It may be blocked until this happens.
         self.0.core.0.remote.knock();
     }

@@ -9,6 +9,7 @@
 //! - `core`, `context`: everything of one core, and which of them this thread runs.
 //! - `runtime`, `idle`: the loop, and what it does when nothing is ready.
 //! - `handle`: spawning from other threads. `cores`: one runtime per core. `local`: task-locals.
+//! - `lockstep`: many runtimes in one thread and one virtual time.
 
 mod completion;
 mod context;
@@ -17,6 +18,7 @@ mod cores;
 mod handle;
 mod idle;
 mod local;
+mod lockstep;
 mod memory;
 mod owner;
 mod page;
@@ -34,6 +36,7 @@ pub use cores::{core_index, pin_to_core, run_on_cores};
 pub use handle::{Handle, RemoteJoinHandle};
 pub use idle::{Idle, ParseIdleError};
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use lockstep::{Lockstep, Stepped};
 pub use runtime::{Builder, Metrics, Runtime, Time, attach, default_network, default_storage, handle};
 pub use task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};
 pub use token::QToken;
@@ -48,4 +51,4 @@ pub(crate) use cores::{cores, unpin};
 pub(crate) use handle::OutsideWork;
 pub(crate) use owner::Owner;
 pub(crate) use remote::EventFd;
-pub(crate) use runtime::layer;
+pub(crate) use runtime::{default_network_for, layer};

@@ -116,7 +116,11 @@ impl Remote {
 
 /// An eventfd(2), non-blocking and closed on exec.
 #[derive(Debug)]
-pub(crate) struct EventFd(OwnedFd);
+pub(crate) struct EventFd {
+    descriptor: OwnedFd,
+    /// Set before the descriptor becomes readable, so that whoever polls need not ask the kernel.
+    signalled: std::sync::atomic::AtomicBool,
+}
 
 impl EventFd {
     pub(crate) fn new() -> std::io::Result<EventFd> {
@@ -126,33 +130,41 @@ impl EventFd {
             return Err(std::io::Error::last_os_error());
         }
         // SAFETY: the kernel just gave us this descriptor.
-        Ok(EventFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let descriptor = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(EventFd { descriptor, signalled: false.into() })
     }
 
     /// Makes the descriptor readable. Failing with EAGAIN means that it is readable already.
     pub(crate) fn signal(&self) {
+        self.signalled.store(true, std::sync::atomic::Ordering::Release);
         let one = 1u64;
         // SAFETY: eight readable bytes.
-        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+        unsafe { libc::write(self.descriptor.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+
+    /// Whether it was signalled since the last call, without a system call: the descriptor stays readable.
+    pub(super) fn take_signalled(&self) -> bool {
+        use std::sync::atomic::Ordering;
+        self.signalled.load(Ordering::Relaxed) && self.signalled.swap(false, Ordering::Acquire)
     }
 
     /// Makes the descriptor unreadable again; whether it was readable.
     pub(crate) fn clear(&self) -> bool {
         let mut count = 0u64;
         // SAFETY: eight writable bytes.
-        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) > 0 }
+        unsafe { libc::read(self.descriptor.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) > 0 }
     }
 }
 
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }
 
 impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.descriptor.as_raw_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::{self, Entered};
 use super::core::Core;
-use super::handle::{Handle, Inbox};
+use super::handle::{Handle, Inbox, Outside};
 use super::idle::{Idle, PollParker, may_block, parking_device};
 use super::page::Page;
 use super::remote::EventFd;
@@ -11,7 +11,7 @@ use super::waker;
 use crate::buffer::pool;
 use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant};
-use crate::transport::{Device, Interest, Network, Parker, Storage, Transport, Turn};
+use crate::transport::{Device, Domain, Interest, Network, Parker, Storage, Transport, Turn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -42,7 +42,7 @@ const DEADLOCK: Duration = Duration::from_secs(5);
 
 /// Where virtual time begins: at the same point in every run, so that runs repeat exactly, and far enough
 /// from the epoch for programs that look back.
-const VIRTUAL_START: Instant = Instant::from_nanos(1_000_000_000_000_000);
+pub(super) const VIRTUAL_START: Instant = Instant::from_nanos(1_000_000_000_000_000);
 
 /// Which clock a runtime goes by.
 ///
@@ -162,14 +162,18 @@ impl Builder {
             Time::Real => Clock::real(),
             Time::Virtual => Clock::virtual_at(VIRTUAL_START),
         };
-        let eventfd = Arc::new(EventFd::new()?);
+        Ok(self.build_with(clock, Arc::new(EventFd::new()?), Arc::default()))
+    }
+
+    /// The same with what may be shared with other runtimes of the thread.
+    pub(super) fn build_with(self, clock: Clock, eventfd: Arc<EventFd>, outside: Arc<Outside>) -> Runtime {
         let core = Core::acquire(clock);
         core.index.set(self.core_index);
         core.cores.set(self.cores.max(1));
         core.remote.set_eventfd(Some(eventfd.clone()));
-        let inbox = Arc::new(Inbox::new(core));
+        let inbox = Arc::new(Inbox::new(core, outside));
         *core.inbox.borrow_mut() = Some(inbox.clone());
-        Ok(Runtime {
+        Runtime {
             core,
             idle: self.idle,
             time: self.time,
@@ -182,7 +186,7 @@ impl Builder {
             idle_since: Cell::new(None),
             threads: Cell::new(false),
             _not_send: PhantomData,
-        })
+        }
     }
 }
 
@@ -204,10 +208,10 @@ impl Builder {
 /// ```
 #[derive(Debug)]
 pub struct Runtime {
-    core: &'static Core,
+    pub(super) core: &'static Core,
     idle: Idle,
     time: Time,
-    budget: u32,
+    pub(super) budget: u32,
     eventfd: Arc<EventFd>,
     inbox: Arc<Inbox>,
     /// Who blocks the thread, chosen when that is first wanted.
@@ -355,7 +359,7 @@ impl Runtime {
     }
 
     #[cold]
-    fn take_remote(&self) {
+    pub(super) fn take_remote(&self) {
         self.threads.set(true);
         self.core.drain_remote();
         if self.core.remote.take_knock() {
@@ -636,6 +640,20 @@ pub fn default_network() -> io::Result<Rc<dyn Network>> {
             "this runtime has no device for sockets: attach a transport",
         )
     })
+}
+
+/// The device on which `net` makes Unix sockets: the first that has them. Where none has, the error is the default's.
+///
+/// # Errors
+/// As [`default_network`].
+///
+/// # Panics
+/// Outside of a runtime.
+pub(crate) fn default_network_for(domain: Domain) -> io::Result<Rc<dyn Network>> {
+    match (domain, &*context::current().default_unix.borrow()) {
+        (Domain::Unix, Some(network)) => Ok(network.clone()),
+        _ => default_network(),
+    }
 }
 
 /// The device on which `fs` opens its files.

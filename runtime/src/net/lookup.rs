@@ -1,5 +1,6 @@
 //! Names to addresses.
 
+use crate::executor::default_network;
 use std::future::Future;
 use std::io;
 use std::net::ToSocketAddrs as StdToSocketAddrs;
@@ -9,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 ///
 /// Addresses are used as they are. Names (`"localhost:80"`, `("localhost", 80)`) are resolved by the
 /// system's resolver on a thread of its own, so that the runtime goes on meanwhile; text that is an address
-/// (`"127.0.0.1:80"`) needs no thread.
+/// (`"127.0.0.1:80"`) needs no thread. A network that knows names itself, such as a simulated one, is asked instead.
 ///
 /// The trait is implemented for what the standard library's of the same name is, and cannot be
 /// implemented by others.
@@ -65,13 +66,27 @@ async fn resolve(lookup: Lookup) -> io::Result<Vec<SocketAddr>> {
         Lookup::One(address) => Ok(vec![address]),
         Lookup::Many(addresses) => Ok(addresses),
         Lookup::Host(host, port) => {
+            if let Some(found) = known_to_network(&host) {
+                return Ok(found?.into_iter().map(|address| SocketAddr::new(address, port)).collect());
+            }
             crate::blocking::unblock_and_wait(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
                 .await
         }
         Lookup::Text(text) => {
+            if let Some((host, port)) = text.rsplit_once(':')
+                && let Ok(port) = port.parse()
+                && let Some(found) = known_to_network(host)
+            {
+                return Ok(found?.into_iter().map(|address| SocketAddr::new(address, port)).collect());
+            }
             crate::blocking::unblock_and_wait(move || Ok(text.to_socket_addrs()?.collect())).await
         }
     }
+}
+
+/// What the runtime's network itself knows of a name.
+fn known_to_network(host: &str) -> Option<io::Result<Vec<IpAddr>>> {
+    default_network().ok()?.lookup(host)
 }
 
 /// Tries each address in its order, and gives the first success or else the last error.

@@ -3,7 +3,7 @@
 use super::operation::Action;
 use super::table::{Queue, table};
 use super::types::{Qd, Qt, errno};
-use crate::executor::default_network;
+use crate::executor::default_network_for;
 use crate::net::Socket;
 use crate::transport::{Domain, Endpoint, OptionName, SocketKind, SocketOption};
 use std::io;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 /// # Errors
 /// As socket(2); `Unsupported` if the runtime has no transport for sockets, or not for this kind.
 pub fn socket(domain: Domain, kind: SocketKind) -> io::Result<Qd> {
-    let socket = Socket::new(&default_network()?, domain, kind)?;
+    let socket = Socket::new(&default_network_for(domain)?, domain, kind)?;
     table().add(Queue::Socket(Rc::new(socket), kind))
 }
 

@@ -28,7 +28,7 @@ use crate::executor::{Completion, DeviceId};
 use crate::time::Instant;
 use std::any::Any;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -142,6 +142,17 @@ pub struct Accepted {
 /// under way. Data that arrives for a pop that was cancelled goes to the next one; so does a connection
 /// that arrives for a cancelled accept.
 pub trait Network: Device {
+    /// Whether it has Unix sockets. If not, `net` makes those on the runtime's next device that has.
+    fn has_unix(&self) -> bool {
+        true
+    }
+
+    /// The addresses of a host that this network knows by name, or why it has none. `None` leaves names to the system.
+    fn lookup(&self, host: &str) -> Option<io::Result<Vec<IpAddr>>> {
+        let _ = host;
+        None
+    }
+
     /// Makes a socket.
     ///
     /// # Errors

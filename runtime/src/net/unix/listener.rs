@@ -2,7 +2,7 @@
 
 use super::stream::UnixStream;
 use super::{BACKLOG, to_std};
-use crate::executor::default_network;
+use crate::executor::default_network_for;
 use crate::net::accepting::Accepting;
 use crate::net::socket::Socket;
 use crate::transport::{Domain, Endpoint, Network, SocketKind};
@@ -46,7 +46,7 @@ impl UnixListener {
     /// As bind(2): `AddrInUse` if the file exists, `PermissionDenied`, `NotFound`. `Unsupported` if the
     /// transport has no Unix sockets, or the runtime no transport for sockets.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
-        UnixListener::bind_on(&default_network()?, path)
+        UnixListener::bind_on(&default_network_for(Domain::Unix)?, path)
     }
 
     /// Listens on the transport given; else as [`bind`](Self::bind).

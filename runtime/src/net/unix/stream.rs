@@ -1,7 +1,7 @@
 //! `UnixStream`.
 
 use super::to_std;
-use crate::executor::default_network;
+use crate::executor::default_network_for;
 use crate::net::connection::Connection;
 use crate::net::options::option_methods;
 use crate::net::socket::Socket;
@@ -58,7 +58,7 @@ impl UnixStream {
     /// As connect(2): `NotFound`, `ConnectionRefused`, `PermissionDenied`. `Unsupported` if the transport
     /// has no Unix sockets, or the runtime no transport for sockets.
     pub async fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
-        UnixStream::connect_on(&default_network()?, path).await
+        UnixStream::connect_on(&default_network_for(Domain::Unix)?, path).await
     }
 
     /// Connects on the transport given; else as [`connect`](Self::connect).
