@@ -94,6 +94,12 @@ pub trait FrameDevice {
         None
     }
 
+    /// Whether frames may come without anything else happening here. If not, a runtime may sleep until a timer is due
+    /// without asking; whoever brings frames then makes it ask.
+    fn is_awaited(&self) -> bool {
+        true
+    }
+
     /// Counters for people, as name and value.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()

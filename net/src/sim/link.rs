@@ -6,8 +6,11 @@
 
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::sim::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+/// Packets that a link holds at most: further ones are dropped, as from a queue that is full.
+const HELD: usize = 1 << 16;
 
 /// What a link does to packets. By default nothing: no delay, no limit, no loss.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -123,6 +126,8 @@ pub struct Link {
     /// By time of arrival and, where those are equal, in the order of sending.
     under_way: BTreeMap<(Instant, u64), Vec<u8>>,
     number: u64,
+    /// What waits until it is [released](Link::release).
+    held: Option<VecDeque<Vec<u8>>>,
 }
 
 impl Link {
@@ -146,6 +151,7 @@ impl Link {
             latest: Instant::from_nanos(0),
             under_way: BTreeMap::new(),
             number: 0,
+            held: None,
         }
     }
 
@@ -154,9 +160,29 @@ impl Link {
         change(&mut self.config);
     }
 
+    /// From now on packets are not sent but held, until they are [released](Self::release). What is under way arrives.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Sends the packets that were held, in their order, and holds no more.
+    pub fn release(&mut self, now: Instant) {
+        for packet in self.held.take().into_iter().flatten() {
+            self.pass(now, packet);
+        }
+    }
+
     /// Sends an IP packet.
-    pub fn send(&mut self, now: Instant, mut packet: Vec<u8>) {
+    pub fn send(&mut self, now: Instant, packet: Vec<u8>) {
         self.stats.sent += 1;
+        match &mut self.held {
+            None => self.pass(now, packet),
+            Some(held) if held.len() < HELD => held.push_back(packet),
+            Some(_) => self.stats.overflowed += 1,
+        }
+    }
+
+    fn pass(&mut self, now: Instant, mut packet: Vec<u8>) {
         if self.is_lost(&packet) || !self.has_room(now, packet.len()) {
             return;
         }
@@ -396,6 +422,22 @@ mod tests {
         link.configure(|config| config.partitioned = true);
         assert!(arrivals(&mut link, 3).is_empty());
         assert_eq!(link.stats().blocked, 6);
+    }
+
+    #[test]
+    fn what_is_held_is_sent_when_it_is_released() {
+        let mut link = Link::new(LinkConfig { delay: ms(5), ..LinkConfig::default() }, 1);
+        link.send(START, vec![1]);
+        link.hold();
+        link.send(START, vec![2]);
+        link.send(at(ms(1)), vec![3]);
+        assert_eq!(link.receive(at(ms(100))), Some(vec![1]), "what was under way arrives");
+        assert_eq!((link.receive(at(ms(100))), link.next_deadline()), (None, None));
+        link.release(at(ms(200)));
+        link.send(at(ms(201)), vec![4]);
+        assert_eq!(link.next_deadline(), Some(at(ms(205))));
+        let rest: Vec<_> = std::iter::from_fn(|| link.receive(at(ms(300)))).collect();
+        assert_eq!(rest, [vec![2], vec![3], vec![4]]);
     }
 
     #[test]

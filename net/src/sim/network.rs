@@ -1,13 +1,11 @@
 //! Hosts joined by links, in one thread and one time.
 
+use super::fabric::Fabric;
 use super::host::{Host, HostConfig};
-use super::link::{Link, LinkConfig, LinkStats};
-use crate::wire::ip::Version;
-use crate::wire::{ipv4, ipv6};
+use super::link::{LinkConfig, LinkStats};
+use super::trace::Trace;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::sim::Random;
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Names a host of a [`Network`].
@@ -16,7 +14,8 @@ pub struct HostId(usize);
 
 /// Hosts and links between them in virtual time. Everything follows from one seed: a run is the same each time.
 ///
-/// Between hosts that no link was made for, there is one of the network's default.
+/// Between hosts that no link was made for, there is one of the network's default. For programs instead of hosts that
+/// are called from outside, see [`Simulation`](super::Simulation). When a test panics, the network says its seed.
 ///
 /// ```
 /// use demikernel_net::sim::{HostConfig, LinkConfig, Network};
@@ -31,17 +30,9 @@ pub struct HostId(usize);
 #[derive(Debug)]
 pub struct Network {
     hosts: Vec<Host>,
-    /// By direction.
-    links: HashMap<(HostId, HostId), Link>,
-    /// In the order in which they were made, so that a run does not depend on hashes.
-    order: Vec<(HostId, HostId)>,
-    default: LinkConfig,
-    owners: HashMap<IpAddr, HostId>,
+    fabric: Fabric,
     now: Instant,
-    seed: u64,
     seeds: Random,
-    /// Packets for addresses that nobody has.
-    nowhere: u64,
 }
 
 impl Network {
@@ -49,20 +40,15 @@ impl Network {
     pub fn new(seed: u64, default: LinkConfig) -> Network {
         Network {
             hosts: Vec::new(),
-            links: HashMap::new(),
-            order: Vec::new(),
-            default,
-            owners: HashMap::new(),
+            fabric: Fabric::new(seed, default),
             now: Instant::from_nanos(1_000_000_000),
-            seed,
             seeds: Random::new(seed, 0x6e65_7477),
-            nowhere: 0,
         }
     }
 
     /// What everything follows from: a test that fails tells it.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.fabric.seed()
     }
 
     /// Adds a host. Its seed and its time are the network's.
@@ -70,7 +56,9 @@ impl Network {
         config.seed = self.seeds.next();
         config.start = self.now;
         let id = HostId(self.hosts.len());
-        self.owners.extend(config.addresses.iter().map(|(address, _)| (*address, id)));
+        for (address, _) in &config.addresses {
+            self.fabric.add_address(*address, id.0);
+        }
         self.hosts.push(Host::new(config));
         id
     }
@@ -87,53 +75,42 @@ impl Network {
 
     /// Changes the link between two hosts, both ways.
     pub fn configure(&mut self, one: HostId, other: HostId, change: impl Fn(&mut LinkConfig)) {
-        for direction in [(one, other), (other, one)] {
-            self.link(direction).configure(&change);
+        for (from, to) in [(one, other), (other, one)] {
+            self.fabric.configure(from.0, to.0, &change);
         }
     }
 
     /// Changes the link from one host to another.
     pub fn configure_one_way(&mut self, from: HostId, to: HostId, change: impl FnOnce(&mut LinkConfig)) {
-        self.link((from, to)).configure(change);
+        self.fabric.configure(from.0, to.0, change);
     }
 
     /// What has become of packets from one host to another.
     pub fn stats(&mut self, from: HostId, to: HostId) -> LinkStats {
-        self.link((from, to)).stats()
+        self.fabric.stats(from.0, to.0)
     }
 
     /// Packets for addresses that nobody has.
     pub fn nowhere(&self) -> u64 {
-        self.nowhere
+        self.fabric.nowhere()
     }
 
-    fn link(&mut self, direction: (HostId, HostId)) -> &mut Link {
-        let (order, default) = (&mut self.order, &self.default);
-        self.links.entry(direction).or_insert_with(|| {
-            order.push(direction);
-            // Of the seed and the direction alone, so that it does not matter which link is used first.
-            let number = (direction.0.0 as u64) << 32 | direction.1.0 as u64;
-            Link::new(default.clone(), self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-        })
+    /// All packets so far: the same in each run that does the same.
+    pub fn trace(&self) -> Trace {
+        self.fabric.trace()
     }
 
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let hosts = self.hosts.iter().filter_map(Host::next_deadline);
-        let links = self.links.values().filter_map(Link::next_deadline);
-        hosts.chain(links).min()
+        hosts.chain(self.fabric.next_deadline()).min()
     }
 
     /// Packets that hosts have sent go onto the links. Call it after calls on hosts; the others do it themselves.
     pub fn flush(&mut self) {
-        for index in 0..self.hosts.len() {
-            while let Some(packet) = self.hosts[index].extract() {
-                let Some(owner) = destination(&packet).and_then(|address| self.owners.get(&address)) else {
-                    self.nowhere += 1;
-                    continue;
-                };
-                let (owner, now) = (*owner, self.now);
-                self.link((HostId(index), owner)).send(now, packet);
+        for (index, host) in self.hosts.iter_mut().enumerate() {
+            while let Some(packet) = host.extract() {
+                self.fabric.send(self.now, index, packet);
             }
         }
     }
@@ -148,12 +125,8 @@ impl Network {
         for host in &mut self.hosts {
             host.advance_to(self.now);
         }
-        for index in 0..self.order.len() {
-            let (from, to) = self.order[index];
-            let now = self.now;
-            while let Some(packet) = self.link((from, to)).receive(now) {
-                self.hosts[to.0].inject(&packet);
-            }
+        while let Some((to, packet)) = self.fabric.receive(self.now) {
+            self.hosts[to].inject(&packet);
         }
         self.flush();
         true
@@ -188,10 +161,10 @@ impl Network {
     }
 }
 
-/// Where an IP packet goes.
-fn destination(packet: &[u8]) -> Option<IpAddr> {
-    match Version::of(packet).ok()? {
-        Version::V4 => ipv4::Header::parse_quoted(packet).ok().map(|(header, _)| header.destination.into()),
-        Version::V6 => ipv6::Header::parse_quoted(packet).ok().map(|header| header.destination.into()),
+impl Drop for Network {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("note: the simulated network had seed {}; its trace is {}", self.seed(), self.trace());
+        }
     }
 }

@@ -36,6 +36,9 @@ impl Device for NetTransport {
             Some(descriptor) if !engine.is_busy() && self.again.borrow().is_empty() => {
                 Interest::Descriptor(descriptor)
             }
+            None if !engine.device.is_awaited() && !engine.is_busy() && self.again.borrow().is_empty() => {
+                Interest::None
+            }
             _ => Interest::Polling,
         }
     }

@@ -41,6 +41,7 @@ use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// The transport. See the [module](self).
@@ -71,7 +72,11 @@ pub struct NetTransport {
     /// Sockets that something was asked of while the stack was busy.
     again: RefCell<VecDeque<SocketId>>,
     state: RefCell<State>,
+    names: RefCell<Option<Names>>,
 }
+
+/// What a network knows of names.
+type Names = Box<dyn Fn(&str) -> io::Result<Vec<IpAddr>>>;
 
 /// Whether operations can be done.
 enum State {
@@ -99,7 +104,22 @@ impl NetTransport {
             waiting: Cell::new(0),
             again: RefCell::default(),
             state: RefCell::new(State::Running),
+            names: RefCell::new(None),
         })
+    }
+
+    /// Has `lookup` asked for the addresses of names, instead of the system.
+    pub fn set_names(&self, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + 'static) {
+        *self.names.borrow_mut() = Some(Box::new(lookup));
+    }
+
+    /// Ends at once, as when a machine loses its power: nothing more is sent, and what waits ends with an error.
+    pub fn power_off(&self) {
+        *self.state.borrow_mut() = State::Ended;
+        let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
+        for socket in sockets {
+            self.abandon(&socket, &errors::ended());
+        }
     }
 
     /// The same as a [`Transport`] for sockets.

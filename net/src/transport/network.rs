@@ -10,7 +10,7 @@ use demikernel_runtime::transport::{
     Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption,
 };
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +19,14 @@ use std::time::Duration;
 const BACKGROUND: u32 = 60_000;
 
 impl Network for NetTransport {
+    fn has_unix(&self) -> bool {
+        false
+    }
+
+    fn lookup(&self, host: &str) -> Option<io::Result<Vec<IpAddr>>> {
+        self.names.borrow().as_ref().map(|names| names(host))
+    }
+
     fn socket(&self, domain: Domain, kind: SocketKind) -> io::Result<Qd> {
         if domain == Domain::Unix {
             return Err(errors::unix(self.name));

@@ -2,6 +2,7 @@
 
 mod floods;
 mod interface;
+mod machines;
 mod program;
 mod stories;
 

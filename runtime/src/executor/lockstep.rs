@@ -155,8 +155,8 @@ impl Stepped {
         core.remote.unblocked();
         let mut is_done = false;
         for _ in 0..Self::TURNS {
-            self.turn();
-            is_done = !self.is_woken() && !self.is_due();
+            let any = self.turn();
+            is_done = !any && !self.is_woken() && !self.is_due();
             if is_done {
                 break;
             }
@@ -164,7 +164,8 @@ impl Stepped {
         core.remote.prepare_to_block() && is_done
     }
 
-    fn turn(&self) {
+    /// Returns whether a device has done something: then it may have more to do.
+    fn turn(&self) -> bool {
         let (runtime, core) = (&self.runtime, self.runtime.core);
         let mut polls = 0;
         while polls < runtime.budget {
@@ -178,8 +179,11 @@ impl Stepped {
         if core.remote.pending() {
             runtime.take_remote();
         }
-        core.poll_devices(if core.is_ready() { Turn::Busy } else { Turn::Idle });
+        let turn = if core.is_ready() { Turn::Busy } else { Turn::Idle };
+        let devices = (0..).map_while(|index| core.device(index));
+        let any = devices.fold(false, |any, device| device.poll(turn) | any);
         core.expire_timers();
+        any
     }
 
     fn is_due(&self) -> bool {
@@ -265,7 +269,7 @@ mod tests {
         let lockstep = Lockstep::new().unwrap();
         let runtime = lockstep.runtime().unwrap();
         let work = runtime.spawn(async {
-            spawn_blocking(|| std::thread::sleep(Duration::from_millis(20))).await;
+            spawn_blocking(|| std::thread::sleep(Duration::from_millis(20))).await.unwrap();
         });
         assert!(runtime.run() && lockstep.has_outside_work());
         while !work.is_finished() {
