@@ -108,7 +108,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(listen: SocketAddr) -> io::Result<()> {
+pub(crate) async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
     let end = shutdown()?;
@@ -204,7 +204,7 @@ fn bench(runtime: &RuntimeArgs, server: SocketAddr, load: Load) -> io::Result<()
 }
 
 fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
-    if runtime.transport.as_deref() == Some("sim") {
+    if runtime.transport.as_deref().is_some_and(|name| ["memory", "sim"].contains(&name)) {
         let why = "the simulated network is inside one runtime: a server and a client on two cores cannot meet there";
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }

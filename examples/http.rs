@@ -81,7 +81,7 @@ struct Counts {
 }
 
 /// Serves until the end is asked for, and the requests under way to their end.
-async fn serve(listen: SocketAddr) -> io::Result<()> {
+pub(crate) async fn serve(listen: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
     let end = shutdown()?;

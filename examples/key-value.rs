@@ -41,7 +41,7 @@ use store::Store;
 
 /// A key-value server that speaks the Redis protocol.
 #[derive(Parser)]
-struct Args {
+pub(crate) struct Args {
     /// Where to listen.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379")]
     listen: SocketAddr,
@@ -91,7 +91,7 @@ struct State {
 type Shared = Rc<RefCell<State>>;
 
 /// Serves until Ctrl-C or SIGTERM. Requests that were carried out are answered, as their replies have been pushed.
-async fn serve(args: &Args) -> io::Result<()> {
+pub(crate) async fn serve(args: &Args) -> io::Result<()> {
     let listener = TcpListener::bind(args.listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
     let end = shutdown()?;
@@ -226,9 +226,9 @@ fn decimal(value: i64, line: &mut [u8; 20]) -> &[u8] {
 
 /// One connection without its socket: bytes that were received go in, replies come out.
 mod connection {
-    use crate::commands::{Client, Server, Session, execute};
-    use crate::resp::{LARGE, Parser, Progress, ProtocolError, Replies};
-    use crate::store::Store;
+    use super::commands::{Client, Server, Session, execute};
+    use super::resp::{LARGE, Parser, Progress, ProtocolError, Replies};
+    use super::store::Store;
     use demikernel::Buffer;
     use demikernel::time::Instant;
 
@@ -384,8 +384,8 @@ mod connection {
 
 /// The commands: from the arguments of a request to changes of the store and a reply.
 mod commands {
-    use crate::resp::{LARGE, Replies, Request, Version, word};
-    use crate::store::{Blob, CountError, Expiry, Lifetime, Only, Store, parse_integer};
+    use super::resp::{LARGE, Replies, Request, Version, word};
+    use super::store::{Blob, CountError, Expiry, Lifetime, Only, Store, parse_integer};
     use demikernel::time::{Duration, Instant};
 
     /// What a command may use.
@@ -1537,7 +1537,7 @@ mod resp {
         fn prefixed_longer(&mut self, kind: u8, value: i64) {
             let mut line = [0; 23];
             line[21..].copy_from_slice(b"\r\n");
-            let digits = crate::decimal(value, line[1..].first_chunk_mut().expect("20 of 22 bytes")).len();
+            let digits = super::decimal(value, line[1..].first_chunk_mut().expect("20 of 22 bytes")).len();
             line[20 - digits] = kind;
             self.write(&line[20 - digits..]);
         }
@@ -1843,7 +1843,7 @@ mod store {
 
     fn decimal(value: i64) -> Blob {
         let mut line = [0; 20];
-        Blob::from(crate::decimal(value, &mut line))
+        Blob::from(super::decimal(value, &mut line))
     }
 
     /// An integer exactly as `decimal` writes it: no leading zero, plus or space.

@@ -35,7 +35,7 @@ const BURST: usize = 32;
 
 /// Passes datagrams on from one address to another, and the answers back.
 #[derive(Clone, Parser)]
-struct Args {
+pub(crate) struct Args {
     /// Where datagrams arrive.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7000")]
     listen: SocketAddr,
@@ -108,7 +108,7 @@ struct Relay {
 }
 
 /// Relays on one core until Ctrl-C or SIGTERM.
-async fn relay(args: Args) -> io::Result<()> {
+pub(crate) async fn relay(args: Args) -> io::Result<()> {
     let socket = UdpSocket::bind(args.listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
     let end = shutdown()?;

@@ -40,6 +40,9 @@ impl Builder {
     /// Without this call the environment variable `DEMIKERNEL_TRANSPORT` has the choice, and without that
     /// it is as `"auto"`: io_uring, or epoll with a warning where the kernel refuses io_uring. A transport
     /// that was named has to start: otherwise `build` fails and says why.
+    ///
+    /// `"sim"` is one machine on the userspace stack without a network around it; a test, or `sim::Simulation`, has
+    /// many. Without the feature `sim` it is the same as `"memory"`, sockets within the process.
     pub fn transport(mut self, name: &str) -> Builder {
         self.transport = Some(name.to_owned());
         self
@@ -74,7 +77,7 @@ impl Builder {
         self
     }
 
-    /// The seed of everything random: the simulated network, and its faults. 0 unless set.
+    /// The seed of everything random in what is simulated (`"memory"` and `"sim"`). 0 unless set.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.seed = seed;
         self

@@ -12,11 +12,20 @@ const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 /// Transports of this and later versions that need a feature, and its name.
 const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap")];
 
+/// Names that stand for others. Without the stack, what is simulated are sockets instead of packets.
+const ALIASES: &[(&str, &str)] = &[
+    #[cfg(not(feature = "sim"))]
+    ("sim", "memory"),
+];
+
+/// Transports of which everything follows from a seed.
+pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
+
 /// Transports that have to be set up before they can be used: they are chosen by name only.
 const NAMED_ONLY: &[&str] = &["tap", "packet"];
 
 /// What programs may name, such as in the macros, though it is not there yet.
-const LATER: &[&str] = &["tap", "dpdk", "xdp", "rdma", "spdk", "memory"];
+const LATER: &[&str] = &["dpdk", "xdp", "rdma", "spdk"];
 
 /// The transports that are compiled in, by name, the preferred one first.
 ///
@@ -28,6 +37,8 @@ pub fn transports() -> &'static [&'static str] {
         #[cfg(feature = "io-uring")]
         "io_uring",
         "epoll",
+        "memory",
+        #[cfg(feature = "sim")]
         "sim",
         #[cfg(feature = "tap")]
         "tap",
@@ -72,6 +83,7 @@ fn known(name: &str, what: &str) -> io::Result<Option<&'static str>> {
     if name == "auto" {
         return Ok(None);
     }
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, meant)| meant);
     if let Some(compiled) = transports().iter().find(|&&compiled| compiled == name) {
         return Ok(Some(compiled));
     }
@@ -105,6 +117,7 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     let own = transport.device.name();
     let storage = match choice.storage {
         Some(name) if name != own => Some(open_named(name, choice.seed)?),
+        None if own == "sim" => Some(open_named("memory", choice.seed)?),
         None if transport.storage.is_none() => Some(open_automatically()?),
         _ => None,
     };
@@ -112,13 +125,16 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     if storage.storage.is_none() {
         return Err(invalid(format!("storage {:?} has no files", storage.device.name())));
     }
-    Ok(vec![transport.without_storage(), storage.without_network()])
+    // Its sockets are only used for what the first has none for: Unix sockets.
+    Ok(vec![transport.without_storage(), storage])
 }
 
 fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
     let opened = match name {
         "epoll" => Epoll::new().map(Transport::both),
-        "sim" => Ok(Transport::both(Sim::new(seed))),
+        "memory" => Ok(Transport::both(Sim::new(seed))),
+        #[cfg(feature = "sim")]
+        "sim" => Ok(demikernel_net::sim::lone_transport(seed).transport()),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
         #[cfg(feature = "tap")]

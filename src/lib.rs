@@ -11,6 +11,7 @@
 //! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
 //!   made of others.
 //! - [`time`]: clocks and timers. [`signal`]: signals of the process.
+//! - `sim` (with the feature of that name): testing servers on a simulated network.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
 //! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
@@ -21,6 +22,8 @@ mod choose;
 pub mod hyper;
 #[doc(hidden)]
 pub mod macros;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use builder::Builder;
 pub use choose::transports;

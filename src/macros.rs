@@ -1,15 +1,22 @@
 //! What `#[demikernel::main]` and `#[demikernel::test]` expand to. Public because the expansion is in
 //! the user's crate, hidden because nobody else is to call it.
 
-use crate::choose::ready_transports;
+use crate::choose::{SIMULATED, ready_transports};
 use crate::{Builder, Idle, Time};
 use std::any::Any;
 use std::env;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{self, ExitCode, Termination};
 use std::str::FromStr;
 use std::thread;
+
+#[cfg(feature = "sim")]
+mod simulation;
+#[cfg(not(feature = "sim"))]
+#[path = "macros/no_simulation.rs"]
+mod simulation;
 
 /// `#[demikernel::main]`: one runtime, on this thread.
 pub fn main_one<M, F>(builder: Builder, main: M) -> F::Output
@@ -52,6 +59,7 @@ pub struct TestConfig {
     idle: Option<Idle>,
     time: Option<Time>,
     seed: Option<u64>,
+    seeds: Option<u64>,
     should_panic: Option<&'static str>,
 }
 
@@ -91,6 +99,11 @@ impl TestConfig {
         TestConfig { seed: Some(seed), ..self }
     }
 
+    /// `seeds = N`
+    pub fn seeds(self, count: u64) -> TestConfig {
+        TestConfig { seeds: Some(count), ..self }
+    }
+
     /// `#[should_panic(expected = "...")]`; without `expected` any message will do, so it is empty.
     pub fn should_panic(self, expected: &'static str) -> TestConfig {
         TestConfig { should_panic: Some(expected), ..self }
@@ -101,28 +114,40 @@ impl TestConfig {
         if let Some(name) = self.transport {
             return vec![Candidate { name: name.to_owned(), required: true }];
         }
+        let is_simulated = |name: &&str| SIMULATED.contains(name);
         // Sockets of the kernel do not follow a virtual clock.
         if self.time == Some(Time::Virtual) {
-            return vec![Candidate { name: "sim".to_owned(), required: true }];
+            let simulated = ready_transports().filter(is_simulated);
+            return simulated.map(|name| Candidate { name: name.to_owned(), required: true }).collect();
         }
         if let Some(name) = variable("DEMIKERNEL_TRANSPORT") {
             return vec![Candidate { name, required: true }];
         }
         let all = env::var_os("DEMIKERNEL_REQUIRE_ALL").is_some();
         // A simulated network belongs to one core.
-        let usable = |name: &&str| *name != "sim" || self.cores.is_none();
+        let usable = |name: &&str| !is_simulated(name) || self.cores.is_none();
         let ready = ready_transports().filter(usable);
-        ready.map(|name| Candidate { name: name.to_owned(), required: all || name == "sim" }).collect()
+        let required = |name| all || is_simulated(&name);
+        ready.map(|name| Candidate { name: name.to_owned(), required: required(name) }).collect()
     }
 
     /// The same in every run unless the environment says otherwise, so that a test which passed
-    /// passes again.
-    fn seed_to_use(&self) -> u64 {
-        self.seed.or_else(|| variable("DEMIKERNEL_SEED")).unwrap_or(0)
+    /// passes again. The environment's seed is one that failed.
+    fn seeds_to_use(&self, transport: &str) -> Range<u64> {
+        let given: Option<u64> = variable("DEMIKERNEL_SEED");
+        let Some(count) = self.seeds.filter(|_| SIMULATED.contains(&transport)) else {
+            let seed = self.seed.or(given).unwrap_or(0);
+            return seed..seed.saturating_add(1);
+        };
+        let (first, count) = match given {
+            Some(seed) => (seed, 1),
+            None => (self.seed.unwrap_or(0), variable("DEMIKERNEL_SEEDS").unwrap_or(count)),
+        };
+        first..first.saturating_add(count)
     }
 
-    fn builder(&self, transport: &str) -> Builder {
-        let mut builder = Builder::new().transport(transport).seed(self.seed_to_use());
+    fn builder(&self, transport: &str, seed: u64) -> Builder {
+        let mut builder = Builder::new().transport(transport).seed(seed);
         if let Some(name) = self.storage {
             builder = builder.storage(name);
         }
@@ -136,6 +161,12 @@ impl TestConfig {
             builder = builder.time(time);
         }
         builder
+    }
+
+    /// Whether a test on this transport is a machine of a simulation. It has virtual time; who wants the machine's clock gets
+    /// one machine, on its own.
+    fn is_simulation(&self, transport: &str) -> bool {
+        transport == "sim" && self.time != Some(Time::Real)
     }
 
     /// Whether a panic is the one that `#[should_panic]` asks for.
@@ -157,11 +188,14 @@ struct Candidate {
 pub fn test<T, F>(config: TestConfig, test: T) -> ExitCode
 where
     T: Fn() -> F,
-    F: Future,
+    F: Future + 'static,
     F::Output: Termination,
 {
-    run_on_each(&config, &config.transports(), |transport| {
-        let runtime = config.builder(transport).build()?;
+    run_on_each(&config, &config.transports(), |transport, seed| {
+        if config.is_simulation(transport) {
+            return simulation::run(config.storage, seed, test());
+        }
+        let runtime = config.builder(transport, seed).build()?;
         Ok(runtime.block_on(test()).report())
     })
 }
@@ -177,43 +211,46 @@ where
     F: Future + 'static,
     F::Output: Termination + 'static,
 {
-    run_on_each(&config, &config.transports(), |transport| {
+    run_on_each(&config, &config.transports(), |transport, seed| {
         // `run` reports an error of its own; whether the transport can start here is asked before.
-        drop(config.builder(transport).build()?);
+        drop(config.builder(transport, seed).build()?);
         let test = test.clone();
-        let code = config.builder(transport).run(move || test(crate::core_index()));
+        let code = config.builder(transport, seed).run(move || test(crate::core_index()));
         assert!(code == ExitCode::SUCCESS, "a core failed");
         Ok(code)
     });
 }
 
-/// Runs a test once on each of its transports, up to the first failure.
+/// Runs a test on each of its transports, once or with each seed, up to the first failure.
 ///
 /// A test that should panic has to do so on each. Only the last panic goes on to the test harness,
 /// or the first that is not the expected one, which the harness then finds to be wrong as well.
 fn run_on_each(
     config: &TestConfig,
     candidates: &[Candidate],
-    mut run: impl FnMut(&str) -> io::Result<ExitCode>,
+    mut run: impl FnMut(&str, u64) -> io::Result<ExitCode>,
 ) -> ExitCode {
     let mut expected_panic = None;
     let mut skipped = 0;
     for Candidate { name: transport, required } in candidates {
-        match catch_unwind(AssertUnwindSafe(|| run(transport))) {
-            Ok(Ok(code)) if code == ExitCode::SUCCESS && config.should_panic.is_none() => {}
-            Ok(Ok(code)) => {
-                note(config, transport);
-                return code;
-            }
-            Ok(Err(error)) if *required => return cannot_run(config, &format!("{transport}: {error}")),
-            Ok(Err(error)) => {
-                eprintln!("skipped on transport {transport}: {error}");
-                skipped += 1;
-            }
-            Err(panic) if config.expects(&*panic) => expected_panic = Some(panic),
-            Err(panic) => {
-                note(config, transport);
-                resume_unwind(panic);
+        for seed in config.seeds_to_use(transport) {
+            match catch_unwind(AssertUnwindSafe(|| run(transport, seed))) {
+                Ok(Ok(code)) if code == ExitCode::SUCCESS && config.should_panic.is_none() => {}
+                Ok(Ok(code)) => {
+                    note(transport, seed);
+                    return code;
+                }
+                Ok(Err(error)) if *required => return cannot_run(config, &format!("{transport}: {error}")),
+                Ok(Err(error)) => {
+                    eprintln!("skipped on transport {transport}: {error}");
+                    skipped += 1;
+                    break;
+                }
+                Err(panic) if config.expects(&*panic) => expected_panic = Some(panic),
+                Err(panic) => {
+                    note(transport, seed);
+                    resume_unwind(panic);
+                }
             }
         }
     }
@@ -234,8 +271,7 @@ fn cannot_run(config: &TestConfig, why: &str) -> ExitCode {
 }
 
 /// Says which of the runs failed, and how to repeat it.
-fn note(config: &TestConfig, transport: &str) {
-    let seed = config.seed_to_use();
+fn note(transport: &str, seed: u64) {
     eprintln!(
         "note: this was on transport {transport}; repeat it with DEMIKERNEL_TRANSPORT={transport} DEMIKERNEL_SEED={seed}"
     );
@@ -275,7 +311,7 @@ mod tests {
             |(n, act): (usize, &Act)| Candidate { name: n.to_string(), required: matches!(act, Missing) };
         let candidates: Vec<_> = acts.iter().enumerate().map(candidate).collect();
         let mut tried = 0;
-        let run = |name: &str| {
+        let run = |name: &str, _| {
             tried += 1;
             match acts[name.parse::<usize>().unwrap()] {
                 Pass => Ok(ExitCode::SUCCESS),
@@ -330,11 +366,30 @@ mod tests {
         let names = |config: TestConfig| config.transports().into_iter().map(|c| c.name).collect::<Vec<_>>();
         let config = TestConfig::new();
         assert_eq!(names(config.transport("epoll")), ["epoll"]);
-        assert_eq!(names(config.time(Time::Virtual)), ["sim"]);
+        assert!(["memory", "sim"].starts_with(&names(config.time(Time::Virtual))));
         assert_eq!(names(config.time(Time::Virtual).transport("epoll")), ["epoll"]);
         if env::var_os("DEMIKERNEL_TRANSPORT").is_none() {
             assert_eq!(names(config), ready_transports().collect::<Vec<_>>());
-            assert!(!names(config.cores(2)).contains(&"sim".to_owned()));
+            assert!(!names(config.cores(2)).contains(&"memory".to_owned()));
         }
+    }
+
+    #[test]
+    fn what_is_simulated_runs_with_each_seed() {
+        let config = TestConfig::new().seeds(3);
+        if env::var_os("DEMIKERNEL_SEED").is_some() || env::var_os("DEMIKERNEL_SEEDS").is_some() {
+            return;
+        }
+        assert_eq!(config.seeds_to_use("sim"), 0..3);
+        assert_eq!(config.seed(7).seeds_to_use("memory"), 7..10);
+        assert_eq!(config.seed(7).seeds_to_use("epoll"), 7..8);
+        assert_eq!(TestConfig::new().seed(7).seeds_to_use("sim"), 7..8);
+        let mut seeds = Vec::new();
+        let candidates = [Candidate { name: "sim".to_owned(), required: true }];
+        let code = run_on_each(&config, &candidates, |_, seed| {
+            seeds.push(seed);
+            Ok(if seed == 1 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        });
+        assert!(code == ExitCode::FAILURE && seeds == [0, 1], "{seeds:?}");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 /// Expands one use of a macro. Never fails: errors are part of the result.
 pub(crate) fn expand(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let keys = Keys::parse(args, &mut errors);
+    let keys = Keys::parse(kind, args, &mut errors);
     let mut function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
@@ -175,7 +175,8 @@ fn calls(keys: &Keys) -> TokenStream {
         Time::Virtual => quote!(.time(#facade::Time::Virtual)),
     });
     let seed = keys.seed.map(|seed| quote!(.seed(#seed)));
-    quote!(#transport #storage #cores #idle #time #seed)
+    let seeds = keys.seeds.map(|count| quote!(.seeds(#count)));
+    quote!(#transport #storage #cores #idle #time #seed #seeds)
 }
 
 #[cfg(test)]

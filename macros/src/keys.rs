@@ -1,10 +1,11 @@
 //! The arguments of an attribute: `key = value, ...`, from a closed list of keys.
 
+use crate::expand::Kind;
 use crate::value::{Cores, Idle, Time, Value, default_facade};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::{Error, LitStr, Path, Result};
 
-const KEYS: &str = "`transport`, `storage`, `cores`, `idle`, `time`, `seed` and `crate`";
+const KEYS: &str = "`transport`, `storage`, `cores`, `idle`, `time`, `seed`, `seeds` and `crate`";
 
 /// The keys that were given, with their values checked.
 pub(crate) struct Keys {
@@ -14,6 +15,7 @@ pub(crate) struct Keys {
     pub(crate) idle: Option<Idle>,
     pub(crate) time: Option<Time>,
     pub(crate) seed: Option<u64>,
+    pub(crate) seeds: Option<u64>,
     pub(crate) facade: Path,
     /// Whether `cores` was given at all, also with a wrong value: it decides which arguments the
     /// function may take, and one mistake is to be one error.
@@ -52,7 +54,7 @@ impl Errors {
 
 impl Keys {
     /// Reads all arguments; what is wrong goes to `errors` and is left out of the result.
-    pub(crate) fn parse(args: TokenStream, errors: &mut Errors) -> Keys {
+    pub(crate) fn parse(kind: Kind, args: TokenStream, errors: &mut Errors) -> Keys {
         let mut keys = Keys {
             transport: None,
             storage: None,
@@ -60,6 +62,7 @@ impl Keys {
             idle: None,
             time: None,
             seed: None,
+            seeds: None,
             facade: default_facade(),
             has_cores: false,
         };
@@ -68,6 +71,9 @@ impl Keys {
             keys.argument(argument, &mut seen, errors);
         }
         keys.check_clock(&seen, errors);
+        if let Some(seeds) = seen.iter().find(|key| kind == Kind::Main && *key == "seeds") {
+            errors.at(seeds.span(), "`seeds` is for tests, as a program runs once: write `seed`");
+        }
         keys
     }
 
@@ -128,13 +134,14 @@ impl Keys {
             "idle" => self.idle = errors.keep(value.idle()),
             "time" => self.time = errors.keep(value.time()),
             "seed" => self.seed = errors.keep(value.seed()),
+            "seeds" => self.seeds = errors.keep(value.seeds()),
             _ => self.facade = errors.keep(value.facade()).unwrap_or_else(default_facade),
         }
     }
 }
 
 fn is_key(name: &str) -> bool {
-    matches!(name, "transport" | "storage" | "cores" | "idle" | "time" | "seed" | "crate")
+    matches!(name, "transport" | "storage" | "cores" | "idle" | "time" | "seed" | "seeds" | "crate")
 }
 
 /// The tokens of one argument, and the comma after it.
@@ -169,7 +176,7 @@ mod tests {
 
     fn parse(args: TokenStream) -> (Keys, Vec<String>) {
         let mut errors = Errors::default();
-        let keys = Keys::parse(args, &mut errors);
+        let keys = Keys::parse(Kind::Test, args, &mut errors);
         (keys, errors.messages())
     }
 
@@ -177,7 +184,7 @@ mod tests {
     fn every_key_is_read() {
         let (keys, errors) = parse(quote! {
             transport = "epoll", storage = "epoll", cores = 2, idle = "adaptive(50us)", time = "real",
-            seed = 7, crate = "dk",
+            seed = 7, seeds = 20, crate = "dk",
         });
         assert_eq!(errors, [""; 0]);
         assert_eq!(keys.transport.unwrap().value(), "epoll");
@@ -185,7 +192,7 @@ mod tests {
         assert!(matches!(keys.cores, Some(Cores::Count(_))));
         assert_eq!(keys.idle, Some(Idle::AdaptiveFor { nanoseconds: 50_000 }));
         assert_eq!(keys.time, Some(Time::Real));
-        assert_eq!(keys.seed, Some(7));
+        assert_eq!((keys.seed, keys.seeds), (Some(7), Some(20)));
         assert!(keys.facade.is_ident("dk"));
     }
 
@@ -206,17 +213,17 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "unknown key `transprot`; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed` \
-                 and `crate`",
+                "unknown key `transprot`; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed`, \
+                 `seeds` and `crate`",
                 "the key `seed` is given twice",
-                "expected a key; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed` and `crate`",
+                "expected a key; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed`, `seeds` and `crate`",
                 "expected a value: `idle = ...`",
                 "expected a value after `time =`",
                 "expected a value: `storage = ...`",
                 "`cores` takes a number such as `cores = 4`, `cores = \"all\"`, or an expression in parentheses \
                  such as `cores = (CORES)`",
                 "expected a key before this comma",
-                "expected a key; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed` and `crate`",
+                "expected a key; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed`, `seeds` and `crate`",
             ]
         );
         assert_eq!(keys.seed, Some(7), "the first one");
@@ -235,6 +242,13 @@ mod tests {
         ] {
             assert_eq!(parse(args).1.len(), count);
         }
+    }
+
+    #[test]
+    fn a_program_runs_with_one_seed() {
+        let mut errors = Errors::default();
+        Keys::parse(Kind::Main, quote!(seeds = 20), &mut errors);
+        assert_eq!(errors.messages(), ["`seeds` is for tests, as a program runs once: write `seed`"]);
     }
 
     #[test]

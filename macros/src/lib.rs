@@ -37,8 +37,8 @@ use proc_macro::TokenStream;
 ///
 /// | key | value | default | stands for |
 /// |---|---|---|---|
-/// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"sim"`, `"tap"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | `.transport("io_uring")` |
-/// | `storage` | `"auto"`, `"io_uring"`, `"epoll"` (a pool of threads), `"sim"`, `"memory"`, `"spdk"` | automatic | `.storage("io_uring")` |
+/// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"memory"`, `"sim"`, `"tap"`, `"packet"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | `.transport("io_uring")` |
+/// | `storage` | `"auto"`, `"io_uring"`, `"epoll"` (a pool of threads), `"memory"`, `"sim"` (the same), `"spdk"` | automatic | `.storage("io_uring")` |
 /// | `cores` | an integer from 1, `"all"`, or an expression of type `usize` in parentheses | this thread only | `.cores(4)` and `run` instead of `block_on` |
 /// | `idle` | `"spin"`, `"block"`, `"adaptive"`, `"adaptive(50us)"` (units `ns`, `us`, `ms`, `s`) | `"adaptive"` | `.idle(Idle::Adaptive(Duration::from_micros(50)))` |
 /// | `time` | `"real"`, `"virtual"` | `"real"` | `.time(Time::Virtual)` |
@@ -49,7 +49,7 @@ use proc_macro::TokenStream;
 /// that cannot start on this machine, is an error when the program starts, which says what is missing.
 ///
 /// `time = "virtual"` makes the clock jump to the next timer whenever the runtime has nothing to do.
-/// It is meant for simulations on `transport = "sim"`; a kernel socket knows nothing of such a clock.
+/// It is meant for simulations on `transport = "memory"` or `"sim"`; a kernel socket knows nothing of such a clock.
 /// It cannot be combined with more than one core, as each core would have a time of its own.
 ///
 /// # Signature
@@ -142,13 +142,19 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 ///   transports are those that are compiled in and can start on this machine, and the simulated one;
 ///   the others are skipped with a line that says why, or fail if `DEMIKERNEL_REQUIRE_ALL` is set.
 ///   `"auto"` runs once, on the transport that a program would get.
+/// - `transport = "sim"`: the test is the program of a machine named `test` in a simulated network, in virtual
+///   time, on the userspace TCP/IP stack. It adds further machines, and breaks links, through
+///   `demikernel::sim::current()`; the documentation of `demikernel::sim` shows how. That is so with the feature
+///   `sim`; without it, and with `"memory"` always, sockets are simulated within one runtime, without packets.
 /// - `time = "virtual"`: timers cost no time, as the clock jumps to the next one when there is nothing
-///   to do. Unless `transport` says otherwise such a test runs on the simulated transport only, since
+///   to do. Unless `transport` says otherwise such a test runs on the simulated transports only, since
 ///   the kernel's sockets do not follow that clock.
-/// - `seed`: what the simulated transport draws its delays and errors from. The default is
-///   `DEMIKERNEL_SEED`, else the same in every run, so a test that passed passes again.
+/// - `seed`: what the simulated transports draw their delays and errors from. The default is
+///   `DEMIKERNEL_SEED`, else 0 in every run, so a test that passed passes again.
+/// - `seeds`: with how many seeds the test runs on the simulated transports, from `seed` on. `DEMIKERNEL_SEEDS`
+///   overrides the number, and `DEMIKERNEL_SEED` chooses a single one, such as the one that has failed.
 /// - `cores`: the test runs on that many cores at once and fails if one of them does. A simulated network
-///   belongs to one core, so the simulated transport has to be asked for.
+///   belongs to one core, so a simulated transport has to be asked for.
 ///
 /// # Signature
 ///
@@ -160,7 +166,7 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # The builder code that it stands for
 ///
 /// ```ignore
-/// #[demikernel::test(time = "virtual", seed = 7)]
+/// #[demikernel::test(transport = "memory", time = "virtual", seed = 7)]
 /// async fn naps() {
 ///     demikernel::time::sleep(std::time::Duration::from_secs(3600)).await;
 /// }
@@ -172,7 +178,7 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 /// #[test]
 /// fn naps() {
 ///     let runtime = demikernel::Builder::new()
-///         .transport("sim")
+///         .transport("memory")
 ///         .time(demikernel::Time::Virtual)
 ///         .seed(7)
 ///         .build()
@@ -180,6 +186,16 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 ///     runtime.block_on(async {
 ///         demikernel::time::sleep(std::time::Duration::from_secs(3600)).await;
 ///     })
+/// }
+/// ```
+///
+/// and with `transport = "sim"`, where `naps` is the function as it is written,
+///
+/// ```ignore
+/// #[test]
+/// fn test() {
+///     let simulation = demikernel::sim::Builder::new().seed(7).build().unwrap();
+///     simulation.block_on("test", naps());
 /// }
 /// ```
 #[proc_macro_attribute]

@@ -5,10 +5,11 @@ use syn::{Error, Lit, LitInt, LitStr, Path, Result};
 
 /// Transports that some build of demikernel has. Which of them this build has is known at run time
 /// only, since features are the facade's.
-const TRANSPORTS: &[&str] = &["auto", "io_uring", "epoll", "sim", "tap", "dpdk", "xdp", "rdma"];
+const TRANSPORTS: &[&str] =
+    &["auto", "io_uring", "epoll", "memory", "sim", "tap", "packet", "dpdk", "xdp", "rdma"];
 
 /// The same for storage.
-const STORAGES: &[&str] = &["auto", "io_uring", "epoll", "sim", "memory", "spdk"];
+const STORAGES: &[&str] = &["auto", "io_uring", "epoll", "memory", "sim", "spdk"];
 
 /// The value of one key, before its type is known.
 pub(crate) struct Value {
@@ -105,6 +106,16 @@ impl Value {
         match &self.kind {
             ValueKind::Literal(Lit::Int(number)) => parse_int(number, "u64"),
             _ => Err(self.error("`seed` takes an integer from 0 to 2^64 - 1, such as `seed = 7`")),
+        }
+    }
+
+    pub(crate) fn seeds(self) -> Result<u64> {
+        match &self.kind {
+            ValueKind::Literal(Lit::Int(number)) => match parse_int(number, "u64")? {
+                0 => Err(Error::new(number.span(), "`seeds` is at least 1")),
+                count => Ok(count),
+            },
+            _ => Err(self.error("`seeds` takes how many seeds to run with, such as `seeds = 20`")),
         }
     }
 
@@ -300,8 +311,8 @@ mod tests {
         }
         assert_eq!(
             message(value(quote!("uring")).transport()),
-            "unknown transport \"uring\"; known are \"auto\", \"io_uring\", \"epoll\", \"sim\", \"tap\", \"dpdk\", \
-             \"xdp\" and \"rdma\""
+            "unknown transport \"uring\"; known are \"auto\", \"io_uring\", \"epoll\", \"memory\", \"sim\", \"tap\", \
+             \"packet\", \"dpdk\", \"xdp\" and \"rdma\""
         );
         assert!(message(value(quote!(epoll)).transport()).starts_with("`transport` takes a string"));
         assert!(message(value(quote!("disk")).storage()).starts_with("unknown storage \"disk\""));
@@ -320,6 +331,14 @@ mod tests {
         assert!(message(value(quote!(-1)).seed()).contains("from 0 to 2^64 - 1"));
         assert!(message(value(quote!("7")).seed()).contains("such as `seed = 7`"));
         assert!(message(value(quote!(7i32)).seed()).contains("found a `i32`"));
+    }
+
+    #[test]
+    fn seeds_are_a_number_of_them() {
+        assert_eq!(value(quote!(20)).seeds().unwrap(), 20);
+        assert_eq!(message(value(quote!(0)).seeds()), "`seeds` is at least 1");
+        assert!(message(value(quote!(0..20)).seeds()).contains("such as `seeds = 20`"));
+        assert!(message(value(quote!("20")).seeds()).contains("such as `seeds = 20`"));
     }
 
     #[test]

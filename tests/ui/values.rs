@@ -30,3 +30,12 @@ async fn more_units() {}
 
 #[demikernel::test(time = "virtual", cores = 2)]
 async fn clocks() {}
+
+#[demikernel::test(seeds = 0)]
+async fn no_seeds() {}
+
+#[demikernel::test(seeds = 0..20)]
+async fn a_range_of_seeds() {}
+
+#[demikernel::main(seeds = 20)]
+async fn seeds_of_a_program() {}

@@ -99,6 +99,28 @@ fn every_key_becomes_a_call() {
 }
 
 #[test]
+fn a_test_with_many_seeds() {
+    check(
+        Kind::Test,
+        quote!(transport = "sim", seeds = 20),
+        quote!(
+            async fn works() {}
+        ),
+        quote! {
+            #[::core::prelude::v1::test]
+            fn works() {
+                #[allow(clippy::unused_async)]
+                async fn works() {}
+                ::demikernel::macros::test(
+                    ::demikernel::macros::TestConfig::new().transport("sim").seeds(20u64),
+                    works
+                );
+            }
+        },
+    );
+}
+
+#[test]
 fn idle_by_name() {
     for (name, expected) in [
         ("spin", quote!(.idle(::demikernel::Idle::Spin))),
@@ -199,7 +221,7 @@ fn after_an_error_the_function_is_still_there() {
         ),
         quote! {
             ::core::compile_error! {
-                "unknown key `sede`; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed` and `crate`"
+                "unknown key `sede`; the keys are `transport`, `storage`, `cores`, `idle`, `time`, `seed`, `seeds` and `crate`"
             }
             ::core::compile_error! {
                 "`works` takes no argument; with the key `cores` it may take the index of its core: `core: usize`"

@@ -165,7 +165,7 @@ impl Net {
 
     /// What is in a file, as others see it.
     pub(crate) async fn contents(&self, path: &Path) -> Vec<u8> {
-        if self.device.name() != "sim" {
+        if self.device.name() != "memory" {
             return std::fs::read(path).unwrap();
         }
         let mut mode = OpenMode::default();
@@ -185,7 +185,7 @@ impl Net {
 
     /// Makes a file, as others do.
     pub(crate) async fn make_file(&self, path: &Path, contents: &[u8]) {
-        if self.device.name() != "sim" {
+        if self.device.name() != "memory" {
             return std::fs::write(path, contents).unwrap();
         }
         let mut mode = OpenMode::default();

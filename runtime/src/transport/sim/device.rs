@@ -18,7 +18,7 @@ const BURST: usize = 256;
 
 impl Device for Sim {
     fn name(&self) -> &'static str {
-        "sim"
+        "memory"
     }
 
     fn attached(&self, id: DeviceId) {
