@@ -73,6 +73,8 @@ impl Choice {
                 Err(error) => return Err(invalid(format!("{VARIABLE}: {error}"))),
             },
         };
+        // What is simulated has its files in memory, whatever its sockets are.
+        let storage = storage.map(|name| if name == "sim" { "memory" } else { name });
         let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
         Ok(Choice { transport, storage, seed })
     }
@@ -223,6 +225,17 @@ mod tests {
     fn what_has_to_be_set_up_is_not_tried_unasked() {
         assert!(transports().contains(&"tap"));
         assert!(!ready_transports().any(|name| name == "tap" || name == "packet"));
+    }
+
+    #[test]
+    fn what_is_simulated_has_its_files_in_memory() {
+        for (transport, storage) in
+            [("sim", None), ("sim", Some("sim")), ("memory", Some("memory")), ("epoll", Some("sim"))]
+        {
+            let opened = open(&Choice::new(Some(transport), storage, 1).unwrap()).unwrap();
+            let files = opened.iter().find(|transport| transport.storage.is_some()).unwrap();
+            assert_eq!(files.device.name(), "memory", "{transport} {storage:?}");
+        }
     }
 
     #[test]
