@@ -2,7 +2,7 @@
 
 use demikernel_runtime::transport::Transport;
 use demikernel_runtime::transport::epoll::Epoll;
-use demikernel_runtime::transport::sim::Sim;
+use demikernel_runtime::transport::memory::Memory;
 use std::env;
 use std::io;
 
@@ -134,7 +134,7 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
 fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
     let opened = match name {
         "epoll" => Epoll::new().map(Transport::both),
-        "memory" => Ok(Transport::both(Sim::new(seed))),
+        "memory" => Ok(Transport::both(Memory::new(seed))),
         #[cfg(feature = "sim")]
         "sim" => Ok(demikernel_net::sim::lone_transport(seed).transport()),
         #[cfg(feature = "io-uring")]

@@ -367,7 +367,8 @@ mod tests {
         let names = |config: TestConfig| config.transports().into_iter().map(|c| c.name).collect::<Vec<_>>();
         let config = TestConfig::new();
         assert_eq!(names(config.transport("epoll")), ["epoll"]);
-        let simulated: Vec<_> = SIMULATED.iter().copied().filter(|name| transports().contains(name)).collect();
+        let simulated: Vec<_> =
+            SIMULATED.iter().copied().filter(|name| transports().contains(name)).collect();
         assert_eq!(names(config.time(Time::Virtual)), simulated);
         assert_eq!(names(config.time(Time::Virtual).transport("epoll")), ["epoll"]);
         if env::var_os("DEMIKERNEL_TRANSPORT").is_none() {

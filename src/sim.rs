@@ -57,7 +57,7 @@
 //! [`Control::host`] adds a machine and runs a program on it, from its start and again each time it is
 //! [bounced](Control::bounce); [`Control::client`] one that runs once. Machines reach each other by name
 //! (`"server:7000"`) or by [address](Control::address), and themselves as `localhost`. Each has its own tasks, timers,
-//! ports, files and Unix sockets (the last two [in memory](crate::transport::sim)). [`crash`](Control::crash) is
+//! ports, files and Unix sockets (the last two [in memory](crate::transport::memory)). [`crash`](Control::crash) is
 //! what a power cut does: the program's futures are dropped, nothing more is said, and peers notice by their timeouts.
 //!
 //! # Links

@@ -2,13 +2,14 @@
 //!
 //! In the order in which data flows:
 //!
-//! - [`transport`]: what a runtime asks of its devices; io_uring, epoll and a simulated network.
+//! - [`transport`]: what a runtime asks of its devices; io_uring, epoll, and sockets and files in memory.
 //! - [`buffer`]: memory that every device can reach.
 //! - [`executor`](spawn): tasks, and [`QToken`], the one leaf future.
 //! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
 //!   made of others.
 //! - [`signal`]: signals of the process. [`spawn_blocking`]: work for other threads.
-//! - [`time`]: clocks, timers, intervals.
+//! - [`time`]: clocks, timers, intervals. [`Lockstep`]: many runtimes in one thread and one virtual time.
+//! - [`random`]: draws from a seed, for simulations.
 //! - [`net`]: sockets on any of the transports; [`fs`]: files.
 //! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //!
@@ -22,6 +23,7 @@ pub mod fs;
 pub mod net;
 pub mod pdpix;
 pub mod queue;
+pub mod random;
 pub mod signal;
 mod sync;
 pub mod time;

@@ -5,7 +5,7 @@
 #![allow(clippy::async_yields_async)]
 
 use demikernel_runtime::time::sleep;
-use demikernel_runtime::transport::sim::Sim;
+use demikernel_runtime::transport::memory::Memory;
 use demikernel_runtime::transport::{Device, Interest, Transport, Turn};
 use demikernel_runtime::{Completion, DeviceId, QToken, Runtime, operation, spawn, task_local, yield_now};
 use std::any::Any;
@@ -257,7 +257,7 @@ impl Drop for Listener {
 
 /// A transport that has neither sockets nor files.
 fn transport(device: Rc<Listener>) -> Transport {
-    let mut transport = Transport::both(Sim::new(0)).without_network().without_storage();
+    let mut transport = Transport::both(Memory::new(0)).without_network().without_storage();
     transport.device = device;
     transport
 }

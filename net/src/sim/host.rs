@@ -6,8 +6,8 @@ use crate::stack::{OptionName, Readiness, Shutdown, SocketId, SocketOption, Stac
 use crate::tcp::{self, Info};
 use crate::udp::Datagram;
 use demikernel_runtime::buffer::{Buffer, Sga};
+use demikernel_runtime::random::Random;
 use demikernel_runtime::time::Instant;
-use demikernel_runtime::transport::sim::Random;
 use demikernel_runtime::transport::{Domain, SocketKind};
 use std::collections::VecDeque;
 use std::io;

@@ -4,8 +4,8 @@
 //! and arrives a delay later. What goes wrong is drawn from the seed for each packet as it is sent, in a fixed order
 //! and from a generator for each fault, so that switching one fault on leaves the draws of the others as they were.
 
+use demikernel_runtime::random::Random;
 use demikernel_runtime::time::Instant;
-use demikernel_runtime::transport::sim::Random;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

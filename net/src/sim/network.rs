@@ -4,8 +4,8 @@ use super::fabric::Fabric;
 use super::host::{Host, HostConfig};
 use super::link::{LinkConfig, LinkStats};
 use super::trace::Trace;
+use demikernel_runtime::random::Random;
 use demikernel_runtime::time::Instant;
-use demikernel_runtime::transport::sim::Random;
 use std::time::Duration;
 
 /// Names a host of a [`Network`].

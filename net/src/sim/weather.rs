@@ -1,7 +1,7 @@
 //! Links as a seed has them.
 
 use super::link::{Burst, LinkConfig};
-use demikernel_runtime::transport::sim::Random;
+use demikernel_runtime::random::Random;
 use std::time::Duration;
 
 impl LinkConfig {

@@ -4,7 +4,7 @@
 
 use super::*;
 use demikernel_net::stack::{Shutdown, SocketOption};
-use demikernel_runtime::transport::sim::Random;
+use demikernel_runtime::random::Random;
 
 /// What one end of a connection does.
 struct End {

@@ -67,7 +67,8 @@ pub enum Time {
     /// It waits, in real time, for threads that are at work for a task:
     /// [`spawn_blocking`](crate::spawn_blocking), and look-ups of names. While a device has something under
     /// way outside of the process, such as a socket of the kernel, it gives it a millisecond before each
-    /// jump; the simulated transport needs none.
+    /// jump; the simulated transports need none. Several runtimes with one virtual time are a
+    /// [`Lockstep`](super::Lockstep).
     ///
     /// When nothing can happen any more, since tasks wait but no timer is set and no device has anything
     /// under way, `block_on` panics after five seconds with a message that says so; not if there is a

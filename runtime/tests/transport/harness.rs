@@ -3,7 +3,7 @@
 use crate::operations::token;
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
 use demikernel_runtime::time::{sleep, timeout};
-use demikernel_runtime::transport::sim::{Sim, SimConfig};
+use demikernel_runtime::transport::memory::{Memory, MemoryConfig};
 use demikernel_runtime::transport::{
     Device, Domain, Endpoint, Network, OpenMode, Qd, SocketKind, Storage, Transport,
 };
@@ -44,23 +44,23 @@ pub(crate) fn check(make: fn() -> io::Result<Transport>, test: Test) {
 
 /// Runs a test on the simulated transport: in real time, and with some seeds in virtual time.
 pub(crate) fn check_simulated(test: Test) {
-    check(|| Ok(Transport::both(Sim::new(0))), test);
-    check_virtually(Sim::new, test);
+    check(|| Ok(Transport::both(Memory::new(0))), test);
+    check_virtually(Memory::new, test);
 }
 
 /// The same for tests that rely on small pushes to arrive in one piece, as they do on a loopback.
 pub(crate) fn check_simulated_in_pieces_as_pushed(test: Test) {
     check_virtually(
         |seed| {
-            let mut config = SimConfig::default();
+            let mut config = MemoryConfig::default();
             (config.seed, config.splits, config.joins) = (seed, 0.0, 0.0);
-            Sim::with_config(config)
+            Memory::with_config(config)
         },
         test,
     );
 }
 
-fn check_virtually(make: fn(u64) -> Rc<Sim>, test: Test) {
+fn check_virtually(make: fn(u64) -> Rc<Memory>, test: Test) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for seed in 1..4 {
         check_one(Transport::both(make(seed)), Builder::new().time(Time::Virtual), test);

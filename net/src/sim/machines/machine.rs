@@ -4,8 +4,9 @@ use super::port::{Cable, Port};
 use super::{Config, Inner};
 use crate::stack::{Stack, StackConfig};
 use crate::transport::NetTransport;
+use demikernel_runtime::random::Random;
 use demikernel_runtime::time::Instant;
-use demikernel_runtime::transport::sim::{Random, Sim};
+use demikernel_runtime::transport::memory::Memory;
 use demikernel_runtime::transport::{Device, Transport};
 use demikernel_runtime::{JoinHandle, Lockstep, Stepped};
 use std::any::Any;
@@ -106,7 +107,7 @@ impl Machine {
         });
         runtime.attach(transport.clone().transport());
         // Files, and Unix sockets.
-        runtime.attach(Transport::both(Sim::new(random.next())));
+        runtime.attach(Transport::both(Memory::new(random.next())));
         let task = match &self.program {
             Program::Host(make) => Some(make()),
             Program::Client(task) => task.take(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A generator (SplitMix64) of which every draw follows from the seed. For simulations: its draws can be foreseen.
 ///
 /// ```
-/// use demikernel_runtime::transport::sim::Random;
+/// use demikernel_runtime::random::Random;
 ///
 /// let (mut one, mut two) = (Random::new(7, 1), Random::new(7, 1));
 /// assert_eq!(one.below(100), two.below(100));
@@ -16,7 +16,7 @@ pub struct Random(u64);
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Spreads every bit of `x` over all bits of the result.
-pub(super) fn mix(x: u64) -> u64 {
+pub(crate) fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -4,7 +4,7 @@ mod datagrams;
 mod files;
 mod streams;
 
-use super::{Sim, SimConfig};
+use super::{Memory, MemoryConfig};
 use crate::buffer::Buffer;
 use crate::executor::operation;
 use crate::transport::{Accepted, Domain, Endpoint, Network, Qd, SocketKind, Transport};
@@ -13,8 +13,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-fn config() -> SimConfig {
-    SimConfig {
+fn config() -> MemoryConfig {
+    MemoryConfig {
         latency: Duration::from_micros(10),
         jitter: Duration::ZERO,
         splits: 0.0,
@@ -22,16 +22,16 @@ fn config() -> SimConfig {
         storage_latency: Duration::from_micros(10),
         storage_jitter: Duration::ZERO,
         trace: true,
-        ..SimConfig::default()
+        ..MemoryConfig::default()
     }
 }
 
 /// Tells a story on a device of its own.
-fn tell<F: Future>(config: SimConfig, story: impl FnOnce(Rc<Sim>) -> F) -> F::Output {
+fn tell<F: Future>(config: MemoryConfig, story: impl FnOnce(Rc<Memory>) -> F) -> F::Output {
     let runtime = Builder::new().time(Time::Virtual).build().unwrap();
-    let sim = Sim::with_config(config);
-    runtime.attach(Transport::both(sim.clone()));
-    runtime.block_on(story(sim))
+    let memory = Memory::with_config(config);
+    runtime.attach(Transport::both(memory.clone()));
+    runtime.block_on(story(memory))
 }
 
 fn token<T: 'static>(start: impl FnOnce(Completion<T>)) -> QToken<T> {
@@ -55,7 +55,7 @@ trait Acts {
     async fn pair(&self) -> (Qd, Qd);
 }
 
-impl Acts for Sim {
+impl Acts for Memory {
     fn stream(&self) -> Qd {
         self.socket(Domain::V4, SocketKind::Stream).unwrap()
     }

@@ -1,6 +1,6 @@
-//! A simulated network and file system in memory, for tests: everything that varies follows from a seed.
+//! Sockets and files in memory, for tests: everything that varies follows from a seed.
 //!
-//! [`Sim`] is a device for sockets and files of one runtime. Its sockets reach each other and nothing else.
+//! [`Memory`] is a device for sockets and files of one runtime. Its sockets reach each other and nothing else.
 //! Bytes take their time, streams arrive in pieces that have nothing to do with how they were pushed, a
 //! window limits what is under way, and on demand datagrams are lost and connections break, so that what
 //! happens seldom outside happens in every run of a test. With virtual time
@@ -8,12 +8,12 @@
 //! the same to the last event.
 //!
 //! ```
-//! use demikernel_runtime::transport::sim::Sim;
+//! use demikernel_runtime::transport::memory::Memory;
 //! use demikernel_runtime::transport::{Domain, SocketKind, Transport};
 //! use demikernel_runtime::{Builder, Time, default_network, operation};
 //!
 //! let runtime = Builder::new().time(Time::Virtual).build().unwrap();
-//! runtime.attach(Transport::both(Sim::new(7)));
+//! runtime.attach(Transport::both(Memory::new(7)));
 //! runtime.block_on(async {
 //!     let network = default_network().unwrap();
 //!     let socket = network.socket(Domain::V4, SocketKind::Stream).unwrap();
@@ -25,10 +25,13 @@
 //! });
 //! ```
 //!
+//! There is no protocol below these sockets, and no packets. Machines with a whole TCP/IP stack, and links between them
+//! that lose packets, are in the network crate's `sim`, whose machines have their files and their Unix sockets from here.
+//!
 //! # What is simulated
 //!
 //! - Every IP address is one of this machine's, so tests may give each side its own, such as 10.0.0.1 and
-//!   10.0.0.2, and cut them off from each other ([`Sim::partition`]). Ports, wildcard addresses, IPv6 sockets
+//!   10.0.0.2, and cut them off from each other ([`Memory::partition`]). Ports, wildcard addresses, IPv6 sockets
 //!   that also serve IPv4, SO_REUSEADDR and SO_REUSEPORT are as on Linux, but a connection that was closed
 //!   keeps no address (there is no TIME_WAIT).
 //! - A push is done when the peer's window has taken all of it. Data that arrives for a socket that was
@@ -41,7 +44,7 @@
 //!
 //! # The modules
 //!
-//! - `config`: the settings. `random`: draws from the seed. `schedule`: what is going to happen, by time.
+//! - `config`: the settings. `schedule`: what is going to happen, by time.
 //! - `state`: everything of a device; it is told the time, and says what to complete (`effect`).
 //! - `socket`, `options`, `address`: one socket, and who has which address. `waiting`: who waits at one,
 //!   and `untaken` what they did not wait for long enough.
@@ -64,7 +67,6 @@ mod files;
 mod network;
 mod options;
 mod pushes;
-mod random;
 mod schedule;
 mod socket;
 mod state;
@@ -76,8 +78,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-pub use config::SimConfig;
-pub use random::Random;
+pub use config::MemoryConfig;
 
 use self::effect::Effect;
 use self::state::State;
@@ -88,22 +89,22 @@ use std::fmt;
 use std::rc::Rc;
 
 /// The simulated device. See the [module](self).
-pub struct Sim {
+pub struct Memory {
     state: RefCell<State>,
     /// A list of effects that nobody uses, kept for its memory.
     spare: Cell<Vec<Effect>>,
 }
 
-impl Sim {
+impl Memory {
     /// A device for one runtime with the default settings.
-    pub fn new(seed: u64) -> Rc<Sim> {
-        Sim::with_config(SimConfig { seed, ..SimConfig::default() })
+    pub fn new(seed: u64) -> Rc<Memory> {
+        Memory::with_config(MemoryConfig { seed, ..MemoryConfig::default() })
     }
 
     /// A device for one runtime.
-    pub fn with_config(config: SimConfig) -> Rc<Sim> {
+    pub fn with_config(config: MemoryConfig) -> Rc<Memory> {
         tracing::debug!(seed = config.seed, ?config, "simulated transport");
-        Rc::new(Sim { state: RefCell::new(State::new(config)), spare: Cell::default() })
+        Rc::new(Memory { state: RefCell::new(State::new(config)), spare: Cell::default() })
     }
 
     /// The seed that everything follows from.
@@ -112,7 +113,7 @@ impl Sim {
     }
 
     /// The settings.
-    pub fn config(&self) -> SimConfig {
+    pub fn config(&self) -> MemoryConfig {
         self.state.borrow().config.clone()
     }
 
@@ -120,17 +121,17 @@ impl Sim {
     /// and the draws from the seed, stay as they were.
     ///
     /// ```
-    /// let sim = demikernel_runtime::transport::sim::Sim::new(7);
-    /// sim.configure(|config| config.loss = 1.0);
+    /// let memory = demikernel_runtime::transport::memory::Memory::new(7);
+    /// memory.configure(|config| config.loss = 1.0);
     /// ```
-    pub fn configure(&self, change: impl FnOnce(&mut SimConfig)) {
+    pub fn configure(&self, change: impl FnOnce(&mut MemoryConfig)) {
         let mut config = self.config();
         change(&mut config);
         self.state.borrow_mut().config = config;
     }
 
     /// Every event so far, one line each with the time since the first, if
-    /// [`SimConfig::trace`] is set. Two runs that do the same have the same trace.
+    /// [`MemoryConfig::trace`] is set. Two runs that do the same have the same trace.
     pub fn trace(&self) -> Vec<String> {
         self.state.borrow().trace.lines().to_vec()
     }
@@ -157,8 +158,8 @@ impl Sim {
     }
 }
 
-impl fmt::Debug for Sim {
+impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sim").field("config", &self.state.borrow().config).finish_non_exhaustive()
+        f.debug_struct("Memory").field("config", &self.state.borrow().config).finish_non_exhaustive()
     }
 }

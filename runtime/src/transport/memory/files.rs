@@ -3,15 +3,15 @@
 //! What is wrong with a request is said at once. Everything else takes its time and takes effect when that is
 //! over, so operations that are under way together take effect in any order.
 
-use super::Sim;
+use super::Memory;
 use super::content::{Content, LONGEST};
 use super::effect::Effect;
 use super::errors::{code, open_error};
-use super::random::Random;
 use super::state::{Entry, Event, State, note};
 use super::waiting::Queue;
 use crate::buffer::{BufferMut, Sga};
 use crate::executor::Completion;
+use crate::random::Random;
 use crate::transport::{OpenMode, Qd, Storage, kernel};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub(super) enum Job {
     Truncate { file: File, length: u64, done: Completion<io::Result<()>> },
 }
 
-impl Storage for Sim {
+impl Storage for Memory {
     fn open(&self, path: &Path, mode: OpenMode, done: Completion<io::Result<Qd>>) {
         let valid = kernel::open_flags(mode).and_then(|_| kernel::c_path(path));
         let job = Job::Open { path: path.to_path_buf(), mode, done };
@@ -139,7 +139,7 @@ impl Storage for Sim {
 }
 
 /// The file system from outside, for tests to prepare it and to look at what came out.
-impl Sim {
+impl Memory {
     /// Makes a file with this content, or replaces that of the one that is there.
     pub fn write_file(&self, path: impl AsRef<Path>, content: &[u8]) {
         let mut state = self.state.borrow_mut();

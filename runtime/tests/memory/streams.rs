@@ -5,7 +5,7 @@ use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixListener, UnixStream};
 use demikernel_runtime::time::{Duration, Instant, sleep, timeout};
 use demikernel_runtime::transport::Transport;
-use demikernel_runtime::transport::sim::Sim;
+use demikernel_runtime::transport::memory::Memory;
 use demikernel_runtime::{Builder, Idle, spawn};
 use futures::future::join_all;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -65,7 +65,7 @@ fn a_hundred_connections_echo_in_no_time() {
 fn it_works_in_real_time_too() {
     for idle in [Idle::Spin, Idle::Block, Idle::default()] {
         let runtime = Builder::new().idle(idle).build().unwrap();
-        runtime.attach(Transport::both(Sim::new(1)));
+        runtime.attach(Transport::both(Memory::new(1)));
         runtime.block_on(async {
             timeout(Duration::from_secs(60), echo_of_connections(20)).await.unwrap();
         });
@@ -196,7 +196,7 @@ fn listeners_that_share_a_port_share_its_connections() {
 fn clients_survive_resets_that_come_at_random() {
     let mut config = seeded(6);
     config.resets = 0.02;
-    let (runtime, sim) = simulated(config);
+    let (runtime, memory) = simulated(config);
     let failures = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:7000").await.unwrap();
         let server = spawn(serve_echo(listener));
@@ -219,7 +219,7 @@ fn clients_survive_resets_that_come_at_random() {
         failures
     });
     assert!((5..100).contains(&failures), "{failures} of 200 were reset");
-    drop(sim);
+    drop(memory);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use demikernel_runtime::fs::File;
 use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::spawn;
 use demikernel_runtime::time::{Duration, Instant, sleep, timeout};
-use demikernel_runtime::transport::sim::SimConfig;
+use demikernel_runtime::transport::memory::MemoryConfig;
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,13 +16,13 @@ type Record = (Vec<String>, Vec<String>, Vec<(&'static str, u64)>);
 
 /// Something of everything, with more tasks and operations than one page holds.
 fn record(seed: u64) -> Record {
-    let mut config = SimConfig::default();
+    let mut config = MemoryConfig::default();
     (config.seed, config.trace) = (seed, true);
     (config.loss, config.duplicates, config.reorders, config.resets) = (0.1, 0.1, 0.1, 0.001);
-    let (runtime, sim) = simulated(config);
+    let (runtime, memory) = simulated(config);
     let seen = Rc::new(RefCell::new(Vec::new()));
     runtime.block_on(program(seen.clone()));
-    (seen.take(), sim.trace(), demikernel_runtime::transport::Device::counters(&*sim))
+    (seen.take(), memory.trace(), demikernel_runtime::transport::Device::counters(&*memory))
 }
 
 async fn program(seen: Rc<RefCell<Vec<String>>>) {

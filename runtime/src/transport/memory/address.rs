@@ -1,6 +1,6 @@
 //! Addresses: who may have which, and who is meant by one.
 
-use super::random::mix;
+use crate::random::mix;
 use crate::transport::{Domain, Endpoint, Qd};
 use std::collections::BTreeMap;
 use std::io;

@@ -1,6 +1,6 @@
 //! What is to be done when no state is borrowed.
 
-use super::Sim;
+use super::Memory;
 use crate::buffer::{Buffer, BufferMut, Sga};
 use crate::executor::Completion;
 use crate::transport::{Accepted, Network, Qd, Storage};
@@ -20,19 +20,19 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    pub(super) fn run(self, sim: &Sim) {
+    pub(super) fn run(self, memory: &Memory) {
         match self {
             Effect::Done(done, result) => done.complete(result),
             Effect::Accepted(done, Ok(accepted)) if done.is_cancelled() => {
                 // Dropped by an effect before this one: nobody else would close it.
-                sim.close(accepted.qd);
+                memory.close(accepted.qd);
                 done.complete(Ok(accepted));
             }
             Effect::Accepted(done, result) => done.complete(result),
             Effect::Popped(done, result) => done.complete(result),
             Effect::PoppedFrom(done, result) => done.complete(result),
             Effect::Opened(done, Ok(qd)) if done.is_cancelled() => {
-                sim.close_file(qd);
+                memory.close_file(qd);
                 done.complete(Ok(qd));
             }
             Effect::Opened(done, result) => done.complete(result),

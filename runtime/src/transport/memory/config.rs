@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-/// Settings of [`Sim::with_config`](super::Sim::with_config). Probabilities are from 0 (never) to 1 (always).
+/// Settings of [`Memory::with_config`](super::Memory::with_config). Probabilities are from 0 (never) to 1 (always).
 ///
 /// Without faults switched on, connections behave as real ones do on a good day: bytes take some time, come
 /// in pieces that have nothing to do with how they were pushed, and nothing is lost.
 ///
 /// ```
-/// use demikernel_runtime::transport::sim::{Sim, SimConfig};
+/// use demikernel_runtime::transport::memory::{Memory, MemoryConfig};
 ///
-/// let mut config = SimConfig::default();
+/// let mut config = MemoryConfig::default();
 /// config.seed = 7;
 /// config.loss = 0.1;
-/// let sim = Sim::with_config(config);
-/// assert_eq!(sim.seed(), 7);
+/// let memory = Memory::with_config(config);
+/// assert_eq!(memory.seed(), 7);
 /// ```
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
-pub struct SimConfig {
+pub struct MemoryConfig {
     /// What every delay, cut and fault is drawn from.
     pub seed: u64,
     /// How long anything takes to the other side, at least.
@@ -52,13 +52,13 @@ pub struct SimConfig {
     /// How often an operation on an open file fails as if the medium were damaged (EIO). Of a write that
     /// fails, some may have been written.
     pub storage_errors: f64,
-    /// Keeps [`Sim::trace`](super::Sim::trace).
+    /// Keeps [`Memory::trace`](super::Memory::trace).
     pub trace: bool,
 }
 
-impl Default for SimConfig {
+impl Default for MemoryConfig {
     fn default() -> Self {
-        SimConfig {
+        MemoryConfig {
             seed: 0,
             latency: Duration::from_micros(10),
             jitter: Duration::from_micros(40),

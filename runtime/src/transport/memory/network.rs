@@ -1,6 +1,6 @@
 //! Operations on sockets, as the runtime calls them.
 
-use super::Sim;
+use super::Memory;
 use super::errors::code;
 use super::options;
 use super::socket::{DatagramPop, Role, Socket};
@@ -10,7 +10,7 @@ use crate::transport::{Accepted, Domain, Endpoint, Network, OptionName, Qd, Sock
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
-impl Network for Sim {
+impl Network for Memory {
     fn socket(&self, domain: Domain, kind: SocketKind) -> io::Result<Qd> {
         self.with(|state| state.new_socket(domain, kind))
     }

@@ -7,20 +7,20 @@ mod streams;
 mod time;
 
 use demikernel_runtime::transport::Transport;
-use demikernel_runtime::transport::sim::{Sim, SimConfig};
+use demikernel_runtime::transport::memory::{Memory, MemoryConfig};
 use demikernel_runtime::{Builder, Runtime, Time};
 use std::rc::Rc;
 
 /// A runtime in virtual time, and its only device.
-fn simulated(config: SimConfig) -> (Runtime, Rc<Sim>) {
+fn simulated(config: MemoryConfig) -> (Runtime, Rc<Memory>) {
     let runtime = Builder::new().time(Time::Virtual).build().unwrap();
-    let sim = Sim::with_config(config);
-    runtime.attach(Transport::both(sim.clone()));
-    (runtime, sim)
+    let memory = Memory::with_config(config);
+    runtime.attach(Transport::both(memory.clone()));
+    (runtime, memory)
 }
 
-fn seeded(seed: u64) -> SimConfig {
-    let mut config = SimConfig::default();
+fn seeded(seed: u64) -> MemoryConfig {
+    let mut config = MemoryConfig::default();
     config.seed = seed;
     config
 }

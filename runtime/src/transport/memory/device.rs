@@ -1,6 +1,6 @@
 //! The device as the runtime's loop sees it: it waits for nothing but times.
 
-use super::Sim;
+use super::Memory;
 use super::effect::Effect;
 use super::errors::{closed, ended};
 use super::socket::{Role, Socket};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Events in one turn of the runtime's loop. What is left is due at once in the next.
 const BURST: usize = 256;
 
-impl Device for Sim {
+impl Device for Memory {
     fn name(&self) -> &'static str {
         "memory"
     }

@@ -5,7 +5,7 @@ use demikernel_runtime::buffer::{Buffer, pool};
 use demikernel_runtime::net::{TcpListener, TcpStream};
 use demikernel_runtime::time::{Duration, sleep, timeout};
 use demikernel_runtime::transport::Device;
-use demikernel_runtime::transport::sim::{Sim, SimConfig};
+use demikernel_runtime::transport::memory::{Memory, MemoryConfig};
 use demikernel_runtime::{JoinHandle, spawn};
 use std::io;
 use std::net::Shutdown;
@@ -91,7 +91,7 @@ async fn serve(listener: TcpListener, seed: u64) {
     }
 }
 
-async fn storm(sim: Rc<Sim>, seed: u64) {
+async fn storm(memory: Rc<Memory>, seed: u64) {
     let addresses = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
     let listener = TcpListener::bind("0.0.0.0:80").await.unwrap();
     let server = spawn(serve(listener, seed));
@@ -112,11 +112,11 @@ async fn storm(sim: Rc<Sim>, seed: u64) {
     for _ in 0..10 {
         sleep(dice.moment()).await;
         let (one, other) = (addresses[dice.roll(2) as usize], addresses[dice.roll(2) as usize]);
-        sim.partition(one, other);
+        memory.partition(one, other);
         sleep(dice.moment() * dice.roll(3) as u32).await;
-        sim.heal(one, other);
+        memory.heal(one, other);
         if dice.roll(5) == 0 {
-            sim.reset_all();
+            memory.reset_all();
         }
     }
     for client in clients {
@@ -129,15 +129,15 @@ async fn storm(sim: Rc<Sim>, seed: u64) {
 fn nothing_is_left_after_a_storm() {
     for seed in 0..40 {
         let before = pool::stats().in_use();
-        let mut config = SimConfig::default();
+        let mut config = MemoryConfig::default();
         (config.seed, config.resets, config.window) = (seed, 0.002, 8000);
         config.timeout = Duration::from_millis(1 + seed % 20);
-        let (runtime, sim) = simulated(config);
+        let (runtime, memory) = simulated(config);
         runtime.block_on(async {
-            storm(sim.clone(), seed).await;
+            storm(memory.clone(), seed).await;
             sleep(Duration::from_secs(1)).await;
         });
-        for (name, count) in sim.counters().into_iter().take(3) {
+        for (name, count) in memory.counters().into_iter().take(3) {
             assert_eq!(count, 0, "{name}, seed {seed}");
         }
         assert_eq!(runtime.metrics().live_operations, 0, "seed {seed}");

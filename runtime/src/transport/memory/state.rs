@@ -1,17 +1,17 @@
 //! Everything of a device.
 
 use super::address::Ports;
-use super::config::SimConfig;
+use super::config::MemoryConfig;
 use super::datagram::Flying;
 use super::effect::Effect;
 use super::errors::{code, ended};
 use super::files::{File, Files, Job};
-use super::random::Random;
 use super::schedule::Schedule;
 use super::socket::{Connecting, Connection, Role, Socket, Stream};
 use super::trace::Trace;
 use super::waiting::{CancelKey, Queue};
 use crate::executor::{Completion, DeviceId};
+use crate::random::Random;
 use crate::time::Instant;
 use crate::transport::Qd;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Sockets, files, and what is under way between them. It reads no clock and completes nothing: it is told
 /// the time, and leaves in `effects` what is to be done.
 pub(super) struct State {
-    pub(super) config: SimConfig,
+    pub(super) config: MemoryConfig,
     pub(super) now: Instant,
     pub(super) effects: Vec<Effect>,
     pub(super) id: Option<DeviceId>,
@@ -114,7 +114,7 @@ macro_rules! note {
 pub(super) use note;
 
 impl State {
-    pub(super) fn new(config: SimConfig) -> State {
+    pub(super) fn new(config: MemoryConfig) -> State {
         let seed = config.seed;
         State {
             config,

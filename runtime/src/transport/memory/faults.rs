@@ -1,6 +1,6 @@
-//! What breaks when a test says so. What breaks by chance is in the [settings](super::SimConfig).
+//! What breaks when a test says so. What breaks by chance is in the [settings](super::MemoryConfig).
 
-use super::Sim;
+use super::Memory;
 use super::errors::code;
 use super::socket::{Role, Socket};
 use super::state::{Entry, Event, State, note};
@@ -8,7 +8,7 @@ use crate::transport::{Endpoint, Qd};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-impl Sim {
+impl Memory {
     /// Breaks the connection of a socket: both ends get `ConnectionReset`, once, after what has arrived.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Sim {
 
     /// Lets nothing through between two addresses, either way, until [`heal`](Self::heal). Datagrams are
     /// lost. What streams send waits, and connections with something under way are given up with `TimedOut`
-    /// after [`SimConfig::timeout`](super::SimConfig::timeout); those without do not notice.
+    /// after [`MemoryConfig::timeout`](super::MemoryConfig::timeout); those without do not notice.
     ///
     /// With one address for both, sockets that share it are cut off from each other.
     pub fn partition(&self, a: IpAddr, b: IpAddr) {
