@@ -9,7 +9,7 @@
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
-//! - [`sim`]: links in virtual time that delay, lose and alter what they carry.
+//! - [`sim`]: links in virtual time that delay, lose and alter what they carry, and hosts and whole machines between them.
 //! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
 //! - `table`: whose packet it is. `slots`: what sockets are kept in. `key`: numbers that nobody can foresee.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
