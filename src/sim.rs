@@ -79,7 +79,8 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! Packets from a machine to itself pass no link, so they are neither delayed nor lost.
+//! Packets from a machine to itself pass no link, so they are neither delayed nor lost. What is sent to a group or to
+//! everybody reaches nobody.
 //!
 //! # When a test fails
 //!

@@ -361,6 +361,23 @@ fn tasks_of_machines_can_wait_for_each_other_and_for_threads() {
     assert_eq!(simulation.now() - start, ms(5), "virtual time stands still for threads");
 }
 
+#[test]
+fn a_thread_that_has_a_handle_may_take_its_time() {
+    let simulation = simulation(13, delays(ms(1)));
+    let sum = simulation.block_on("machine", async {
+        let handle = demikernel_runtime::handle();
+        let (sender, receiver) = futures::channel::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(ms(50));
+            drop(handle.spawn(async move { sender.send(7) }));
+        });
+        let value = receiver.await.unwrap();
+        thread.join().unwrap();
+        value
+    });
+    assert_eq!((sum, simulation.elapsed()), (7, Duration::ZERO));
+}
+
 /// Machines that talk over bad links, one of which is restarted.
 fn record(seed: u64) -> (Trace, Duration, Vec<u64>) {
     let simulation = Builder::new().seed(seed).build().unwrap();
@@ -379,6 +396,7 @@ fn record(seed: u64) -> (Trace, Duration, Vec<u64>) {
     }
     simulation.client("mischief", async {
         let control = Control::current();
+        assert_eq!(control.machine_name().as_deref(), Some("mischief"));
         sleep(Duration::from_micros(control.random() % 200_000)).await;
         control.bounce("server");
     });

@@ -195,6 +195,11 @@ impl Stepped {
         self.runtime.core.is_ready() || self.runtime.core.remote.pending()
     }
 
+    /// Whether there is a [`Handle`](crate::Handle) by which another thread may spawn on it at any time.
+    pub fn has_handles(&self) -> bool {
+        self.runtime.has_handles()
+    }
+
     /// When a timer or a device of it is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.runtime.core.next_deadline().map(Instant::from_nanos)
@@ -277,6 +282,27 @@ mod tests {
             runtime.run();
         }
         assert!(!lockstep.has_outside_work());
+    }
+
+    #[test]
+    fn a_thread_may_spawn_by_a_handle() {
+        let lockstep = Lockstep::new().unwrap();
+        let runtime = lockstep.runtime().unwrap();
+        assert!(!runtime.has_handles());
+        let asks = runtime.spawn(async {
+            let handle = crate::handle();
+            std::thread::spawn(move || handle.spawn(async { 7 })).join().unwrap().await.unwrap()
+        });
+        runtime.run();
+        assert!(asks.is_finished() && !runtime.has_handles());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        runtime.spawn(async move { sender.send(crate::handle()).unwrap() }).detach();
+        runtime.run();
+        let handle = receiver.recv().unwrap();
+        assert!(runtime.has_handles());
+        let spawned = std::thread::spawn(move || handle.spawn(async { 8 })).join().unwrap();
+        assert!(lockstep.take_woken() && runtime.is_woken() && runtime.run());
+        assert!(spawned.is_finished() && !runtime.has_handles());
     }
 
     #[test]

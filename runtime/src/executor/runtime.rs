@@ -434,10 +434,7 @@ impl Runtime {
     /// # Panics
     /// When none has for a while, and none is known of that could.
     fn wait_for_threads(&self) {
-        // The runtime's own, and its core's.
-        const OWN: usize = 2;
-        let handles = Arc::strong_count(&self.inbox) > OWN;
-        if handles || self.core.cores.get() > 1 || signal::is_awaited() {
+        if self.has_handles() || self.core.cores.get() > 1 || signal::is_awaited() {
             return self.block(None);
         }
         let now = Clock::real().now().as_nanos();
@@ -449,6 +446,13 @@ impl Runtime {
         }
         self.idle_since.set(Some(since));
         self.block(Some(DEADLOCK - waited));
+    }
+
+    /// Whether somebody may spawn at any time.
+    pub(super) fn has_handles(&self) -> bool {
+        // The runtime's own, and its core's.
+        const OWN: usize = 2;
+        Arc::strong_count(&self.inbox) > OWN
     }
 
     #[cold]

@@ -4,7 +4,7 @@ use super::machine::{Machine, Program, Task};
 use super::{Action, Inner, Outcome};
 use crate::sim::{LinkConfig, LinkStats, Trace};
 use demikernel_runtime::time::Instant;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -233,6 +233,12 @@ impl Control {
         self.0.lockstep.now()
     }
 
+    /// The name of the machine whose program this is, if it is one of this simulation.
+    pub fn machine_name(&self) -> Option<String> {
+        let number = self.current_number()?;
+        self.0.state.borrow().machines.get(number).map(|machine| machine.name.clone())
+    }
+
     /// The time that has passed.
     pub fn elapsed(&self) -> Duration {
         self.now() - self.0.start
@@ -241,19 +247,19 @@ impl Control {
     /// Anything, as the seed has it. Inside of a machine's program it is drawn from the machine's own generator, so
     /// that what one machine draws does not depend on what others do.
     pub fn random(&self) -> u64 {
-        let current = Cell::new(None);
-        CURRENT.with_borrow(|inside| {
-            if let Some((control, number)) = inside
-                && Rc::ptr_eq(&control.0, &self.0)
-            {
-                current.set(Some(*number));
-            }
-        });
+        let number = self.current_number();
         let mut state = self.0.state.borrow_mut();
-        match current.get().and_then(|number| state.machines.get(number).cloned()) {
+        match number.and_then(|number| state.machines.get(number).cloned()) {
             Some(machine) => machine.random.borrow_mut().next(),
             None => state.random.next(),
         }
+    }
+
+    /// The machine that runs, if it is one of this simulation.
+    fn current_number(&self) -> Option<usize> {
+        CURRENT.with_borrow(|inside| {
+            inside.as_ref().filter(|(control, _)| Rc::ptr_eq(&control.0, &self.0)).map(|(_, number)| *number)
+        })
     }
 
     /// All packets so far: the same in each run that does the same.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How long, in real time, threads that the simulation does not know of may take to wake something when nothing else
 /// can happen any more.
-const DEADLOCK: Duration = Duration::from_secs(1);
+const DEADLOCK: Duration = Duration::from_secs(5);
 
 /// Turns of machines without time passing, after which it is taken to stand still for ever.
 const STANDSTILL: u64 = 1 << 22;
@@ -251,8 +251,9 @@ impl Inner {
     /// Nothing but another thread can make a task ready; whether one has.
     fn wait_for_threads(&self) -> bool {
         let begin = std::time::Instant::now();
-        while begin.elapsed() < DEADLOCK {
-            self.wait(Some(DEADLOCK.saturating_sub(begin.elapsed())));
+        let has_handles = self.state.borrow().machines.iter().any(|machine| machine.has_handles());
+        while has_handles || begin.elapsed() < DEADLOCK {
+            self.wait((!has_handles).then(|| DEADLOCK.saturating_sub(begin.elapsed())));
             if !self.state.borrow().ready.is_empty() || self.lockstep.has_outside_work() {
                 return true;
             }

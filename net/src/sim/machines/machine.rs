@@ -189,6 +189,11 @@ impl Machine {
         self.power().is_some_and(|power| power.main.borrow().is_some())
     }
 
+    /// Whether another thread may spawn on it at any time.
+    pub(super) fn has_handles(&self) -> bool {
+        self.power().is_some_and(|power| power.runtime.has_handles())
+    }
+
     /// Tasks, and other operations, that wait.
     pub(super) fn pending(&self) -> (usize, usize) {
         self.power().map_or((0, 0), |power| power.runtime.pending())
