@@ -86,6 +86,10 @@ impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
         self.device.descriptor()
     }
 
+    fn is_awaited(&self) -> bool {
+        self.device.is_awaited()
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.device.counters()
     }

@@ -133,6 +133,32 @@ impl Capture {
 }
 
 #[test]
+fn a_link_has_its_bandwidth_in_both_directions_and_both_versions_of_ip() {
+    let eight_megabits = LinkConfig::new(ms(5), 8_000_000, 100_000);
+    let simulation = simulation(14, eight_megabits);
+    simulation.host("server", async || {
+        let listener = TcpListener::bind("[::]:7").await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let (mut reader, mut writer) = stream.into_split();
+            spawn(async move {
+                futures::io::copy(&mut reader, &mut writer).await?;
+                writer.close().await
+            })
+            .detach();
+        }
+        #[allow(unreachable_code)]
+        io::Result::Ok(())
+    });
+    for address in ["10.0.0.1:7", "[fd00::1]:7"] {
+        let start = simulation.now();
+        simulation.block_on("client", exchange(address, 1 << 20)).unwrap();
+        let took = simulation.now() - start;
+        assert!((ms(1050)..ms(1500)).contains(&took), "a mebibyte took {took:?} to {address}");
+    }
+}
+
+#[test]
 fn datagrams_are_lost_for_good() {
     let simulation = simulation(3, LinkConfig { loss: 0.3, ..delays(ms(1)) });
     simulation.host("sink", async || {
