@@ -240,9 +240,10 @@ mod tests {
 
     #[test]
     fn every_name_is_opened_under_that_name() {
-        for name in transports() {
+        // The others take what this machine is set up with, and may wait for addresses.
+        for name in ready_transports() {
             match open_named(name, 1) {
-                Ok(transport) => assert_eq!(transport.device.name(), *name),
+                Ok(transport) => assert_eq!(transport.device.name(), name),
                 // A container may forbid io_uring.
                 Err(error) => assert!(error.to_string().contains("cannot start"), "{error}"),
             }
