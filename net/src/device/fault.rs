@@ -2,8 +2,8 @@
 
 use super::{BURST, Capabilities, Frame, FrameDevice};
 use demikernel_runtime::buffer::{Buffer, BufferMut};
+use demikernel_runtime::random::Random;
 use demikernel_runtime::time::Instant;
-use demikernel_runtime::transport::sim::Random;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::RawFd;
@@ -152,6 +152,13 @@ impl<D: FrameDevice, C: Fn() -> Instant> FaultInjector<D, C> {
     }
 }
 
+impl<D, C> FaultInjector<D, C> {
+    /// Whether there are frames that are to go on later, without anything else happening.
+    fn holds_back(&self) -> bool {
+        !self.receive.held.is_empty() || !self.transmit.held.is_empty() || !self.outbound.is_empty()
+    }
+}
+
 impl<D: FrameDevice, C: Fn() -> Instant> FrameDevice for FaultInjector<D, C> {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.device.capabilities();
@@ -196,9 +203,11 @@ impl<D: FrameDevice, C: Fn() -> Instant> FrameDevice for FaultInjector<D, C> {
     }
 
     fn descriptor(&self) -> Option<RawFd> {
-        let holds =
-            !self.receive.held.is_empty() || !self.transmit.held.is_empty() || !self.outbound.is_empty();
-        if holds { None } else { self.device.descriptor() }
+        if self.holds_back() { None } else { self.device.descriptor() }
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.holds_back() || self.device.is_awaited()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

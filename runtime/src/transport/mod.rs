@@ -14,11 +14,6 @@ pub(crate) mod kernel;
 pub mod memory;
 mod options;
 pub mod readiness;
-/// Where [`Random`](crate::random::Random) was; to be named by its place.
-#[doc(hidden)]
-pub mod sim {
-    pub use crate::random::Random;
-}
 // Epoll leaves the state of a stream to the kernel.
 #[cfg_attr(not(feature = "io-uring"), allow(dead_code))]
 pub mod stream;
