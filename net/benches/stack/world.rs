@@ -161,7 +161,7 @@ impl World {
     }
 
     /// 64 bytes there and back on each of some connections, which are as many as a burst has frames.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn echo_burst(&mut self, pairs: &[(SocketId, SocketId)], message: &Buffer) {
         self.transmit_path(pairs, message);
         self.carry();
