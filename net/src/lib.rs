@@ -21,6 +21,7 @@ mod counters;
 pub mod device;
 pub mod ip;
 mod key;
+mod prefetch;
 pub mod sim;
 mod slots;
 pub mod stack;

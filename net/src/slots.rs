@@ -105,6 +105,14 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Starts loading what is at `index`.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(slot) = self.slots.get(index as usize) {
+            crate::prefetch::prefetch(slot);
+        }
+    }
+
     /// What was named, if it is still there.
     #[inline]
     pub(crate) fn named(&mut self, id: SlotId) -> Option<&mut T> {

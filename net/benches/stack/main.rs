@@ -1,18 +1,21 @@
 //! Two stacks in one thread: `cargo bench -p demikernel-net --bench stack`.
 //!
 //! With `--goodput` it prints a grid of goodput instead. With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
-//! many connections, `udp`, `stream`, `connections`) is done so often and nothing is measured, for tools that count instructions:
-//! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`.
+//! many connections, `burst:1000` of a burst of echoes, `udp`, `stream`, `connections`, `paths` of a burst) is done so
+//! often and nothing is measured, for tools that count instructions:
+//! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`; of `paths`,
+//! only what is meant with `--toggle-collect='*receive_path*'` or `'*transmit_path*'`.
 
 mod world;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use demikernel_net::device::BURST;
 use demikernel_net::sim::{HostConfig, LinkConfig, Network};
-use demikernel_net::stack::SocketOption;
+use demikernel_net::stack::{SocketId, SocketOption};
 use demikernel_runtime::buffer::{Buffer, pool};
 use demikernel_runtime::transport::{Domain, SocketKind};
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use world::World;
 
 /// Payload of a full segment with timestamps.
@@ -38,6 +41,64 @@ fn echo(criterion: &mut Criterion) {
             bencher.iter(|| {
                 next = (next + 7919) % pairs.len();
                 world.echo(pairs[next], &message);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A burst of echoes, each on a connection of its own, as a device under load brings them. Figures are of one echo.
+fn bursts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tcp_echo_64_in_bursts");
+    for count in [BURST, 1_000, 100_000] {
+        let mut world = World::new();
+        let listener = world.listen();
+        let pairs = world.connect(listener, count);
+        let message = Buffer::copy_from_slice(&[7; 64]).unwrap();
+        let mut next = 0;
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let begin = Instant::now();
+                for _ in 0..rounds {
+                    world.echo_burst(&some_of(&pairs, &mut next), &message);
+                }
+                begin.elapsed() / BURST as u32
+            });
+        });
+    }
+    group.finish();
+}
+
+/// So many connections as a burst has frames, each other ones, in an order that no cache foresees.
+fn some_of(pairs: &[(SocketId, SocketId)], next: &mut usize) -> [(SocketId, SocketId); BURST] {
+    std::array::from_fn(|_| {
+        *next = (*next + 7919) % pairs.len();
+        pairs[*next]
+    })
+}
+
+/// From frames to events, and from calls to frames. Figures are of one packet.
+fn paths(criterion: &mut Criterion) {
+    let mut world = World::new();
+    let listener = world.listen();
+    let pairs = world.connect(listener, BURST);
+    let message = Buffer::copy_from_slice(&[7; 64]).unwrap();
+    let mut group = criterion.benchmark_group("path_64");
+    for (name, receiving) in [("receive", true), ("transmit", false)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut time = Duration::ZERO;
+                for _ in 0..rounds {
+                    let begin = Instant::now();
+                    world.transmit_path(&pairs, &message);
+                    let transmitted = begin.elapsed();
+                    world.carry();
+                    let begin = Instant::now();
+                    world.receive_path();
+                    time += if receiving { begin.elapsed() } else { transmitted };
+                    world.finish(&pairs);
+                }
+                time / BURST as u32
             });
         });
     }
@@ -124,12 +185,21 @@ fn print_goodput() {
 fn rounds(world: &mut World, name: &str, count: usize) {
     let listener = world.listen();
     let (name, connections) = name.split_once(':').unwrap_or((name, "1"));
-    let pairs = world.connect(listener, connections.parse().unwrap_or(1));
+    let least = if name == "paths" { BURST } else { 1 };
+    let pairs = world.connect(listener, connections.parse().unwrap_or(1).max(least));
     let datagrams = world.datagrams();
     let short = Buffer::copy_from_slice(&[7; 64]).unwrap();
     let block = message(SEGMENT * BLOCK);
+    let mut next = 0;
     for round in 0..count {
         match name {
+            "burst" => world.echo_burst(&some_of(&pairs, &mut next), &short),
+            "paths" => {
+                world.transmit_path(&some_of(&pairs, &mut next), &short);
+                world.carry();
+                world.receive_path();
+                world.finish(&pairs);
+            }
             "echo" => world.echo(pairs[round * 7919 % pairs.len()], &short),
             "udp" => world.echo_datagram(datagrams, &short),
             "stream" => {
@@ -154,6 +224,8 @@ fn main() {
     }
     let mut criterion = Criterion::default().configure_from_args();
     echo(&mut criterion);
+    bursts(&mut criterion);
+    paths(&mut criterion);
     datagrams(&mut criterion);
     streaming(&mut criterion);
     connections(&mut criterion);

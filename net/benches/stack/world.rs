@@ -160,6 +160,66 @@ impl World {
         self.server.stack.handle_deadlines(now);
     }
 
+    /// 64 bytes there and back on each of some connections, which are as many as a burst has frames.
+    #[inline(never)]
+    pub(crate) fn echo_burst(&mut self, pairs: &[(SocketId, SocketId)], message: &Buffer) {
+        self.transmit_path(pairs, message);
+        self.carry();
+        let now = self.now;
+        let server = &mut self.server;
+        server.stack.receive(now, &mut server.inbound);
+        while let Some((socket, _)) = server.stack.poll_event() {
+            if let Ok(data) = server.stack.recv(now, socket, 1 << 16) {
+                server.stack.send(now, socket, &mut Sga::from(data)).unwrap();
+            }
+        }
+        while server.transmit(now) {}
+        while self.client.receive(now) {}
+        while let Some((socket, _)) = self.client.stack.poll_event() {
+            let _ = self.client.stack.recv(now, socket, 1 << 16);
+        }
+        self.client.stack.handle_deadlines(now);
+        self.server.stack.handle_deadlines(now);
+    }
+
+    /// From the calls that send to frames in a burst: one of each connection.
+    #[inline(never)]
+    pub(crate) fn transmit_path(&mut self, pairs: &[(SocketId, SocketId)], message: &Buffer) {
+        self.now += STEP;
+        let client = &mut self.client;
+        for (socket, _) in pairs {
+            client.stack.send(self.now, *socket, &mut Sga::from(message.clone())).unwrap();
+        }
+        client.stack.transmit(self.now, &mut client.outbound);
+    }
+
+    /// What has been transmitted is before the server.
+    pub(crate) fn carry(&mut self) {
+        let _ = self.client.device.transmit(&mut self.client.outbound);
+        let _ = self.server.device.receive(&mut self.server.inbound);
+    }
+
+    /// From frames in a burst to events that their users have got.
+    #[inline(never)]
+    pub(crate) fn receive_path(&mut self) {
+        let server = &mut self.server;
+        server.stack.receive(self.now, &mut server.inbound);
+        while let Some(event) = server.stack.poll_event() {
+            std::hint::black_box(event);
+        }
+    }
+
+    /// What the server has got is taken, and acknowledged.
+    pub(crate) fn finish(&mut self, pairs: &[(SocketId, SocketId)]) {
+        for (_, server) in pairs {
+            let _ = self.server.stack.recv(self.now, *server, 1 << 16);
+        }
+        self.settle();
+        // Past the time of delayed acknowledgements.
+        self.now += Duration::from_millis(50);
+        self.settle();
+    }
+
     /// A block of `segments` full segments from one end to the other; returns how many bytes arrived.
     #[inline]
     pub(crate) fn stream(&mut self, (client, server): (SocketId, SocketId), block: &Buffer) -> usize {

@@ -169,6 +169,7 @@ impl Interface {
     }
 
     /// Waits for the device.
+    #[inline]
     pub(crate) fn queue(&mut self, frame: Frame) -> bool {
         let room = self.outbound.len() < self.outbound_most;
         if room {

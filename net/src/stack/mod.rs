@@ -16,6 +16,7 @@
 //! come back when something comes, or at [`next_deadline`](Stack::next_deadline). None of them blocks, reads a clock or
 //! draws randomness. The work for one packet does not depend on how many connections there are.
 
+mod ahead;
 mod automatic;
 mod calls;
 mod config;
@@ -258,6 +259,9 @@ impl Stack {
     /// Takes frames that have come, all of them, and what went from here to here.
     pub fn receive(&mut self, now: Instant, burst: &mut Vec<Frame>) {
         self.interface.counters.add(Counter::Received, burst.len() as u64);
+        if burst.len() > 1 && self.are_many() {
+            self.look_ahead(burst);
+        }
         // From the end, which is the cheapest place to take one from.
         if burst.len() > 1 {
             burst.reverse();

@@ -224,6 +224,15 @@ impl Stack {
         match self.sockets.get_mut(slot) {
             Some(Socket::Tcp(tcp)) => {
                 tcp.deadline = Instant::MAX;
+                // It has become later since, as nearly always: data were acknowledged in time.
+                let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
+                if next > now {
+                    if next != Instant::MAX {
+                        tcp.deadline = next;
+                        self.deadlines.set(slot + RESERVED, next);
+                    }
+                    return;
+                }
                 tcp.connection.handle_deadline(now);
                 note(tcp, slot, &mut self.ready, &mut self.events);
             }

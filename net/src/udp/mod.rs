@@ -98,6 +98,7 @@ impl Socket {
     }
 
     /// Whether an error waits.
+    #[inline]
     pub fn has_error(&self) -> bool {
         self.error.is_some()
     }
@@ -108,6 +109,7 @@ impl Socket {
     }
 
     /// Whether the user receives no more.
+    #[inline]
     pub fn is_shut(&self) -> bool {
         self.shut
     }

@@ -199,7 +199,7 @@ impl Header {
     }
 
     /// Bytes that [`emit`](Header::emit) writes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn header_len(&self) -> usize {
         if self.router_alert { MINIMUM_HEADER + ROUTER_ALERT.len() } else { MINIMUM_HEADER }

@@ -6,6 +6,7 @@ use super::super::socket::{Bound, Flags, Fresh, Holder, Listening, Socket, Socke
 use super::super::{Stack, errno};
 use super::bind::{any, check_family};
 use super::{Shutdown, is_connected};
+use crate::prefetch::prefetch;
 use crate::table::Flow;
 use crate::tcp::{Connection, Events, Listener, Receiving, Start, State, Tuple};
 use demikernel_runtime::buffer::{Buffer, Sga};
@@ -219,8 +220,13 @@ impl Stack {
     /// see [`send_to`](Stack::send_to).
     #[inline]
     pub fn send(&mut self, now: Instant, id: SocketId, data: &mut Sga) -> io::Result<usize> {
+        let many = self.are_many();
         match self.sockets.named(id.0) {
             Some(Socket::Tcp(tcp)) if tcp.holder == Holder::User => {
+                if many {
+                    // Soon it is transmitted, too.
+                    prefetch(&**tcp);
+                }
                 let count = tcp.connection.send(now, data)?;
                 note(tcp, id.0.index, &mut self.ready, &mut self.events);
                 if count == 0 && !data.is_empty() { Err(errno(libc::EAGAIN)) } else { Ok(count) }

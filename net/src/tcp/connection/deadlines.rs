@@ -23,7 +23,7 @@ impl Connection {
         (first != Instant::MAX).then_some(first)
     }
 
-    #[inline]
+    #[inline(always)]
     fn least(&self) -> Instant {
         let timers = &self.timers;
         let mut first = timers.acknowledge.min(timers.state);

@@ -18,7 +18,7 @@ impl Segment {
     /// malformed: what cannot be an option is skipped, as Linux does.
     ///
     /// [`verify`]: super::verify
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<(Segment, usize), Malformed> {
         let (header, rest) = Header::ref_from_prefix(bytes).map_err(|_| Malformed::Truncated)?;
         // The four bits beside the offset are ignored [rfc9293 3.1-reserved].
