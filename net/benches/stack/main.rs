@@ -1,6 +1,6 @@
 //! Two stacks in one thread: `cargo bench -p demikernel-net --bench stack`.
 //!
-//! With `--goodput` it prints a grid of goodput instead. With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
+//! With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
 //! many connections, `burst:1000` of a burst of echoes, `udp`, `stream`, `connections`, `paths` of a burst) is done so
 //! often and nothing is measured, for tools that count instructions:
 //! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`; of `paths`,
@@ -10,10 +10,8 @@ mod world;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use demikernel_net::device::BURST;
-use demikernel_net::sim::{HostConfig, LinkConfig, Network};
-use demikernel_net::stack::{SocketId, SocketOption};
+use demikernel_net::stack::SocketId;
 use demikernel_runtime::buffer::{Buffer, pool};
-use demikernel_runtime::transport::{Domain, SocketKind};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use world::World;
@@ -135,51 +133,6 @@ fn connections(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Goodput in Mb/s of virtual time.
-fn goodput(control: &str, loss: f64, round_trip: Duration) -> f64 {
-    let link = LinkConfig { loss, ..LinkConfig::new(round_trip / 2, 100_000_000, 250_000) };
-    let mut network = Network::new(11, link);
-    let one = network.add(HostConfig::new([[10, 0, 0, 1].into()]));
-    let two = network.add(HostConfig::new([[10, 0, 0, 2].into()]));
-    let to = "10.0.0.2:7".parse().unwrap();
-    let listener = network.host(two).socket(Domain::V4, SocketKind::Stream).unwrap();
-    network.host(two).bind(listener, to).unwrap();
-    network.host(two).listen(listener, 1).unwrap();
-    let client = network.host(one).socket(Domain::V4, SocketKind::Stream).unwrap();
-    network.host(one).set_option(client, &SocketOption::Congestion(control.to_owned())).unwrap();
-    let _ = network.host(one).connect(client, to);
-    let (mut server, mut received) = (None, 0usize);
-    let data = [7; 65_536];
-    let time = Duration::from_secs(20);
-    network.run_while(time, |network| {
-        server = server.or_else(|| network.host(two).accept(listener).ok().map(|(socket, _)| socket));
-        while network.host(one).send(client, &data).is_ok() {}
-        network.flush();
-        while let Some(data) = server.and_then(|server| network.host(two).recv(server, 1 << 20).ok()) {
-            received += data.len();
-        }
-        false
-    });
-    received as f64 * 8.0 / time.as_secs_f64() / 1e6
-}
-
-fn print_goodput() {
-    println!("goodput in Mb/s over 100 Mb/s, 20 s of virtual time");
-    for control in ["cubic", "bbr"] {
-        println!(
-            "{control:>6} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "0.1 ms", "1 ms", "10 ms", "20 ms", "100 ms"
-        );
-        for loss in [0.0, 0.01, 0.02, 0.05] {
-            print!("{:>5.0}%", loss * 100.0);
-            for micros in [100, 1_000, 10_000, 20_000, 100_000] {
-                print!(" {:>10.2}", goodput(control, loss, Duration::from_micros(micros)));
-            }
-            println!();
-        }
-    }
-}
-
 /// For tools that count: one round so often.
 #[inline(never)]
 fn rounds(world: &mut World, name: &str, count: usize) {
@@ -218,9 +171,6 @@ fn main() {
         let name = arguments.get(place + 1).map_or("echo", String::as_str);
         let count = arguments.get(place + 2).and_then(|count| count.parse().ok()).unwrap_or(1000);
         return rounds(&mut World::new(), name, count);
-    }
-    if arguments.iter().any(|argument| argument == "--goodput") {
-        return print_goodput();
     }
     let mut criterion = Criterion::default().configure_from_args();
     echo(&mut criterion);

@@ -155,6 +155,13 @@ impl Stack {
         };
         match header.protocol {
             protocol::TCP => self.take_tcp(now, packet),
+            protocol => self.take_other_v4(now, protocol, packet),
+        }
+    }
+
+    #[inline]
+    fn take_other_v4(&mut self, now: Instant, protocol: u8, packet: Packet) {
+        match protocol {
             protocol::UDP => self.take_udp(now, packet),
             protocol::ICMP => self.take_icmpv4(now, packet),
             protocol => self.take_unknown(now, protocol, packet),
@@ -182,9 +189,7 @@ impl Stack {
         }
         match header.protocol {
             protocol::TCP => self.take_segment(now, packet),
-            protocol::UDP => self.take_udp(now, packet),
-            protocol::ICMP => self.take_icmpv4(now, packet),
-            protocol => self.take_unknown(now, protocol, packet),
+            protocol => self.take_other_v4(now, protocol, packet),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Goodput in virtual time: one connection over a link that loses packets, the same link for both stacks.
 
 use super::OURS;
+use super::smoltcp::{Cable, Frames};
 use demikernel_net::sim::{HostConfig, Link, LinkConfig, Network};
 use demikernel_net::stack::SocketOption;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Domain, SocketKind};
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::Medium;
 use smoltcp::socket::tcp::{self, CongestionControl};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 use std::time::Duration;
@@ -96,62 +97,17 @@ fn ours(control: &str, link: LinkConfig) -> f64 {
     rate(received)
 }
 
-/// One end of a link for smoltcp: what it sends goes into one direction, what it receives was taken from the other.
-#[derive(Default)]
-struct Port {
-    inbound: std::collections::VecDeque<Vec<u8>>,
-    outbound: Vec<Vec<u8>>,
-}
-
-struct Receive(Vec<u8>);
-
-struct Transmit<'a>(&'a mut Vec<Vec<u8>>);
-
-impl RxToken for Receive {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-impl TxToken for Transmit<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let mut packet = vec![0; length];
-        let result = f(&mut packet);
-        self.0.push(packet);
-        result
-    }
-}
-
-impl Device for Port {
-    type RxToken<'a> = Receive;
-    type TxToken<'a> = Transmit<'a>;
-
-    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Receive, Transmit<'_>)> {
-        Some((Receive(self.inbound.pop_front()?), Transmit(&mut self.outbound)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Transmit<'_>> {
-        Some(Transmit(&mut self.outbound))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1500;
-        capabilities
-    }
-}
-
 struct End {
     interface: Interface,
-    port: Port,
+    port: Cable,
     sockets: SocketSet<'static>,
     socket: smoltcp::iface::SocketHandle,
 }
 
 impl End {
     fn new(control: CongestionControl, number: u8) -> End {
-        let mut port = Port::default();
+        let (inbound, outbound, spare) = (Frames::default(), Frames::default(), Frames::default());
+        let mut port = Cable { medium: Medium::Ip, inbound, outbound, spare };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = number.into();
         let mut interface = Interface::new(config, &mut port, smoltcp::time::Instant::ZERO);
@@ -175,11 +131,11 @@ impl End {
     /// Takes what has arrived, answers, and sends; when it wants to be polled again.
     fn poll(&mut self, now: Instant, inbound: &mut Link, outbound: &mut Link) -> Option<Instant> {
         while let Some(packet) = inbound.receive(now) {
-            self.port.inbound.push_back(packet);
+            self.port.inbound.borrow_mut().push_back(packet);
         }
         let time = smoltcp::time::Instant::from_micros((now.as_nanos() / 1000) as i64);
         self.interface.poll(time, &mut self.port, &mut self.sockets);
-        self.port.outbound.drain(..).for_each(|packet| outbound.send(now, packet));
+        self.port.outbound.borrow_mut().drain(..).for_each(|packet| outbound.send(now, packet));
         let at = self.interface.poll_at(time, &self.sockets)?;
         Some(Instant::from_nanos(at.total_micros().max(0) as u64 * 1000))
     }

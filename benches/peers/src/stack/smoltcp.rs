@@ -78,22 +78,23 @@ pub(super) fn memory() -> f64 {
     (live - 2 * pairs.len() * 2 * SMALL) as f64 / (2 * pairs.len()) as f64
 }
 
-/// Frames in one direction, or those that have been read and can be written anew.
-type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
+/// Frames, or IP packets, in one direction; or those that have been read and can be written anew.
+pub(super) type Frames = Rc<RefCell<VecDeque<Vec<u8>>>>;
 
 /// One end of a cable.
-struct Cable {
-    inbound: Frames,
-    outbound: Frames,
-    spare: Frames,
+pub(super) struct Cable {
+    pub(super) medium: Medium,
+    pub(super) inbound: Frames,
+    pub(super) outbound: Frames,
+    pub(super) spare: Frames,
 }
 
-struct Receive<'a> {
+pub(super) struct Receive<'a> {
     frame: Vec<u8>,
     spare: &'a RefCell<VecDeque<Vec<u8>>>,
 }
 
-struct Transmit<'a> {
+pub(super) struct Transmit<'a> {
     outbound: &'a RefCell<VecDeque<Vec<u8>>>,
     spare: &'a RefCell<VecDeque<Vec<u8>>>,
 }
@@ -132,8 +133,8 @@ impl Device for Cable {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.medium = self.medium;
+        capabilities.max_transmission_unit = if self.medium == Medium::Ethernet { 1514 } else { 1500 };
         capabilities
     }
 }
@@ -191,6 +192,7 @@ impl World {
         let frames = Frames::default;
         let (there, back, spare) = (frames(), frames(), frames());
         let cable = |inbound: &Frames, outbound: &Frames| Cable {
+            medium: Medium::Ethernet,
             inbound: inbound.clone(),
             outbound: outbound.clone(),
             spare: spare.clone(),
