@@ -1,10 +1,9 @@
 //! Two stacks in one thread: `cargo bench -p demikernel-net --bench stack`.
 //!
-//! With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as
-//! many connections, `burst:1000` of a burst of echoes, `udp`, `stream`, `connections`, `paths` of a burst) is done so
-//! often and nothing is measured, for tools that count instructions:
-//! `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`; of `paths`,
-//! only what is meant with `--toggle-collect='*receive_path*'` or `'*transmit_path*'`.
+//! With `--count NAME ROUNDS` a round (`echo`, `echo:1000` on as many connections, `burst:1000` of a burst of echoes, `udp`,
+//! `stream`, `connections`, `paths` of a burst) is done so often and nothing is measured, for tools that count
+//! instructions: `valgrind --tool=callgrind --toggle-collect='*rounds*' target/release/deps/stack-* --count echo 10000`;
+//! of `paths`, only what is meant with `--toggle-collect='*receive_path*'` or `'*transmit_path*'`.
 
 mod world;
 
