@@ -34,11 +34,14 @@ impl Key {
     /// Hash of the four, and of what `purpose` it is for.
     pub(crate) fn of_flow(&self, tuple: &Tuple, purpose: u64) -> u64 {
         let mut hasher = self.build_hasher();
-        for address in [tuple.local, tuple.remote] {
-            match address {
+        match (tuple.local, tuple.remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                hasher.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            }
+            (local, remote) => [local, remote].into_iter().for_each(|address| match address {
                 IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
                 IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
-            }
+            }),
         }
         hasher.write_u32(u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port));
         hasher.write_u64(purpose);

@@ -35,10 +35,12 @@ impl EphemeralPorts {
     /// says can be used; `None` if none can.
     pub fn choose(&mut self, tuple: &Tuple, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
         let tuple = Tuple { local_port: 0, ..*tuple };
-        let offset = self.key.of_flow(&tuple, 3);
-        let counter = &mut self.counters[self.key.of_flow(&tuple, 4) as usize % COUNTERS];
+        // The two hashes of the algorithm are halves of one, which have nothing to do with each other either.
+        let hash = self.key.of_flow(&tuple, 3);
+        let (offset, place) = (hash as u32, (hash >> 32) as usize);
+        let counter = &mut self.counters[place % COUNTERS];
         for _ in 0..self.count {
-            let at = (offset as u32).wrapping_add(u32::from(*counter)) % self.count;
+            let at = offset.wrapping_add(u32::from(*counter)) % self.count;
             *counter = counter.wrapping_add(1);
             let port = self.first + at as u16;
             if is_free(port) {
