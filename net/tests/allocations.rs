@@ -69,6 +69,24 @@ fn echoes_of_streams() {
     }
 }
 
+/// What a connection needs only while data are under way is not there while it is idle.
+#[test]
+fn a_stream_that_was_idle_allocates_once_more() {
+    let mut world = World::new();
+    let listener = world.listen();
+    let pair = world.connect(listener, 1)[0];
+    let message = Buffer::copy_from_slice(&[7; 64]).unwrap();
+    assert_eq!(count(|| world.echo(pair, &message)), 0);
+    for _ in 0..30 {
+        world.now += Duration::from_millis(100);
+        world.settle();
+    }
+    let before = ALLOCATIONS.get();
+    world.echo(pair, &message);
+    assert!(ALLOCATIONS.get() > before);
+    assert_eq!(count(|| world.echo(pair, &message)), 0);
+}
+
 #[test]
 fn echoes_of_datagrams() {
     let mut world = World::new();

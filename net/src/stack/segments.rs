@@ -227,7 +227,9 @@ impl Stack {
                 // It has become later since, as nearly always: data were acknowledged in time.
                 let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
                 if next > now {
-                    if next != Instant::MAX {
+                    let next =
+                        if next < Instant::MAX { Some(next) } else { tcp.connection.release_if_idle(now) };
+                    if let Some(next) = next {
                         tcp.deadline = next;
                         self.deadlines.set(slot + RESERVED, next);
                     }

@@ -100,6 +100,11 @@ impl SendQueue {
         self.hint = 0;
     }
 
+    /// Whether there is memory that holds nothing.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.chunks.is_empty() && self.chunks.capacity() > 0
+    }
+
     /// Gives back the memory of the list, if it is empty.
     pub(crate) fn release(&mut self) {
         if self.chunks.is_empty() {

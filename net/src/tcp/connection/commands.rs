@@ -243,11 +243,19 @@ impl Connection {
         self.recovery.set_congestion_control(control, now);
     }
 
-    /// Gives back the memory that is only needed while data are under way. For connections that have become idle: it
-    /// is allocated again when they are not.
-    pub fn release(&mut self) {
+    /// Gives back the memory that is only needed while data are under way, if nothing has come for a second: it is
+    /// allocated again when it is needed. When to try again, if it was too early. For connections without a
+    /// [deadline](Connection::next_deadline).
+    #[cold]
+    pub fn release_if_idle(&mut self, now: Instant) -> Option<Instant> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let at = self.heard.saturating_add(PAUSE);
+        if at > now {
+            return (self.recovery.has_spare() || self.send.queue.has_spare()).then_some(at);
+        }
         self.recovery.release();
         self.send.queue.release();
+        None
     }
 
     /// Whether events wait to be taken.

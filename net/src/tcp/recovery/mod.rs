@@ -540,6 +540,11 @@ impl Recovery {
         self.window.congestion = (before >> (idle / rto).min(31)).max(restart);
     }
 
+    /// Whether there is memory that holds nothing.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.scoreboard.has_spare()
+    }
+
     /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:
     /// it is allocated again when they are not.
     pub(crate) fn release(&mut self) {

@@ -138,6 +138,11 @@ impl Scoreboard {
         }
     }
 
+    /// Whether there is memory that holds nothing.
+    pub(super) fn has_spare(&self) -> bool {
+        self.records.is_empty() && self.records.capacity() > 0
+    }
+
     /// Gives back the memory if nothing is in it.
     pub(super) fn release(&mut self) {
         if self.records.is_empty() {
