@@ -18,7 +18,8 @@ pub struct NetworkConfig {
     pub device: Device,
     /// The name of the interface.
     pub interface: String,
-    /// The Ethernet address of this side. Without it: of a TAP interface a random one, else that of the interface.
+    /// The Ethernet address of this side. Without it: of a TAP interface a random one, else that of the interface. Where
+    /// the kernel has an address from DHCP by that one, give another: a server gives both the same lease.
     #[serde(deserialize_with = "values::optional_text")]
     pub mac: Option<MacAddress>,
     /// Addresses, and ways to get them.
