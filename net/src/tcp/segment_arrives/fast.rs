@@ -9,8 +9,8 @@ use crate::tcp::state::State;
 use crate::wire::tcp::{Flags, Segment};
 
 impl Connection {
-    /// Whether every step of RFC 9293 would let the segment pass and only deliver it: those that are not predicted
-    /// lose nothing but time.
+    /// Whether every step of RFC 9293 would let the segment pass and only deliver it. Those that are not predicted go
+    /// through the steps, which also end a wait for the window when a segment repeats the same one.
     #[inline]
     pub(super) fn is_predicted(&self, segment: &Segment, payload: &Buffer, ecn: Ecn) -> bool {
         let acknowledged = segment.acknowledgment - self.send.unacknowledged;
