@@ -5,12 +5,14 @@
 //! chunks. A block all of whose chunks are free can be given back to its region, for another class.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use super::class::Class;
 use super::local::Pool;
 use super::region::{Mapping, REGION, Region};
+use super::source::RegionSource;
 use crate::buffer::chunk::{Chunk, ForeignChunk};
 
 /// What classes take from a region.
@@ -29,6 +31,8 @@ pub(super) struct Memory {
     pub(super) foreign: Vec<Headers<ForeignChunk>>,
     pub(super) mapped: usize,
     pub(super) limit: usize,
+    /// Who gives memory, if the operating system does not.
+    pub(super) source: Option<Arc<dyn RegionSource>>,
 }
 
 /// A region and the state of its blocks.
@@ -142,6 +146,7 @@ impl Memory {
             foreign: Vec::new(),
             mapped: 0,
             limit: DEFAULT_LIMIT,
+            source: None,
         }
     }
 

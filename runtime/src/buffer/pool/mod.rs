@@ -22,10 +22,12 @@ mod memory; // regions and the blocks that they are divided into
 mod region; // what is asked of the operating system
 mod retire; // the end of a thread
 pub(in crate::buffer) mod returns; // counts that come back from other threads
+mod source; // memory that is not the operating system's
 mod stats; // figures
 mod supply; // the slow path
 pub(in crate::buffer) mod waiters; // back-pressure
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use local::Pool;
@@ -33,6 +35,7 @@ use local::Pool;
 pub use error::PoolExhausted;
 pub use hooks::RegionHook;
 pub use region::{Region, RegionEvent};
+pub use source::RegionSource;
 pub use stats::{ClassStats, Stats};
 pub use waiters::Waiting;
 
@@ -72,6 +75,16 @@ pub fn set_limit(bytes: usize) {
 /// How many bytes this thread's pool may map.
 pub fn limit() -> usize {
     Pool::current().memory.borrow().limit
+}
+
+/// Has regions that this thread's pool maps from now on made of memory from `source`. Those that there are stay what
+/// they are; a call of [`trim`] before lets go of those that nothing uses.
+///
+/// For whoever drives a device from user space that reaches memory of its own kind only.
+pub fn set_source(source: Arc<dyn RegionSource>) {
+    let before = Pool::current().memory.borrow_mut().source.replace(source);
+    // Its destructor is anybody's code.
+    drop(before);
 }
 
 /// The regions of this thread's pool.

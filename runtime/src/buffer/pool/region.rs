@@ -2,6 +2,9 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::source::RegionSource;
 
 /// Regions are aligned to this and multiples of it: the size of a huge page.
 pub(super) const REGION: usize = 2 << 20;
@@ -21,7 +24,8 @@ pub struct Region {
     /// Its length, a multiple of 2 MiB.
     pub len: usize,
     /// Whether it is made of reserved huge pages (`MAP_HUGETLB`). Transparent huge pages are asked
-    /// for otherwise, which the system may or may not give.
+    /// for otherwise, which the system may or may not give. Of memory from a
+    /// [source](super::set_source), what that says.
     pub huge: bool,
 }
 
@@ -40,15 +44,20 @@ pub(super) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     huge: bool,
+    /// Who has given the memory, if the operating system has not.
+    source: Option<Arc<dyn RegionSource>>,
 }
 
 impl Mapping {
     /// Maps `len` zeroed bytes, aligned to [`REGION`], of which `len` is a multiple.
-    pub(super) fn new(len: usize) -> io::Result<Mapping> {
+    pub(super) fn new(len: usize, source: Option<Arc<dyn RegionSource>>) -> io::Result<Mapping> {
         assert!(len > 0 && len.is_multiple_of(REGION));
-        let (base, huge) = sys::map(len)?;
+        let (base, huge) = match &source {
+            Some(source) => (source.map(len)?, source.is_huge()),
+            None => sys::map(len)?,
+        };
         debug_assert!(base.addr().get().is_multiple_of(REGION));
-        Ok(Mapping { base, len, huge })
+        Ok(Mapping { base, len, huge, source })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -75,9 +84,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `sys::map` gave this memory with this length, and nobody else unmaps it. Who
-        // drops a mapping has made sure that no chunk in it is in use.
-        unsafe { sys::unmap(self.base, self.len) }
+        // SAFETY: the source or `sys::map` gave this memory with this length, and nobody else
+        // unmaps it. Who drops a mapping has made sure that no chunk in it is in use.
+        match &self.source {
+            Some(source) => unsafe { source.unmap(self.base, self.len) },
+            None => unsafe { sys::unmap(self.base, self.len) },
+        }
     }
 }
 

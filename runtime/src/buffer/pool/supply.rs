@@ -102,7 +102,8 @@ impl Pool {
     /// anybody's code.
     fn map(&self, len: usize) -> Option<Mapping> {
         let refuse = |error: &io::Error| self.refused.set(error.raw_os_error().or(Some(libc::ENOMEM)));
-        Mapping::new(len).inspect_err(refuse).ok()
+        let source = self.memory.borrow().source.clone();
+        Mapping::new(len, source).inspect_err(refuse).ok()
     }
 
     /// Gives blocks that are not used back to their regions, for any class. The search takes time,

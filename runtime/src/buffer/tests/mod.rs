@@ -4,4 +4,5 @@ mod exhaustion; // limits, errors, waiting, and memory that changes class
 mod handles; // what `Buffer`, `BufferMut` and `Sga` do with bytes
 mod hooks; // what devices are told about regions
 mod model; // random operations against a naive model
+mod source; // memory that somebody else gives
 mod threads; // counts that come back from other threads
