@@ -86,9 +86,11 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the source or `sys::map` gave this memory with this length, and nobody else
         // unmaps it. Who drops a mapping has made sure that no chunk in it is in use.
-        match &self.source {
-            Some(source) => unsafe { source.unmap(self.base, self.len) },
-            None => unsafe { sys::unmap(self.base, self.len) },
+        unsafe {
+            match &self.source {
+                Some(source) => source.unmap(self.base, self.len),
+                None => sys::unmap(self.base, self.len),
+            }
         }
     }
 }

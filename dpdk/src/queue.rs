@@ -1,0 +1,438 @@
+//! A pair of queues: bursts of packets in and out.
+
+use std::cell::RefCell;
+use std::os::fd::RawFd;
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use demikernel_runtime::buffer::pool::{self, RegionEvent, RegionHook};
+use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
+
+use crate::BURST;
+use crate::eal::Eal;
+use crate::ffi::{self, SegmentIn, SegmentOut};
+use crate::pool::{ReceivePool, TransmitPool};
+use crate::port::Port;
+
+/// Segments that one burst has at most, in either direction.
+const SEGMENTS: usize = 4 * BURST;
+
+/// A packet that has arrived.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Packet {
+    /// Its first bytes, and mostly all.
+    pub head: Buffer,
+    /// What follows.
+    pub rest: Sga,
+    /// The device says that the checksum of its IPv4 header is right.
+    pub ip_checksum_good: bool,
+    /// The device says that the checksum of TCP or UDP is right.
+    pub l4_checksum_good: bool,
+    /// The hash by which the device has chosen the queue.
+    pub hash: Option<u32>,
+}
+
+/// A packet that is to be sent.
+pub trait Outgoing {
+    /// Its first bytes, with all headers.
+    fn head(&self) -> &Buffer;
+    /// What follows.
+    fn rest(&self) -> &Sga;
+    /// What is left to the device; lengths count only if something is.
+    fn checksum(&self) -> Checksum;
+}
+
+/// What a device is to fill in and cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checksum {
+    /// The checksum of the IPv4 header.
+    pub ip: bool,
+    /// That of TCP; the field holds the sum of the pseudo-header.
+    pub tcp: bool,
+    /// That of UDP; the field holds the sum of the pseudo-header.
+    pub udp: bool,
+    /// The packet is IPv6.
+    pub v6: bool,
+    /// Bytes in front of the IP header.
+    pub l2_length: u16,
+    /// Bytes of IP headers.
+    pub l3_length: u16,
+    /// Bytes of the TCP or UDP header.
+    pub l4_length: u16,
+    /// Payload of each segment that the device cuts a TCP segment into; 0 if it does not.
+    pub segment: u16,
+}
+
+/// What a queue has counted.
+#[derive(Clone, Copy, Default, Debug)]
+#[non_exhaustive]
+pub struct QueueCounters {
+    /// Packets received.
+    pub received: u64,
+    /// Packets transmitted.
+    pub transmitted: u64,
+    /// Packets whose bytes were lost as there was no other buffer for the next.
+    pub no_buffer: u64,
+    /// Packets that the driver delivered in more pieces than a burst has room for.
+    pub pieces: u64,
+    /// Packets that were received with a wrong checksum, as the device says.
+    pub bad_checksum: u64,
+    /// Packets copied as they arrived in memory that is the driver's.
+    pub copied_in: u64,
+    /// Packets copied as the device does not reach the memory they are in, or cannot take so many pieces.
+    pub copied_out: u64,
+    /// Packets that the device cannot send for what they are.
+    pub refused: u64,
+    /// Packets dropped while the link was down.
+    pub link_down: u64,
+    /// Bursts that did not go out in full.
+    pub full: u64,
+}
+
+/// One pair of queues of a port, for one thread.
+///
+/// Dropped, it leaves the port; the last one closes it.
+pub struct Queue {
+    port: Arc<Port>,
+    index: u16,
+    /// `None` only while it is dropped.
+    pools: Option<(ReceivePool, TransmitPool)>,
+    arrived: Box<[SegmentIn; SEGMENTS]>,
+    leaving: Vec<SegmentOut>,
+    /// By the number of a region: whether ports reach it. Not asked for drivers that copy.
+    reachable: Option<(Rc<RefCell<Vec<bool>>>, RegionHook)>,
+    counters: QueueCounters,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        eal: &'static Eal,
+        port: Arc<Port>,
+        index: u16,
+        receive: ReceivePool,
+        transmit: TransmitPool,
+    ) -> Queue {
+        let none =
+            SegmentIn { mbuf: ptr::null_mut(), data: ptr::null(), length: 0, flags: 0, hash: 0, vlan: 0 };
+        let reachable = port.is_direct().then(|| watch_regions(eal));
+        Queue {
+            port,
+            index,
+            pools: Some((receive, transmit)),
+            arrived: Box::new([none; SEGMENTS]),
+            leaving: Vec::with_capacity(SEGMENTS),
+            reachable,
+            counters: QueueCounters::default(),
+        }
+    }
+
+    /// The port.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Which of the port's pairs it is.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> QueueCounters {
+        self.counters
+    }
+
+    /// A descriptor that is readable when something has arrived since [`arm`](Queue::arm), if the device has interrupts.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        let fd = ffi::dk_port_interrupt_fd(self.port.id(), self.index);
+        (fd >= 0).then_some(fd)
+    }
+
+    /// Has the device interrupt for the next packet, or no longer. Whether it does.
+    pub fn arm(&mut self, interrupts: bool) -> bool {
+        ffi::dk_port_interrupt(self.port.id(), self.index, interrupts.into()) == 0
+    }
+
+    /// Gives `take` what has arrived, [`BURST`] packets at most. Returns how many.
+    #[inline]
+    pub fn receive(&mut self, mut take: impl FnMut(Packet)) -> usize {
+        let Some((pool, transmit)) = &mut self.pools else { return 0 };
+        transmit.settle();
+        let mut dropped = 0;
+        // SAFETY: room for as many as is said; the port runs, and this thread alone uses this queue of it.
+        let filled = unsafe {
+            ffi::dk_receive(
+                self.port.id(),
+                self.index,
+                self.arrived.as_mut_ptr(),
+                SEGMENTS as u16,
+                &raw mut dropped,
+                pool.mempool(),
+            )
+        };
+        self.counters.pieces += u64::from(dropped);
+        let mut packets = 0;
+        let mut at = 0;
+        while at < usize::from(filled) {
+            let first = at;
+            while self.arrived[at].flags & ffi::IN_LAST == 0 {
+                at += 1;
+            }
+            at += 1;
+            // SAFETY: segments that the call above has filled in, each taken once.
+            if let Some(packet) = unsafe { packet(&self.arrived[first..at], pool, &mut self.counters) } {
+                packets += 1;
+                take(packet);
+            }
+        }
+        self.counters.received += packets as u64;
+        packets
+    }
+
+    /// Sends packets from the front of `packets`, [`BURST`] at most; those that the device has no room for stay.
+    /// Returns how many are gone.
+    #[inline]
+    pub fn transmit<P: Outgoing>(&mut self, packets: &mut Vec<P>) -> usize {
+        let Some((_, pool)) = &mut self.pools else { return 0 };
+        pool.settle();
+        self.leaving.clear();
+        let most = self.port.max_segments();
+        for packet in packets.iter().take(BURST) {
+            let pieces = 1 + packet.rest().segments();
+            if self.leaving.len() + pieces.min(most) > SEGMENTS || pieces.min(most) > pool.available() {
+                break;
+            }
+            let reaches = reaches(&self.reachable, packet);
+            if reaches && pieces <= most {
+                add(pool, &mut self.leaving, packet);
+            } else if !add_copy(pool, &mut self.leaving, packet) {
+                break;
+            } else {
+                self.counters.copied_out += 1;
+            }
+        }
+        if self.leaving.is_empty() {
+            return 0;
+        }
+        let gone = self.send(packets.len().min(BURST));
+        packets.drain(..gone);
+        gone
+    }
+
+    /// Sends what is in `leaving`. Returns how many packets are gone of `count` that wait.
+    fn send(&mut self, count: usize) -> usize {
+        let Some((_, pool)) = &mut self.pools else { return 0 };
+        let mut refused = 0;
+        // SAFETY: as many as is said, with mbufs that were taken from the pool, whose records hold the memory until the
+        // driver has freed them; the port runs, and this thread alone uses this queue of it.
+        let sent = unsafe {
+            ffi::dk_transmit(
+                self.port.id(),
+                self.index,
+                self.leaving.as_mut_ptr(),
+                self.leaving.len() as u16,
+                &raw mut refused,
+            )
+        };
+        let sent = usize::from(sent);
+        self.counters.transmitted += sent as u64;
+        let mut passed = 0;
+        for segment in &self.leaving {
+            if passed >= sent {
+                // SAFETY: taken from the pool above, and not null.
+                pool.put_back(unsafe { NonNull::new_unchecked(segment.mbuf) });
+            }
+            passed += usize::from(segment.flags & ffi::OUT_LAST != 0);
+        }
+        if sent == passed {
+            return sent;
+        }
+        pool.settle();
+        if refused != 0 {
+            self.counters.refused += 1;
+            return sent + 1;
+        }
+        self.counters.full += 1;
+        if sent == 0 && !self.port.link().up {
+            // Nobody would take them, and who waits for answers tries again in its own time.
+            self.counters.link_down += count as u64;
+            return count;
+        }
+        sent
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let Some((receive, transmit)) = self.pools.take() else { return };
+        if self.port.is_last() {
+            // Closed before the memory goes.
+            self.port.leave(Vec::new());
+            drop((receive.retire(true), transmit.retire(true)));
+        } else {
+            self.port.leave(vec![receive.retire(false), transmit.retire(false)]);
+        }
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("port", &self.port.name())
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a table of the regions that ports reach.
+fn watch_regions(eal: &'static Eal) -> (Rc<RefCell<Vec<bool>>>, RegionHook) {
+    let table = Rc::new(RefCell::new(Vec::new()));
+    let (told, memory) = (table.clone(), eal.memory());
+    let hook = pool::on_region(move |event| {
+        let mut table = told.borrow_mut();
+        let (region, reachable) = match event {
+            RegionEvent::Mapped(region) => (region, memory.contains(region.base)),
+            RegionEvent::Unmapping(region) => (region, false),
+        };
+        let index = region.id as usize;
+        if index >= table.len() {
+            table.resize(index + 1, false);
+        }
+        table[index] = reachable;
+    });
+    (table, hook)
+}
+
+/// Whether the device reaches all of a packet.
+#[inline]
+fn reaches<P: Outgoing>(reachable: &Option<(Rc<RefCell<Vec<bool>>>, RegionHook)>, packet: &P) -> bool {
+    let Some((table, _)) = reachable else { return true };
+    let table = table.borrow();
+    let reaches = |buffer: &Buffer| {
+        buffer.region().is_some_and(|(region, _)| table.get(region as usize).copied().unwrap_or(false))
+    };
+    reaches(packet.head()) && packet.rest().iter().all(reaches)
+}
+
+/// Adds the pieces of a packet; there are mbufs and room for them.
+#[inline]
+fn add<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, packet: &P) {
+    let first = leaving.len();
+    push(pool, leaving, packet.head().clone());
+    packet.rest().iter().for_each(|piece| push(pool, leaving, piece.clone()));
+    finish(leaving, first, &packet.checksum());
+}
+
+/// The same from a copy in one piece. False if there is no memory for it.
+#[cold]
+fn add_copy<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, packet: &P) -> bool {
+    let length = packet.head().len() + packet.rest().len();
+    let Ok(mut copy) = BufferMut::with_capacity(length) else { return false };
+    copy.extend_from_slice(packet.head());
+    packet.rest().iter().for_each(|piece| copy.extend_from_slice(piece));
+    let first = leaving.len();
+    push(pool, leaving, copy.freeze());
+    finish(leaving, first, &packet.checksum());
+    true
+}
+
+#[inline]
+fn push(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, buffer: Buffer) {
+    let (data, length) = (buffer.as_ptr(), buffer.len() as u32);
+    let Some(mbuf) = pool.take(buffer) else { unreachable!("as many are available as were asked for") };
+    leaving.push(SegmentOut {
+        mbuf: mbuf.as_ptr(),
+        data,
+        length,
+        flags: 0,
+        l2_length: 0,
+        l3_length: 0,
+        l4_length: 0,
+        segment_size: 0,
+    });
+}
+
+/// Marks the ends of a packet.
+#[inline]
+fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum) {
+    let head = &mut leaving[first];
+    if checksum.ip || checksum.tcp || checksum.udp {
+        let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+        head.flags = bit(checksum.ip, ffi::OUT_IP_CHECKSUM)
+            | bit(checksum.tcp, ffi::OUT_TCP_CHECKSUM)
+            | bit(checksum.udp, ffi::OUT_UDP_CHECKSUM)
+            | bit(checksum.v6, ffi::OUT_V6);
+        (head.l2_length, head.l3_length) = (checksum.l2_length, checksum.l3_length);
+        (head.l4_length, head.segment_size) = (checksum.l4_length, checksum.segment);
+    }
+    if let Some(last) = leaving.last_mut() {
+        last.flags |= ffi::OUT_LAST;
+    }
+}
+
+/// A packet out of its segments. `None` if its bytes are lost.
+///
+/// # Safety
+///
+/// The segments are one packet's that was received, and their mbufs were not given back.
+#[inline]
+unsafe fn packet(
+    segments: &[SegmentIn],
+    pool: &mut ReceivePool,
+    counters: &mut QueueCounters,
+) -> Option<Packet> {
+    let flags = segments[0].flags;
+    let bad = flags & (ffi::IN_IP_BAD | ffi::IN_L4_BAD) != 0;
+    let mut parts = segments.iter().map(|segment| {
+        // SAFETY: as the caller promises.
+        unsafe { part(segment, pool, counters) }
+    });
+    let head = parts.next().flatten();
+    let mut complete = head.is_some();
+    let mut rest = Sga::default();
+    for part in parts {
+        match part {
+            Some(part) => rest.push(part),
+            None => complete = false,
+        }
+    }
+    if bad {
+        counters.bad_checksum += 1;
+        return None;
+    }
+    if !complete {
+        counters.no_buffer += 1;
+        return None;
+    }
+    Some(Packet {
+        head: head?,
+        rest,
+        ip_checksum_good: flags & ffi::IN_IP_GOOD != 0,
+        l4_checksum_good: flags & ffi::IN_L4_GOOD != 0,
+        hash: (flags & ffi::IN_HASH != 0).then_some(segments[0].hash),
+    })
+}
+
+/// The bytes of a segment, whose mbuf is given back.
+///
+/// # Safety
+///
+/// It was received, and its mbuf was not given back.
+#[inline]
+unsafe fn part(segment: &SegmentIn, pool: &mut ReceivePool, counters: &mut QueueCounters) -> Option<Buffer> {
+    let length = segment.length as usize;
+    // SAFETY: the shim says so only of mbufs of the pool that hold the only count of their memory; drivers set data and
+    // length within that memory.
+    unsafe {
+        let mbuf = NonNull::new_unchecked(segment.mbuf);
+        if segment.flags & ffi::IN_OWN != 0 {
+            return pool.take(mbuf, segment.data, length);
+        }
+        let bytes = std::slice::from_raw_parts(segment.data, length);
+        let copy = Buffer::copy_from_slice(bytes).ok();
+        counters.copied_in += 1;
+        ffi::dk_mbuf_free(segment.mbuf);
+        copy
+    }
+}

@@ -1,0 +1,566 @@
+/* See shim.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_log.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_pause.h>
+#include <rte_string_fns.h>
+#include <rte_version.h>
+
+#include "shim.h"
+
+#define BURST 32
+
+/* Ours alone: the address of a variable that each thread has. */
+static __thread char thread_marker;
+
+const void *dk_thread(void)
+{
+	return &thread_marker;
+}
+
+/* EAL */
+
+static dk_log_callback log_callback;
+
+static ssize_t log_write(void *cookie, const char *text, size_t length)
+{
+	int level = rte_log_cur_msg_loglevel();
+
+	(void)cookie;
+	log_callback(level < 0 ? RTE_LOG_NOTICE : (uint32_t)level, text, length);
+	return (ssize_t)length;
+}
+
+int dk_eal_init(int argc, char **argv, dk_log_callback log)
+{
+	static const cookie_io_functions_t functions = { .write = log_write };
+	FILE *stream = fopencookie(NULL, "w", functions);
+
+	if (stream == NULL)
+		return -ENOMEM;
+	log_callback = log;
+	/* A message is one write, made while its level can be asked for. */
+	setvbuf(stream, NULL, _IOFBF, 4096);
+	rte_openlog_stream(stream);
+	return rte_eal_init(argc, argv) < 0 ? -(rte_errno ? rte_errno : EINVAL) : 0;
+}
+
+const char *dk_version(void)
+{
+	return rte_version();
+}
+
+int dk_has_huge_pages(void)
+{
+	return rte_eal_has_hugepages();
+}
+
+/* Memory */
+
+void *dk_memory_allocate(size_t length, size_t alignment)
+{
+	return rte_zmalloc("demikernel", length, (unsigned int)alignment);
+}
+
+void dk_memory_free(void *memory)
+{
+	rte_free(memory);
+}
+
+int dk_memory_is_reachable(const void *memory)
+{
+	return rte_mem_virt2memseg_list(memory) != NULL;
+}
+
+/* Pools: the operations of rte_mempool_ops over a dk_stack */
+
+static int stack_alloc(struct rte_mempool *pool)
+{
+	pool->pool_data = pool->pool_config;
+	return 0;
+}
+
+static void stack_free(struct rte_mempool *pool)
+{
+	(void)pool;
+}
+
+static void lock(struct dk_stack *stack)
+{
+	while (__atomic_exchange_n(&stack->lock, 1, __ATOMIC_ACQUIRE))
+		rte_pause();
+}
+
+static void unlock(struct dk_stack *stack)
+{
+	__atomic_store_n(&stack->lock, 0, __ATOMIC_RELEASE);
+}
+
+/* There are no more objects than either list has room for. */
+static int stack_enqueue(struct rte_mempool *pool, void *const *objects, unsigned int count)
+{
+	struct dk_stack *stack = pool->pool_data;
+
+	if (likely(__atomic_load_n(&stack->owner, __ATOMIC_RELAXED) == &thread_marker)) {
+		for (unsigned int i = 0; i < count; i++)
+			stack->objects[stack->count++] = objects[i];
+		return 0;
+	}
+	lock(stack);
+	for (unsigned int i = 0; i < count; i++)
+		stack->foreign[stack->foreign_count + i] = objects[i];
+	__atomic_store_n(&stack->foreign_count, stack->foreign_count + count, __ATOMIC_RELAXED);
+	unlock(stack);
+	return 0;
+}
+
+uint32_t dk_stack_take_foreign(struct dk_stack *stack)
+{
+	uint32_t count;
+
+	if (__atomic_load_n(&stack->foreign_count, __ATOMIC_RELAXED) == 0)
+		return 0;
+	lock(stack);
+	count = stack->foreign_count;
+	memcpy(&stack->objects[stack->count], stack->foreign, count * sizeof(void *));
+	stack->count += count;
+	__atomic_store_n(&stack->foreign_count, 0, __ATOMIC_RELAXED);
+	unlock(stack);
+	return count;
+}
+
+static int stack_dequeue(struct rte_mempool *pool, void **objects, unsigned int count)
+{
+	struct dk_stack *stack = pool->pool_data;
+	int result = 0;
+
+	if (likely(__atomic_load_n(&stack->owner, __ATOMIC_RELAXED) == &thread_marker)) {
+		if (unlikely(stack->count < count))
+			dk_stack_take_foreign(stack);
+		if (unlikely(stack->count < count))
+			return -ENOBUFS;
+		for (unsigned int i = 0; i < count; i++)
+			objects[i] = stack->objects[--stack->count];
+		if (stack->settled > stack->count)
+			stack->settled = stack->count;
+		return 0;
+	}
+	lock(stack);
+	if (stack->foreign_count < count) {
+		result = -ENOBUFS;
+	} else {
+		uint32_t left = stack->foreign_count - count;
+
+		memcpy(objects, &stack->foreign[left], count * sizeof(void *));
+		__atomic_store_n(&stack->foreign_count, left, __ATOMIC_RELAXED);
+	}
+	unlock(stack);
+	return result;
+}
+
+static unsigned int stack_count(const struct rte_mempool *pool)
+{
+	const struct dk_stack *stack = pool->pool_data;
+
+	return stack->count + __atomic_load_n(&stack->foreign_count, __ATOMIC_RELAXED);
+}
+
+static const struct rte_mempool_ops stack_ops = {
+	.name = "demikernel",
+	.alloc = stack_alloc,
+	.free = stack_free,
+	.enqueue = stack_enqueue,
+	.dequeue = stack_dequeue,
+	.get_count = stack_count,
+};
+
+RTE_MEMPOOL_REGISTER_OPS(stack_ops);
+
+static void init_mbuf(struct rte_mempool *pool, void *unused, void *object, unsigned int index)
+{
+	struct rte_mbuf *mbuf = object;
+
+	(void)unused;
+	(void)index;
+	memset(mbuf, 0, pool->elt_size);
+	mbuf->pool = pool;
+	mbuf->priv_size = DK_OWNER_SIZE;
+	mbuf->nb_segs = 1;
+	mbuf->port = RTE_MBUF_PORT_INVALID;
+	rte_mbuf_refcnt_set(mbuf, 1);
+}
+
+struct rte_mempool *dk_pool_create(const char *name, uint32_t count, uint32_t buffer_size, int32_t socket, struct dk_stack *stack)
+{
+	struct rte_pktmbuf_pool_private private = {
+		.mbuf_data_room_size = (uint16_t)buffer_size,
+		.mbuf_priv_size = DK_OWNER_SIZE,
+	};
+	struct rte_mempool *pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + DK_OWNER_SIZE, 0,
+							    sizeof private, socket, 0);
+
+	if (pool == NULL)
+		return NULL;
+	if (rte_mempool_set_ops_byname(pool, stack_ops.name, stack) != 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	memcpy(rte_mempool_get_priv(pool), &private, sizeof private);
+	if (rte_mempool_populate_default(pool) != (int)count) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, init_mbuf, NULL);
+	return pool;
+}
+
+void dk_pool_free(struct rte_mempool *pool)
+{
+	rte_mempool_free(pool);
+}
+
+void *dk_mbuf_owner(struct rte_mbuf *mbuf)
+{
+	return rte_mbuf_to_priv(mbuf);
+}
+
+static inline void set_memory(struct rte_mbuf *mbuf, void *memory, uint16_t length)
+{
+	mbuf->buf_addr = memory;
+	mbuf->buf_len = length;
+	rte_mbuf_iova_set(mbuf, likely(rte_eal_iova_mode() != RTE_IOVA_PA) ? (rte_iova_t)(uintptr_t)memory
+									   : rte_mem_virt2iova(memory));
+}
+
+void dk_mbuf_set_memory(struct rte_mbuf *mbuf, void *memory, uint32_t length)
+{
+	set_memory(mbuf, memory, (uint16_t)length);
+}
+
+void dk_mbuf_free(struct rte_mbuf *mbuf)
+{
+	rte_pktmbuf_free(mbuf);
+}
+
+/* Ports */
+
+int dk_port_probe(const char *devargs)
+{
+	return rte_dev_probe(devargs);
+}
+
+int dk_port_by_name(const char *name, uint16_t *port)
+{
+	return rte_eth_dev_get_port_by_name(name, port);
+}
+
+/* In the order of the bits of DK_CAN_TX_* and DK_CAN_RX_*. */
+static const struct {
+	uint32_t can;
+	uint64_t transmit;
+	uint64_t receive;
+} offloads[] = {
+	{ DK_CAN_TX_IP_CHECKSUM, RTE_ETH_TX_OFFLOAD_IPV4_CKSUM, 0 },
+	{ DK_CAN_TX_TCP_CHECKSUM, RTE_ETH_TX_OFFLOAD_TCP_CKSUM, 0 },
+	{ DK_CAN_TX_UDP_CHECKSUM, RTE_ETH_TX_OFFLOAD_UDP_CKSUM, 0 },
+	{ DK_CAN_TX_TSO, RTE_ETH_TX_OFFLOAD_TCP_TSO, 0 },
+	{ DK_CAN_TX_SEGMENTS, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, 0 },
+	{ DK_CAN_RX_IP_CHECKSUM, 0, RTE_ETH_RX_OFFLOAD_IPV4_CKSUM },
+	{ DK_CAN_RX_L4_CHECKSUM, 0, RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM },
+	{ DK_CAN_RX_SCATTER, 0, RTE_ETH_RX_OFFLOAD_SCATTER },
+	{ DK_CAN_RSS_HASH, 0, RTE_ETH_RX_OFFLOAD_RSS_HASH },
+};
+
+int dk_port_info(uint16_t port, struct dk_port_info *info, uint32_t *can)
+{
+	struct rte_eth_dev_info device;
+	struct rte_ether_addr mac;
+	int result = rte_eth_dev_info_get(port, &device);
+
+	if (result != 0)
+		return result;
+	memset(info, 0, sizeof *info);
+	snprintf(info->driver, sizeof info->driver, "%s", device.driver_name);
+	result = rte_eth_macaddr_get(port, &mac);
+	if (result != 0)
+		return result;
+	memcpy(info->mac, mac.addr_bytes, sizeof info->mac);
+	result = rte_eth_dev_get_mtu(port, &info->mtu);
+	if (result != 0)
+		return result;
+	info->max_mtu = device.max_mtu;
+	info->max_rx_queues = device.max_rx_queues;
+	info->max_tx_queues = device.max_tx_queues;
+	info->max_segments = device.tx_desc_lim.nb_mtu_seg_max ? device.tx_desc_lim.nb_mtu_seg_max : 32;
+	info->min_rx_buffer = device.min_rx_bufsize;
+	info->rx_offloads = device.rx_offload_capa;
+	info->tx_offloads = device.tx_offload_capa;
+	info->rss_hashes = device.flow_type_rss_offloads;
+	info->reta_size = device.reta_size;
+	info->hash_key_size = device.hash_key_size;
+	info->socket = rte_eth_dev_socket_id(port);
+	*can = 0;
+	for (size_t i = 0; i < RTE_DIM(offloads); i++) {
+		uint64_t transmit = offloads[i].transmit, receive = offloads[i].receive;
+
+		if ((device.tx_offload_capa & transmit) == transmit && (device.rx_offload_capa & receive) == receive)
+			*can |= offloads[i].can;
+	}
+	return 0;
+}
+
+int dk_port_configure(uint16_t port, struct dk_port_setup *setup)
+{
+	struct rte_eth_dev_info device;
+	struct rte_eth_conf conf;
+	int result = rte_eth_dev_info_get(port, &device);
+
+	if (result != 0)
+		return result;
+	memset(&conf, 0, sizeof conf);
+	conf.rxmode.mtu = setup->mtu;
+	for (size_t i = 0; i < RTE_DIM(offloads); i++) {
+		if (setup->offloads & offloads[i].can) {
+			conf.txmode.offloads |= offloads[i].transmit;
+			conf.rxmode.offloads |= offloads[i].receive;
+		}
+	}
+	if (setup->hash_key != NULL) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)setup->hash_key;
+		conf.rx_adv_conf.rss_conf.rss_key_len = setup->hash_key_size;
+		conf.rx_adv_conf.rss_conf.rss_hf =
+			device.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+	}
+	conf.intr_conf.rxq = setup->rx_interrupts;
+	result = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
+	if (result != 0)
+		return result;
+	return rte_eth_dev_adjust_nb_rx_tx_desc(port, &setup->rx_descriptors, &setup->tx_descriptors);
+}
+
+int dk_port_rx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_t socket, struct rte_mempool *pool)
+{
+	return rte_eth_rx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL, pool);
+}
+
+int dk_port_tx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_t socket)
+{
+	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL);
+}
+
+int dk_port_start(uint16_t port, int promiscuous)
+{
+	int result = rte_eth_dev_start(port);
+
+	if (result != 0)
+		return result;
+	/* Devices without a filter take everything anyway. */
+	if (promiscuous)
+		rte_eth_promiscuous_enable(port);
+	else
+		rte_eth_promiscuous_disable(port);
+	/* Groups of IPv4 and IPv6, neighbour discovery among them, are sorted out by the stack. */
+	rte_eth_allmulticast_enable(port);
+	return 0;
+}
+
+void dk_port_stop(uint16_t port)
+{
+	rte_eth_dev_stop(port);
+}
+
+void dk_port_close(uint16_t port)
+{
+	struct rte_eth_dev_info device;
+	struct rte_device *bus_device = NULL;
+
+	if (rte_eth_dev_info_get(port, &device) == 0)
+		bus_device = device.device;
+	rte_eth_dev_close(port);
+	/* So that the same name can be probed again. */
+	if (bus_device != NULL)
+		rte_dev_remove(bus_device);
+}
+
+int dk_port_link(uint16_t port, struct dk_link *link)
+{
+	struct rte_eth_link state;
+	int result;
+
+	memset(&state, 0, sizeof state);
+	result = rte_eth_link_get_nowait(port, &state);
+	link->speed = state.link_speed;
+	link->up = state.link_status == RTE_ETH_LINK_UP;
+	link->full_duplex = state.link_duplex == RTE_ETH_LINK_FULL_DUPLEX;
+	return result;
+}
+
+int dk_port_counters(uint16_t port, struct dk_counter *counters, int room)
+{
+	struct rte_eth_xstat_name names[256];
+	struct rte_eth_xstat values[256];
+	int count = rte_eth_xstats_get_names(port, names, RTE_DIM(names));
+
+	if (count < 0 || count > (int)RTE_DIM(names) || rte_eth_xstats_get(port, values, RTE_DIM(values)) != count)
+		return 0;
+	if (count > room)
+		count = room;
+	for (int i = 0; i < count; i++) {
+		rte_strscpy(counters[i].name, names[i].name, sizeof counters[i].name);
+		counters[i].value = values[i].value;
+	}
+	return count;
+}
+
+int dk_port_interrupt_fd(uint16_t port, uint16_t queue)
+{
+	return rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue);
+}
+
+int dk_port_interrupt(uint16_t port, uint16_t queue, int enable)
+{
+	return enable ? rte_eth_dev_rx_intr_enable(port, queue) : rte_eth_dev_rx_intr_disable(port, queue);
+}
+
+/* Bursts */
+
+static uint32_t flags_in(uint64_t flags)
+{
+	uint64_t ip = flags & RTE_MBUF_F_RX_IP_CKSUM_MASK, l4 = flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+	uint32_t result = 0;
+
+	if (ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+		result |= DK_IN_IP_GOOD;
+	if (ip == RTE_MBUF_F_RX_IP_CKSUM_BAD)
+		result |= DK_IN_IP_BAD;
+	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+		result |= DK_IN_L4_GOOD;
+	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
+		result |= DK_IN_L4_BAD;
+	if (flags & RTE_MBUF_F_RX_RSS_HASH)
+		result |= DK_IN_HASH;
+	return result;
+}
+
+uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segments, uint16_t room, uint32_t *dropped,
+		    const struct rte_mempool *pool)
+{
+	struct rte_mbuf *burst[BURST];
+	uint16_t count = rte_eth_rx_burst(port, queue, burst, BURST);
+	uint16_t filled = 0;
+
+	for (uint16_t i = 0; i < count; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(burst[i], void *));
+	for (uint16_t i = 0; i < count; i++) {
+		uint32_t flags = flags_in(burst[i]->ol_flags);
+
+		/* One place for each packet that follows is kept. */
+		if (unlikely(burst[i]->nb_segs > room - filled - (count - 1 - i))) {
+			rte_pktmbuf_free(burst[i]);
+			++*dropped;
+			continue;
+		}
+		for (struct rte_mbuf *mbuf = burst[i], *next; mbuf != NULL; mbuf = next) {
+			struct dk_segment_in *segment = &segments[filled++];
+			int own = mbuf->pool == pool && RTE_MBUF_DIRECT(mbuf) && rte_mbuf_refcnt_read(mbuf) == 1;
+
+			next = mbuf->next;
+			segment->mbuf = mbuf;
+			segment->data = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+			segment->length = mbuf->data_len;
+			segment->flags = flags | (next == NULL ? DK_IN_LAST : 0) | (own ? DK_IN_OWN : 0);
+			segment->hash = burst[i]->hash.rss;
+			/* Each is given back by itself. */
+			mbuf->next = NULL;
+			mbuf->nb_segs = 1;
+		}
+	}
+	return filled;
+}
+
+static void set_offloads(struct rte_mbuf *head, const struct dk_segment_out *segment)
+{
+	uint32_t flags = segment->flags;
+	uint64_t result = flags & DK_OUT_V6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
+
+	if (flags & DK_OUT_IP_CHECKSUM)
+		result |= RTE_MBUF_F_TX_IP_CKSUM;
+	if (flags & DK_OUT_TCP_CHECKSUM)
+		result |= RTE_MBUF_F_TX_TCP_CKSUM;
+	if (flags & DK_OUT_UDP_CHECKSUM)
+		result |= RTE_MBUF_F_TX_UDP_CKSUM;
+	head->l2_len = segment->l2_length;
+	head->l3_len = segment->l3_length;
+	head->l4_len = segment->l4_length;
+	if (segment->segment_size != 0) {
+		result |= RTE_MBUF_F_TX_TCP_SEG;
+		head->tso_segsz = segment->segment_size;
+	}
+	head->ol_flags = result;
+}
+
+static void release_chain(struct rte_mbuf *mbuf)
+{
+	while (mbuf != NULL) {
+		struct rte_mbuf *next = mbuf->next;
+
+		mbuf->next = NULL;
+		mbuf->nb_segs = 1;
+		mbuf = next;
+	}
+}
+
+uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segments, uint16_t count, uint16_t *refused)
+{
+	struct rte_mbuf *burst[BURST];
+	struct rte_mbuf *head = NULL, *tail = NULL;
+	uint16_t packets = 0, ready, sent;
+	int prepare = 0;
+
+	for (uint16_t i = 0; i < count; i++) {
+		struct dk_segment_out *segment = &segments[i];
+		struct rte_mbuf *mbuf = segment->mbuf;
+
+		/* No room in front: it is somebody else's, and a driver may write into room. */
+		set_memory(mbuf, (void *)(uintptr_t)segment->data, (uint16_t)segment->length);
+		mbuf->data_off = 0;
+		mbuf->data_len = (uint16_t)segment->length;
+		mbuf->ol_flags = 0;
+		if (head == NULL) {
+			head = mbuf;
+			head->pkt_len = 0;
+			head->tx_offload = 0;
+			if (segment->flags & ~DK_OUT_LAST) {
+				set_offloads(head, segment);
+				prepare = 1;
+			}
+		} else {
+			tail->next = mbuf;
+			head->nb_segs++;
+		}
+		head->pkt_len += segment->length;
+		tail = mbuf;
+		if (segment->flags & DK_OUT_LAST) {
+			burst[packets++] = head;
+			head = NULL;
+		}
+	}
+	ready = prepare ? rte_eth_tx_prepare(port, queue, burst, packets) : packets;
+	sent = ready == 0 ? 0 : rte_eth_tx_burst(port, queue, burst, ready);
+	/* What the port cannot send for what it is, and not for want of room. */
+	*refused = sent == ready && ready < packets;
+	for (uint16_t i = sent; i < packets; i++)
+		release_chain(burst[i]);
+	return sent;
+}
