@@ -10,7 +10,8 @@ use std::io;
 const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 
 /// Transports of this and later versions that need a feature, and its name.
-const FEATURES: &[(&str, &str)] = &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap")];
+const FEATURES: &[(&str, &str)] =
+    &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap"), ("dpdk", "dpdk")];
 
 /// Names that stand for others. Without the stack, what is simulated are sockets instead of packets.
 const ALIASES: &[(&str, &str)] = &[
@@ -22,10 +23,10 @@ const ALIASES: &[(&str, &str)] = &[
 pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
 
 /// Transports that have to be set up before they can be used: they are chosen by name only.
-const NAMED_ONLY: &[&str] = &["tap", "packet"];
+const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk"];
 
 /// What programs may name, such as in the macros, though it is not there yet.
-const LATER: &[&str] = &["dpdk", "xdp", "rdma", "spdk"];
+const LATER: &[&str] = &["xdp", "rdma", "spdk"];
 
 /// The transports that are compiled in, by name, the preferred one first.
 ///
@@ -44,6 +45,8 @@ pub fn transports() -> &'static [&'static str] {
         "tap",
         #[cfg(feature = "tap")]
         "packet",
+        #[cfg(feature = "dpdk")]
+        "dpdk",
     ]
 }
 
@@ -139,8 +142,8 @@ fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
         "sim" => Ok(demikernel_net::sim::lone_transport(seed).transport()),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
-        #[cfg(feature = "tap")]
-        "tap" | "packet" => open_stack(name),
+        #[cfg(any(feature = "tap", feature = "dpdk"))]
+        "tap" | "packet" | "dpdk" => open_stack(name),
         _ => unreachable!("{name} is not one of transports()"),
     };
     opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
@@ -153,17 +156,22 @@ fn open_uring() -> io::Result<Transport> {
 }
 
 /// The userspace stack on the device of this name, set up by the file that `DEMIKERNEL_CONFIG` names.
-#[cfg(feature = "tap")]
+#[cfg(any(feature = "tap", feature = "dpdk"))]
 fn open_stack(name: &str) -> io::Result<Transport> {
     use demikernel_net::config::{Device, NetConfig};
     let mut config = NetConfig::from_env().map_err(|error| invalid(error.to_string()))?;
-    match (name, config.network.device) {
-        ("tap", Device::Packet) => {
-            return Err(invalid("network.device: found \"packet\", expected \"tap\", as the transport is"));
-        }
-        ("packet", _) => config.network.device = Device::Packet,
-        _ => {}
+    // A file that says nothing of it says "tap".
+    let found = config.network.device;
+    if found != Device::Tap && found.name() != name {
+        let text = format!("network.device: found \"{found}\", expected {name:?}, as the transport is");
+        return Err(invalid(text));
     }
+    config.network.device = match name {
+        "packet" => Device::Packet,
+        "dpdk" => Device::Dpdk,
+        _ => Device::Tap,
+    };
+    config.validate().map_err(|error| invalid(error.to_string()))?;
     demikernel_net::transport::open(&config).map(|transport| transport.transport())
 }
 
@@ -200,9 +208,9 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_said_to() {
-        let error = Choice::new(Some("dpdk"), None, 0).unwrap_err();
+        let error = Choice::new(Some("rdma"), None, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert!(error.to_string().starts_with("transport \"dpdk\" is not in this version yet"), "{error}");
+        assert!(error.to_string().starts_with("transport \"rdma\" is not in this version yet"), "{error}");
     }
 
     #[cfg(not(feature = "io-uring"))]

@@ -14,6 +14,7 @@
 //! Times are numbers with a unit: `ns`, `us`, `ms`, `s`, `min`, `h`, `d`. Amounts of memory are numbers of bytes, or
 //! strings with a unit: `KiB`, `MiB`, `GiB`.
 
+mod dpdk;
 mod error;
 mod faults;
 mod limits;
@@ -23,6 +24,7 @@ mod tcp;
 mod validate;
 mod values;
 
+pub use dpdk::DpdkConfig;
 pub use error::{ConfigError, Invalid, Place};
 pub use faults::FaultsConfig;
 pub use limits::{CaptureConfig, LimitsConfig, UdpConfig};
@@ -60,6 +62,8 @@ pub const VARIABLE: &str = "DEMIKERNEL_CONFIG";
 pub struct NetConfig {
     /// The device, and what IP needs to know.
     pub network: NetworkConfig,
+    /// The port of the device "dpdk".
+    pub dpdk: DpdkConfig,
     /// TCP.
     pub tcp: TcpConfig,
     /// UDP.

@@ -18,7 +18,7 @@ pub struct NetworkConfig {
     pub device: Device,
     /// The name of the interface.
     pub interface: String,
-    /// The Ethernet address of this side. Without it: of a TAP interface a random one, else that of the interface. Where
+    /// The Ethernet address of this side. Without it: of a TAP interface a random one, else that of the interface or port. Where
     /// the kernel has an address from DHCP by that one, give another: a server gives both the same lease.
     #[serde(deserialize_with = "values::optional_text")]
     pub mac: Option<MacAddress>,
@@ -40,7 +40,8 @@ pub struct NetworkConfig {
     pub routes: Vec<RouteConfig>,
     /// The largest IP packet, in bytes; without it that of the device.
     pub mtu: Option<u16>,
-    /// Whether the kernel at the other end of a TAP interface leaves checksums to us and we to it, and cuts segments.
+    /// Whether the kernel at the other end of a TAP interface leaves checksums to us and we to it, and cuts segments; of
+    /// a port of DPDK, whether checksums and cutting are left to it where it can.
     pub offload: bool,
     /// Frames in each ring of a packet socket, a power of two.
     pub ring_frames: u32,
@@ -78,11 +79,14 @@ pub enum Device {
     Tap,
     /// An interface that there is, through a packet socket.
     Packet,
+    /// A port of DPDK, as `[dpdk]` says.
+    Dpdk,
 }
 
-named!(Device, "\"tap\" or \"packet\"", {
+named!(Device, "\"tap\", \"packet\" or \"dpdk\"", {
     Tap => "tap",
     Packet => "packet",
+    Dpdk => "dpdk",
 });
 
 named!(DuplicateDetection, "\"off\", \"optimistic\", \"standard\" or \"strict\"", {

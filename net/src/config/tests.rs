@@ -45,7 +45,7 @@ fn every_key_is_documented_in_its_section() {
     }
     let sections = error("[no-such-section]");
     let expected = "line 1: no-such-section: found a key that there is not, \
-                    expected one of `network`, `tcp`, `udp`, `limits`, `capture`, `faults`";
+                    expected one of `network`, `dpdk`, `tcp`, `udp`, `limits`, `capture`, `faults`";
     assert_eq!(sections, expected);
 }
 
@@ -161,8 +161,11 @@ fn wrong_values_of_the_network_are_refused() {
     refused(
         "network",
         &[
-            ("device = \"tun\"", "network.device: found string \"tun\", expected \"tap\" or \"packet\""),
-            ("device = 7", "network.device: found integer `7`, expected \"tap\" or \"packet\""),
+            (
+                "device = \"tun\"",
+                "network.device: found string \"tun\", expected \"tap\", \"packet\" or \"dpdk\"",
+            ),
+            ("device = 7", "network.device: found integer `7`, expected \"tap\", \"packet\" or \"dpdk\""),
             ("interface = 0", "network.interface: found integer `0`, expected a string"),
             (
                 "hop-limit = 256",

@@ -35,6 +35,7 @@ impl NetConfig {
     /// The first that cannot.
     pub fn validate(&self) -> Result<(), Invalid> {
         self.network.validate()?;
+        self.validate_dpdk()?;
         self.tcp.validate()?;
         within("udp.receive-buffer", self.udp.receive_buffer, SMALLEST_BUFFER..=LARGEST_BUFFER)?;
         let limits = &self.limits;
@@ -58,6 +59,19 @@ impl NetConfig {
         }
         within("capture.snap-length", self.capture.snap_length, 64..=1 << 18)?;
         self.faults.validate()
+    }
+}
+
+impl NetConfig {
+    fn validate_dpdk(&self) -> Result<(), Invalid> {
+        let dpdk = &self.dpdk;
+        if self.network.device == Device::Dpdk && dpdk.port.is_empty() {
+            let expected = "the PCI address or the name of a port, as the device is \"dpdk\"";
+            return Err(Invalid::new("dpdk.port", "\"\"", expected));
+        }
+        within("dpdk.receive-descriptors", dpdk.receive_descriptors, 32..=1 << 15)?;
+        within("dpdk.transmit-descriptors", dpdk.transmit_descriptors, 32..=1 << 15)?;
+        within("dpdk.memory", dpdk.memory, 32 << 20..=u32::MAX)
     }
 }
 

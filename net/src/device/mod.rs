@@ -3,9 +3,11 @@
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
 //!
 //! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel;
-//! [`PacketSocket`], any interface through the kernel. Around any of them: [`Tracer`], which writes what passes with
+//! [`PacketSocket`], any interface through the kernel; with the feature `dpdk`, `Dpdk`, a port of DPDK. Around any of them: [`Tracer`], which writes what passes with
 //! [`pcapng`], and [`FaultInjector`], which loses and alters some of it.
 
+#[cfg(feature = "dpdk")]
+mod dpdk;
 mod fault;
 mod frame;
 mod interface;
@@ -16,6 +18,8 @@ mod tap;
 mod tracer;
 
 pub use crate::wire::ethernet::MacAddress;
+#[cfg(feature = "dpdk")]
+pub use dpdk::Dpdk;
 pub use fault::{FaultInjector, FaultStats, Faults};
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
 pub use packet::{PacketConfig, PacketSocket};

@@ -36,25 +36,62 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
             (packet.address, packet.frames) = (network.mac, network.ring_frames as usize);
             wrapped(PacketSocket::open(&packet)?, config)?
         }
+        Device::Dpdk => open_dpdk(config)?,
     };
-    check_medium(network, device.capabilities().medium)?;
+    check_medium(config, device.capabilities().medium)?;
     let mut stack = stack_config(config, device.capabilities(), random()?)?;
     stack.stable_secret = machine_secret();
     let stack = Stack::new(Instant::now(), stack);
     let transport = NetTransport::with_device(network.device.name(), stack, device);
-    transport.wait_for_addresses(network.wait).map_err(|error| explain(network, &error))?;
+    transport.wait_for_addresses(network.wait).map_err(|error| explain(name_of(config), &error))?;
     Ok(transport)
 }
 
+/// A pair of queues of a port; from here on buffers of this thread are in memory that ports reach.
+#[cfg(feature = "dpdk")]
+fn open_dpdk(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    use crate::device::Dpdk;
+    use demikernel_dpdk::{Eal, EalConfig, Port, PortConfig};
+    use demikernel_runtime::buffer::pool;
+    let (network, dpdk) = (&config.network, &config.dpdk);
+    let mut port = PortConfig::new(&dpdk.port);
+    port.receive_descriptors = dpdk.receive_descriptors;
+    port.transmit_descriptors = dpdk.transmit_descriptors;
+    (port.mtu, port.promiscuous, port.offload) = (network.mtu, dpdk.promiscuous, network.offload);
+    let mut eal = EalConfig::default();
+    eal.arguments.clone_from(&dpdk.eal);
+    (eal.huge_pages, eal.memory) = (dpdk.huge_pages, dpdk.memory as usize);
+    eal.allow.extend(port.pci_address().map(str::to_owned));
+    let eal = Eal::start(&eal)?;
+    pool::trim();
+    pool::set_source(eal.memory());
+    wrapped(Dpdk::new(Port::open(eal, &port)?, network.mac), config)
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn open_dpdk(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    let text = "network.device: \"dpdk\" is not compiled in: build with `--features dpdk`";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// What people call the device.
+fn name_of(config: &NetConfig) -> &str {
+    match config.network.device {
+        Device::Dpdk => &config.dpdk.port,
+        Device::Tap | Device::Packet => &config.network.interface,
+    }
+}
+
 /// Nobody gives addresses where there are no stations.
-fn check_medium(network: &NetworkConfig, medium: Medium) -> io::Result<()> {
-    let dynamic = network.addresses.iter().find(|addressing| !matches!(addressing, Addressing::Static(_)));
+fn check_medium(config: &NetConfig, medium: Medium) -> io::Result<()> {
+    let dynamic =
+        config.network.addresses.iter().find(|addressing| !matches!(addressing, Addressing::Static(_)));
     match (dynamic, medium) {
         (Some(addressing), Medium::Ip) => {
             let text = format!(
                 "network.addresses: found \"{addressing}\", expected addresses such as \"10.0.0.2/24\", as \"{}\" is no \
                  Ethernet",
-                network.interface
+                name_of(config)
             );
             Err(io::Error::new(io::ErrorKind::Unsupported, text))
         }
@@ -63,16 +100,16 @@ fn check_medium(network: &NetworkConfig, medium: Medium) -> io::Result<()> {
 }
 
 /// Why there are no addresses, and what to do.
-fn explain(network: &NetworkConfig, error: &io::Error) -> io::Error {
+fn explain(name: &str, error: &io::Error) -> io::Error {
     let hint = match error.kind() {
         io::ErrorKind::TimedOut => {
             "say addresses under [network], such as addresses = [\"10.0.0.2/24\"], in the file that DEMIKERNEL_CONFIG \
              names, or wait longer (network.wait)"
         }
         io::ErrorKind::AddrInUse => "choose another one (network.addresses)",
-        _ => return io::Error::new(error.kind(), format!("\"{}\": {error}", network.interface)),
+        _ => return io::Error::new(error.kind(), format!("\"{name}\": {error}")),
     };
-    io::Error::new(error.kind(), format!("\"{}\": {error}; {hint}", network.interface))
+    io::Error::new(error.kind(), format!("\"{name}\": {error}; {hint}"))
 }
 
 /// What this machine's addresses are made of, if it has something that is the same at every start.
@@ -99,7 +136,7 @@ fn traced<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result
     };
     let output = BufWriter::new(File::create(path).map_err(explain)?);
     let (medium, limit) = (device.capabilities().medium, config.capture.snap_length as usize);
-    let writer = Writer::new(output, &config.network.interface, medium, limit).map_err(explain)?;
+    let writer = Writer::new(output, name_of(config), medium, limit).map_err(explain)?;
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Ok(Box::new(Tracer::new(device, writer, clock)))
 }
@@ -298,15 +335,15 @@ mod tests {
 
     #[test]
     fn addresses_of_others_need_an_ethernet_and_errors_say_what_to_do() {
-        let network = NetworkConfig::default();
-        let error = check_medium(&network, Medium::Ip).unwrap_err();
+        let config = NetConfig::default();
+        let error = check_medium(&config, Medium::Ip).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         assert!(
             error.to_string().starts_with("network.addresses: found \"dhcp\", expected addresses"),
             "{error}"
         );
-        assert!(check_medium(&network, Medium::Ethernet(MacAddress::default())).is_ok());
-        let error = explain(&network, &io::Error::new(io::ErrorKind::TimedOut, "nobody"));
+        assert!(check_medium(&config, Medium::Ethernet(MacAddress::default())).is_ok());
+        let error = explain("tap0", &io::Error::new(io::ErrorKind::TimedOut, "nobody"));
         assert!(error.to_string().starts_with("\"tap0\": nobody; say addresses under [network]"), "{error}");
     }
 
