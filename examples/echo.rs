@@ -90,7 +90,8 @@ impl RuntimeArgs {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let cli = Cli::parse();
     let result = match cli.command {
         None => demonstrate(&cli.runtime),

@@ -64,7 +64,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let cli = Cli::parse();
     let mut builder = Builder::new().idle(cli.idle).cores(cli.cores);
     if let Some(name) = &cli.transport {

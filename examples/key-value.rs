@@ -63,7 +63,8 @@ pub(crate) struct Args {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let args = Args::parse();
     if args.cores != 1 {
         let message = "the store belongs to one core: --cores must be 1 (start more servers for more cores)";

@@ -60,7 +60,8 @@ pub(crate) struct Args {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let args = Args::parse();
     let mut builder = Builder::new().cores(args.cores).idle(args.idle);
     if let Some(transport) = &args.transport {

@@ -28,6 +28,7 @@ pub(crate) struct Stack {
     pub(crate) foreign: *mut *mut Mbuf,
     pub(crate) owner: *const c_void,
     pub(crate) lock: u32,
+    pub(crate) closed: u32,
 }
 
 /// `struct dk_segment_in`.

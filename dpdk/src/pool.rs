@@ -42,8 +42,8 @@ fn name() -> CString {
 }
 
 impl Pool {
-    /// `count` free mbufs without records, for the calling thread; the memory of each is to have `size` bytes. `None`
-    /// if DPDK has no memory for them.
+    /// `count` free mbufs without records, for the calling thread; the memory of each is to have `size` bytes, or none if
+    /// they are to send, which no driver can take then. `None` if DPDK has no memory for them.
     fn new(count: u32, size: u16, socket: i32) -> Option<Pool> {
         let stack = Box::new(Stack {
             count: 0,
@@ -54,6 +54,7 @@ impl Pool {
             foreign: list(count as usize),
             owner: ffi::dk_thread(),
             lock: 0,
+            closed: u32::from(size == 0),
         });
         let stack = NonNull::from(Box::leak(stack));
         // SAFETY: the stack lives until the mempool is freed (`Drop`), and either list has room for all mbufs.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -261,8 +262,14 @@ impl Port {
             (Some(mtu), _) => mtu,
             (None, _) => info.mtu,
         };
-        let offloads = if config.offload { can } else { can & (ffi::CAN_TX_SEGMENTS | ffi::CAN_RX_SCATTER) };
-        let buffer_size = buffer_size(mtu);
+        // What this driver offers it does on the processor, with copies in mbufs of its own making.
+        let offload = config.offload && driver != "net_tap";
+        let offloads = if offload { can } else { can & (ffi::CAN_TX_SEGMENTS | ffi::CAN_RX_SCATTER) };
+        let buffer_size = match driver.as_str() {
+            // Its frames are of 2 KiB, whatever the MTU.
+            "net_af_packet" => buffer_size(mtu.max(2048)),
+            _ => buffer_size(mtu),
+        };
         let mut setup = PortSetup {
             queues: config.queues,
             rx_descriptors: config.receive_descriptors,
@@ -490,6 +497,7 @@ fn find(config: &PortConfig) -> Result<u16, Error> {
     if by_name() == 0 {
         return Ok(id);
     }
+    remove_stale_socket(&config.name);
     // SAFETY: a string.
     let (result, reason) = log::with_reasons(|| unsafe { ffi::dk_port_probe(devargs.as_ptr()) });
     if result != 0 {
@@ -501,6 +509,23 @@ fn find(config: &PortConfig) -> Result<u16, Error> {
         return Err(fail("open", -libc::ENODEV, Some(reason.to_owned())));
     }
     Ok(id)
+}
+
+/// Drivers that listen on a Unix socket leave its file behind when their process is killed, and fail over it.
+fn remove_stale_socket(devargs: &str) {
+    let argument =
+        |name: &str| devargs.split(',').find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+    let path = match devargs {
+        _ if devargs.starts_with("net_vhost") => argument("iface"),
+        _ if devargs.starts_with("net_memif") && argument("role") != Some("client") => argument("socket"),
+        _ => None,
+    };
+    let Some(path) = path else { return };
+    let is_refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    if UnixStream::connect(path).is_err_and(is_refused) {
+        tracing::debug!(path, "a socket that nobody listens on is removed");
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn zeroed() -> PortInfo {

@@ -104,6 +104,8 @@ pub struct Queue {
     /// By the number of a region: whether ports reach it. Not asked for drivers that copy.
     reachable: Option<(Rc<RefCell<Vec<bool>>>, RegionHook)>,
     counters: QueueCounters,
+    /// Whether the link was ever up.
+    was_up: bool,
 }
 
 impl Queue {
@@ -125,6 +127,7 @@ impl Queue {
             leaving: Vec::with_capacity(SEGMENTS),
             reachable,
             counters: QueueCounters::default(),
+            was_up: false,
         }
     }
 
@@ -220,6 +223,15 @@ impl Queue {
         gone
     }
 
+    /// Whether there was somebody at the other end, and is no more. Until then what is sent waits: links come up some time
+    /// after ports do.
+    #[cold]
+    fn is_link_lost(&mut self) -> bool {
+        let up = self.port.link().up;
+        self.was_up |= up;
+        self.was_up && !up
+    }
+
     /// Sends what is in `leaving`. Returns how many packets are gone of `count` that wait.
     fn send(&mut self, count: usize) -> usize {
         let Some((_, pool)) = &mut self.pools else { return 0 };
@@ -237,6 +249,7 @@ impl Queue {
         };
         let sent = usize::from(sent);
         self.counters.transmitted += sent as u64;
+        self.was_up |= sent > 0;
         let mut passed = 0;
         for segment in &self.leaving {
             if passed >= sent {
@@ -254,7 +267,7 @@ impl Queue {
             return sent + 1;
         }
         self.counters.full += 1;
-        if sent == 0 && !self.port.link().up {
+        if sent == 0 && self.is_link_lost() {
             // Nobody would take them, and who waits for answers tries again in its own time.
             self.counters.link_down += count as u64;
             return count;

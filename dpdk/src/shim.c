@@ -144,6 +144,8 @@ static int stack_dequeue(struct rte_mempool *pool, void **objects, unsigned int 
 	struct dk_stack *stack = pool->pool_data;
 	int result = 0;
 
+	if (unlikely(stack->closed))
+		return -ENOBUFS;
 	if (likely(__atomic_load_n(&stack->owner, __ATOMIC_RELAXED) == &thread_marker)) {
 		if (unlikely(stack->count < count))
 			dk_stack_take_foreign(stack);
@@ -186,15 +188,35 @@ static const struct rte_mempool_ops stack_ops = {
 
 RTE_MEMPOOL_REGISTER_OPS(stack_ops);
 
+/* The last of those that a driver has attached to a pinned buffer is freed. */
+static void free_pinned(void *memory, void *opaque)
+{
+	struct rte_mbuf *mbuf = opaque;
+
+	(void)memory;
+	rte_mbuf_ext_refcnt_set(mbuf->shinfo, 1);
+	mbuf->next = NULL;
+	mbuf->nb_segs = 1;
+	rte_mbuf_raw_free(mbuf);
+}
+
 static void init_mbuf(struct rte_mempool *pool, void *unused, void *object, unsigned int index)
 {
 	struct rte_mbuf *mbuf = object;
+	const struct rte_pktmbuf_pool_private *private = rte_mempool_get_priv(pool);
 
 	(void)unused;
 	(void)index;
 	memset(mbuf, 0, pool->elt_size);
 	mbuf->pool = pool;
-	mbuf->priv_size = DK_OWNER_SIZE;
+	mbuf->priv_size = private->mbuf_priv_size;
+	if (private->flags & RTE_PKTMBUF_POOL_F_PINNED_EXT_BUF) {
+		mbuf->shinfo = RTE_PTR_ADD(rte_mbuf_to_priv(mbuf), DK_OWNER_SIZE);
+		mbuf->shinfo->free_cb = free_pinned;
+		mbuf->shinfo->fcb_opaque = mbuf;
+		rte_mbuf_ext_refcnt_set(mbuf->shinfo, 1);
+		mbuf->ol_flags = RTE_MBUF_F_EXTERNAL;
+	}
 	mbuf->nb_segs = 1;
 	mbuf->port = RTE_MBUF_PORT_INVALID;
 	rte_mbuf_refcnt_set(mbuf, 1);
@@ -202,12 +224,19 @@ static void init_mbuf(struct rte_mempool *pool, void *unused, void *object, unsi
 
 struct rte_mempool *dk_pool_create(const char *name, uint32_t count, uint32_t buffer_size, int32_t socket, struct dk_stack *stack)
 {
+	/*
+	 * What is sent is external memory, pinned to its mbuf: drivers write nothing in front of it, find the mbuf of it
+	 * by more than arithmetic when they attach others to it, and the mbuf comes back after those. What is received
+	 * is not marked so, as many drivers clear the mark, and leaves with its memory at once.
+	 */
+	const int pinned = buffer_size == 0;
 	struct rte_pktmbuf_pool_private private = {
 		.mbuf_data_room_size = (uint16_t)buffer_size,
-		.mbuf_priv_size = DK_OWNER_SIZE,
+		.mbuf_priv_size = DK_OWNER_SIZE + (pinned ? sizeof(struct rte_mbuf_ext_shared_info) : 0),
+		.flags = pinned ? RTE_PKTMBUF_POOL_F_PINNED_EXT_BUF : 0,
 	};
-	struct rte_mempool *pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + DK_OWNER_SIZE, 0,
-							    sizeof private, socket, 0);
+	struct rte_mempool *pool = rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + private.mbuf_priv_size,
+							    0, sizeof private, socket, 0);
 
 	if (pool == NULL)
 		return NULL;
@@ -440,11 +469,12 @@ static uint32_t flags_in(uint64_t flags)
 	uint64_t ip = flags & RTE_MBUF_F_RX_IP_CKSUM_MASK, l4 = flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
 	uint32_t result = 0;
 
-	if (ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+	/* NONE: it is not in the packet, but the packet came whole, as between virtual machines. */
+	if (ip == RTE_MBUF_F_RX_IP_CKSUM_GOOD || ip == RTE_MBUF_F_RX_IP_CKSUM_NONE)
 		result |= DK_IN_IP_GOOD;
 	if (ip == RTE_MBUF_F_RX_IP_CKSUM_BAD)
 		result |= DK_IN_IP_BAD;
-	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE)
 		result |= DK_IN_L4_GOOD;
 	if (l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD)
 		result |= DK_IN_L4_BAD;
@@ -507,7 +537,7 @@ static void set_offloads(struct rte_mbuf *head, const struct dk_segment_out *seg
 		result |= RTE_MBUF_F_TX_TCP_SEG;
 		head->tso_segsz = segment->segment_size;
 	}
-	head->ol_flags = result;
+	head->ol_flags = RTE_MBUF_F_EXTERNAL | result;
 }
 
 static void release_chain(struct rte_mbuf *mbuf)
@@ -532,11 +562,10 @@ uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segme
 		struct dk_segment_out *segment = &segments[i];
 		struct rte_mbuf *mbuf = segment->mbuf;
 
-		/* No room in front: it is somebody else's, and a driver may write into room. */
 		set_memory(mbuf, (void *)(uintptr_t)segment->data, (uint16_t)segment->length);
 		mbuf->data_off = 0;
 		mbuf->data_len = (uint16_t)segment->length;
-		mbuf->ol_flags = 0;
+		mbuf->ol_flags = RTE_MBUF_F_EXTERNAL;
 		if (head == NULL) {
 			head = mbuf;
 			head->pkt_len = 0;

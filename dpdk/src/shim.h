@@ -29,6 +29,8 @@ struct dk_stack {
 	/* Identifies the owner thread; see dk_thread. */
 	const void *owner;
 	uint32_t lock;
+	/* Drivers only give back, and allocate nothing. */
+	uint32_t closed;
 };
 
 /* One segment of a packet that was received. */
@@ -138,7 +140,7 @@ void *dk_memory_allocate(size_t length, size_t alignment);
 void dk_memory_free(void *memory);
 int dk_memory_is_reachable(const void *memory);
 
-/* Pools of packet buffers. */
+/* Pools of packet buffers: to receive with `buffer_size` bytes each, or to send if that is 0. */
 struct rte_mempool *dk_pool_create(const char *name, uint32_t count, uint32_t buffer_size, int32_t socket, struct dk_stack *stack);
 void dk_pool_free(struct rte_mempool *pool);
 void *dk_mbuf_owner(struct rte_mbuf *mbuf);

@@ -89,7 +89,12 @@ pub(crate) fn built(example: &str) -> PathBuf {
         if !cfg!(feature = "io-uring") {
             cargo.arg("--no-default-features");
         }
-        for (feature, on) in [("hyper", cfg!(feature = "hyper")), ("tap", cfg!(feature = "tap"))] {
+        let features = [
+            ("hyper", cfg!(feature = "hyper")),
+            ("tap", cfg!(feature = "tap")),
+            ("dpdk", cfg!(feature = "dpdk")),
+        ];
+        for (feature, on) in features {
             if on {
                 cargo.args(["--features", feature]);
             }

@@ -1,4 +1,7 @@
-//! Network namespaces with a TAP interface.
+//! Network namespaces, and programs of ours in them.
+
+// Not every test uses all of it.
+#![allow(dead_code)]
 
 use crate::programs::{Server, built, text};
 use std::io;
@@ -17,12 +20,13 @@ duplicate-detection = "optimistic"
 /// A network namespace with a TAP interface, and the file that says how the stack at its far end is to be.
 pub(crate) struct Lab {
     pub(crate) configuration: PathBuf,
+    transport: &'static str,
 }
 
 impl Lab {
     /// Moves this thread, and what it starts, there. `None` where that is not allowed and need not be.
     pub(crate) fn new(name: &str) -> Option<Lab> {
-        let lab = Lab::bare(name)?;
+        let lab = Lab::bare(name, "tap", CONFIGURATION)?;
         // Made before the servers, and kept when they end.
         for arguments in [
             "tuntap add tap0 mode tap",
@@ -35,8 +39,8 @@ impl Lab {
         Some(lab)
     }
 
-    /// The same with nothing but the loopback.
-    pub(crate) fn bare(name: &str) -> Option<Lab> {
+    /// One with nothing but the loopback, and another transport.
+    pub(crate) fn bare(name: &str, transport: &'static str, configuration: &str) -> Option<Lab> {
         // SAFETY: affects this thread alone.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
             let error = io::Error::last_os_error();
@@ -45,10 +49,15 @@ impl Lab {
             return None;
         }
         ip("link set lo up");
-        let file = format!("demikernel-tap-{}-{name}.toml", std::process::id());
+        Some(Lab::here(name, transport, configuration))
+    }
+
+    /// One in the namespace that this thread is in.
+    pub(crate) fn here(name: &str, transport: &'static str, text: &str) -> Lab {
+        let file = format!("demikernel-{transport}-{}-{name}.toml", std::process::id());
         let configuration = std::env::temp_dir().join(file);
-        std::fs::write(&configuration, CONFIGURATION).unwrap();
-        Some(Lab { configuration })
+        std::fs::write(&configuration, text).unwrap();
+        Lab { configuration, transport }
     }
 
     /// Adds to the configuration.
@@ -70,7 +79,7 @@ impl Lab {
 
     fn variables(&self) -> [(&str, &str); 2] {
         let configuration = self.configuration.to_str().unwrap();
-        [("DEMIKERNEL_TRANSPORT", "tap"), ("DEMIKERNEL_CONFIG", configuration)]
+        [("DEMIKERNEL_TRANSPORT", self.transport), ("DEMIKERNEL_CONFIG", configuration)]
     }
 }
 

@@ -87,7 +87,7 @@ fn wait(near: &impl FrameDevice, far: &impl FrameDevice) {
 
 /// Echoes over a link with these faults.
 fn over(name: &str, listen: &str, faults: Faults, size: usize, settings: &str) {
-    let Some(lab) = Lab::bare(name) else { return };
+    let Some(lab) = Lab::bare(name, "tap", "") else { return };
     for arguments in [
         "tuntap add near mode tap",
         "tuntap add far mode tap",

@@ -8,6 +8,10 @@ use std::any::Any;
 use std::io;
 use std::time::Duration;
 
+/// How long a runtime that does not spin leaves a device alone that cannot tell when something comes: what it costs to
+/// go to sleep and wake up, as with the runtime's own spinning.
+const PAUSE: Duration = Duration::from_micros(50);
+
 impl Device for NetTransport {
     fn name(&self) -> &'static str {
         self.name
@@ -38,6 +42,9 @@ impl Device for NetTransport {
             }
             None if !engine.device.is_awaited() && !engine.is_busy() && self.again.borrow().is_empty() => {
                 Interest::None
+            }
+            None if engine.device.is_awaited() && !engine.is_busy() && self.again.borrow().is_empty() => {
+                Interest::Pause(PAUSE)
             }
             _ => Interest::Polling,
         }

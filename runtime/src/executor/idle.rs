@@ -121,14 +121,20 @@ impl Parker for PollParker {
     }
 }
 
-/// Whether the runtime may block as far as its devices are concerned, other than the one that parks it;
-/// what they want watched is added to `watched` and to the parker.
-pub(super) fn may_block(core: &Core, parker: &dyn Parker, watched: &RefCell<Vec<RawFd>>) -> io::Result<bool> {
+/// How long the runtime may block as far as its devices are concerned, other than the one that parks it, at most
+/// `limit`; what they want watched is added to `watched` and to the parker.
+pub(super) fn may_block(
+    core: &Core,
+    parker: &dyn Parker,
+    watched: &RefCell<Vec<RawFd>>,
+    mut limit: Option<Duration>,
+) -> io::Result<Option<Duration>> {
     let mut index = 0;
     while let Some(device) = core.device(index) {
         match device.interest() {
             Interest::None | Interest::Parker => {}
-            Interest::Polling => return Ok(false),
+            Interest::Polling => return Ok(Some(Duration::ZERO)),
+            Interest::Pause(time) => limit = Some(limit.map_or(time, |limit| limit.min(time))),
             Interest::Descriptor(fd) => {
                 if !watched.borrow().contains(&fd) {
                     parker.watch(fd)?;
@@ -138,7 +144,7 @@ pub(super) fn may_block(core: &Core, parker: &dyn Parker, watched: &RefCell<Vec<
         }
         index += 1;
     }
-    Ok(true)
+    Ok(limit)
 }
 
 /// The first device that can park the runtime.

@@ -488,7 +488,8 @@ impl Runtime {
     }
 
     fn try_block(&self, parker: &dyn Parker, timeout: Option<Duration>) -> io::Result<()> {
-        if !may_block(self.core, parker, &self.watched)? {
+        let timeout = may_block(self.core, parker, &self.watched, timeout)?;
+        if timeout == Some(Duration::ZERO) {
             return Ok(());
         }
         let result = if self.core.remote.prepare_to_block() {

@@ -60,6 +60,8 @@ pub enum Interest {
     Descriptor(RawFd),
     /// It must be polled: the runtime does not block.
     Polling,
+    /// It tells nobody when something comes: the runtime blocks for so long at most before it polls again.
+    Pause(Duration),
     /// Something is under way, and the device itself will park the runtime.
     Parker,
 }

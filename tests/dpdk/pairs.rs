@@ -1,0 +1,93 @@
+//! Two processes of ours over shared memory: memif, and virtio_user with vhost.
+
+use crate::lab::Lab;
+use crate::programs::Server;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the two ends meet, removed at the end.
+struct Meeting(PathBuf);
+
+impl Meeting {
+    fn new(name: &str) -> Meeting {
+        Meeting(std::env::temp_dir().join(format!("demikernel-{}-{name}.sock", std::process::id())))
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The host number `host` of a network of two, behind a port.
+fn end(name: &str, host: u8, port: &str, more: &str) -> Lab {
+    let configuration = format!(
+        "[network]\naddresses = [\"10.7.0.{host}/24\", \"fd00:7::{host}/64\"]\nmac = \"02:00:00:00:07:0{host}\"\n\
+         duplicate-detection = \"optimistic\"\n[dpdk]\nport = \"{port}\"\n{more}\n"
+    );
+    Lab::here(&format!("{name}-{host}"), "dpdk", &configuration)
+}
+
+const NO_HUGE: &str = "huge-pages = false\nmemory = \"128MiB\"";
+
+fn memif(name: &str, meeting: &Meeting, more: &str) -> [Lab; 2] {
+    let socket = meeting.0.display();
+    let port = |role| format!("net_memif0,role={role},id=0,socket={socket},socket-abstract=no");
+    [end(name, 1, &port("server"), more), end(name, 2, &port("client"), more)]
+}
+
+/// Messages of a load in one second, all of which have come back as they were.
+fn load(lab: &Lab, connect: &str, connections: &str, size: &str) -> u64 {
+    let load = ["--connections", connections, "--size", size, "--seconds", "1"];
+    let report = lab.run("echo", &[&["bench", "--connect", connect][..], &load].concat());
+    let row = report.lines().last().unwrap_or_default();
+    let rate = row.split_whitespace().nth(2).and_then(|rate| rate.parse().ok());
+    rate.unwrap_or_else(|| panic!("no rate in {report}"))
+}
+
+fn serve(lab: &Lab, listen: &str) -> Server {
+    lab.serve("echo", &["serve", "--listen", listen])
+}
+
+#[test]
+fn echoes_cross_memif() {
+    let meeting = Meeting::new("echo");
+    let [server, client] = memif("echo", &meeting, NO_HUGE);
+    for (listen, connect) in [("10.7.0.1:7000", "10.7.0.1:7000"), ("[fd00:7::1]:7000", "[fd00:7::1]:7000")] {
+        let _server = serve(&server, listen);
+        for (connections, size) in [("1", "64"), ("32", "64"), ("8", "20000")] {
+            assert!(load(&client, connect, connections, size) > 10, "{connections} of {size}");
+        }
+    }
+}
+
+/// The client's side is killed in the midst of a load and comes back; then the server's.
+#[test]
+fn either_end_may_vanish_and_return() {
+    let meeting = Meeting::new("vanish");
+    let [server, client] = memif("vanish", &meeting, NO_HUGE);
+    let mut running = serve(&server, "10.7.0.1:7000");
+    for _ in 0..2 {
+        let victim = client.serve("echo", &["serve", "--listen", "10.7.0.2:7000"]);
+        std::thread::sleep(Duration::from_millis(50));
+        // Killed, as a server is when it is dropped.
+        drop(victim);
+        assert!(load(&client, "10.7.0.1:7000", "4", "64") > 10);
+        drop(running);
+        running = serve(&server, "10.7.0.1:7000");
+        assert!(load(&client, "10.7.0.1:7000", "4", "64") > 10);
+    }
+}
+
+#[test]
+fn echoes_cross_virtio_and_vhost() {
+    let meeting = Meeting::new("vhost");
+    let socket = meeting.0.display();
+    let server = end("vhost", 1, &format!("net_vhost0,iface={socket},queues=1"), NO_HUGE);
+    let client = end("vhost", 2, &format!("net_virtio_user0,path={socket}"), NO_HUGE);
+    let _server = serve(&server, "10.7.0.1:7000");
+    for (connections, size) in [("1", "64"), ("8", "20000")] {
+        assert!(load(&client, "10.7.0.1:7000", connections, size) > 10, "{connections} of {size}");
+    }
+}
