@@ -32,12 +32,18 @@ pub(crate) struct Tool {
 enum Source {
     /// A package of Debian.
     Debian(&'static str),
+    /// A library that pkg-config knows by this name, and the package of Debian that has it.
+    Library(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
 }
 
 const fn debian(program: &'static str, package: &'static str, needed_for: &'static str) -> Tool {
     Tool { program, source: Source::Debian(package), needed_for }
+}
+
+const fn library(name: &'static str, package: &'static str, needed_for: &'static str) -> Tool {
+    Tool { program: name, source: Source::Library(package), needed_for }
 }
 
 const fn rustup(program: &'static str, component: &'static str, needed_for: &'static str) -> Tool {
@@ -48,6 +54,9 @@ pub(crate) static RUSTFMT: Tool = rustup("rustfmt", "rustfmt", "test stage fmt")
 pub(crate) static CLIPPY: Tool = rustup("cargo-clippy", "clippy", "test stage clippy");
 pub(crate) static VALGRIND: Tool = debian("valgrind", "valgrind", "test stages valgrind and exact");
 pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
+pub(crate) static PKG_CONFIG: Tool = debian("pkg-config", "pkg-config", "the feature dpdk");
+pub(crate) static DPDK: Tool = library("libdpdk", "libdpdk-dev", "the feature dpdk");
+pub(crate) static ETHTOOL: Tool = debian("ethtool", "ethtool", "end-to-end tests of the userspace stack");
 pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
 pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the userspace stack");
 pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
@@ -70,9 +79,11 @@ pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
 const VM: &str = "test stage old-kernel, cargo xtask vm";
 
-static ALL: [&Tool; 19] = [
+static ALL: [&Tool; 22] = [
     &RUSTFMT,
     &CLIPPY,
+    &PKG_CONFIG,
+    &DPDK,
     &VALGRIND,
     &STRACE,
     &NETCAT,
@@ -81,6 +92,7 @@ static ALL: [&Tool; 19] = [
     &DNSMASQ,
     &IPERF3,
     &TSHARK,
+    &ETHTOOL,
     &CURL,
     &WRK,
     &REDIS_CLI,
@@ -100,6 +112,10 @@ impl Tool {
     fn is_installed(&self) -> bool {
         match self.source {
             Source::Debian(_) => on_path(self.program),
+            Source::Library(_) => {
+                let found = Command::new("pkg-config").args(["--exists", self.program]).status();
+                found.is_ok_and(|status| status.success())
+            }
             // Of each component rustup installs a proxy, which fails if the component is not there.
             Source::Rustup(_) => {
                 let output = Command::new(self.program).arg("--version").output();
@@ -111,7 +127,7 @@ impl Tool {
     /// Why a stage that needs this program cannot run, if it is missing.
     pub(crate) fn missing(&self) -> Option<String> {
         let remedy = match self.source {
-            Source::Debian(package) => format!("apt-get install {package}"),
+            Source::Debian(package) | Source::Library(package) => format!("apt-get install {package}"),
             Source::Rustup(component) => format!("rustup component add {component}"),
         };
         (!self.is_installed()).then(|| format!("{} is not installed: {remedy}", self.program))
@@ -147,7 +163,7 @@ pub(crate) fn install(tools: &[&'static Tool]) -> Result<bool> {
     let mut components = Vec::new();
     for tool in missing(tools) {
         let (list, name) = match tool.source {
-            Source::Debian(package) => (&mut packages, package),
+            Source::Debian(package) | Source::Library(package) => (&mut packages, package),
             Source::Rustup(component) => (&mut components, component),
         };
         if !list.contains(&name) {

@@ -86,7 +86,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "msrv",
         about: "no dependency needs a newer compiler than rust-version promises",
-        needs: &[],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 15,
         applies: always,
         run: dependencies::msrv,
@@ -102,7 +102,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "clippy",
         about: "no warning with default, all and no features, nor with each one alone",
-        needs: &[&setup::CLIPPY],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CLIPPY],
         minutes: 30,
         applies: always,
         run: clippy,
@@ -110,7 +110,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "docs",
         about: "rustdoc without a warning, all features",
-        needs: &[],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 15,
         applies: always,
         run: docs,
@@ -118,7 +118,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "unit",
         about: "unit tests, those of the examples too, all features",
-        needs: &[],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 30,
         applies: always,
         run: unit,
@@ -126,7 +126,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "doctest",
         about: "examples in the documentation, all features",
-        needs: &[],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 20,
         applies: always,
         run: doctest,
@@ -135,12 +135,15 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "e2e",
         about: "integration tests: real kernels, real clients, several processes",
         needs: &[
+            &setup::PKG_CONFIG,
+            &setup::DPDK,
             &setup::NETCAT,
             &setup::IP,
             &setup::PING,
             &setup::DNSMASQ,
             &setup::IPERF3,
             &setup::TSHARK,
+            &setup::ETHTOOL,
             &setup::CURL,
             &setup::WRK,
             &setup::REDIS_CLI,
@@ -154,7 +157,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "soak",
         about: "connections opened and dropped at random, nothing leaks (--soak-seconds)",
-        needs: &[],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 60,
         applies: |workspace| {
             workspace.members.iter().any(|package| package.tests.iter().any(|name| name == SOAK))
@@ -180,7 +183,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "valgrind",
         about: "unit tests of the runtime under memcheck, without io_uring",
-        needs: &[&setup::VALGRIND],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::VALGRIND],
         minutes: 30,
         applies: always,
         run: instrumented::valgrind,
@@ -204,7 +207,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "exact",
         about: "instructions, syscalls and allocations per operation as committed",
-        needs: &[&setup::VALGRIND, &setup::STRACE],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::VALGRIND, &setup::STRACE],
         minutes: 30,
         applies: |workspace| workspace.has(exact::COMMITTED),
         run: exact::stage,
