@@ -209,25 +209,20 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         let why = "the simulated network is inside one runtime: a server and a client on two cores cannot meet there";
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
+    // The delays of the simulated network are made up, so its figures would say nothing; others have a far end.
+    let here = |name: &&str| ["io_uring", "epoll", "dpdk"].contains(name);
     let names: Vec<&str> = match &runtime.transport {
         Some(name) => vec![name],
-        // The delays of the simulated network are made up, so its figures would say nothing; others have a far end.
-        None => demikernel::transports()
-            .iter()
-            .copied()
-            .filter(|name| ["io_uring", "epoll"].contains(name))
-            .collect(),
+        None => demikernel::transports().iter().copied().filter(here).collect(),
     };
-    println!(
-        "64-byte messages over loopback, server and client on one core each, idle policy {}",
-        runtime.idle
-    );
+    println!("64-byte messages, server and client on one core each, idle policy {}", runtime.idle);
+    println!("io_uring, epoll: over the kernel's loopback; dpdk: over shared memory (memif)");
     print_head();
     for &name in &names {
-        let runtime = RuntimeArgs { transport: Some(name.to_owned()), idle: runtime.idle };
         for connections in [1, 32] {
+            let ends = Ends::new(name, runtime.idle, connections);
             let load = Load { connections, size: 64, seconds: 1.5 };
-            match measure(&runtime, load) {
+            match measure(&ends, load) {
                 Ok(measured) => print_row(name, load, &measured),
                 Err(error) if names.len() == 1 => return Err(error),
                 Err(error) => {
@@ -240,17 +235,44 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
     Ok(())
 }
 
+/// The runtimes of a server and a client, and where they meet.
+struct Ends {
+    server: Builder,
+    client: Builder,
+    listen: SocketAddr,
+}
+
+impl Ends {
+    fn new(transport: &str, idle: Idle, number: usize) -> Ends {
+        let builder = Builder::new().transport(transport).idle(idle);
+        if transport != "dpdk" {
+            return Ends { server: builder.clone(), client: builder, listen: ([127, 0, 0, 1], 0).into() };
+        }
+        // Two stacks of their own, on the ports at the ends of a cable in shared memory.
+        let socket = format!("demikernel-echo-{}-{number}", std::process::id());
+        let configuration = |host: u8, role: &str| {
+            format!(
+                "[network]\naddresses = [\"10.88.0.{host}/24\"]\nduplicate-detection = \"off\"\n\
+                 [dpdk]\nport = \"net_memif{host},role={role},id=0,socket={socket}\"\n"
+            )
+        };
+        Ends {
+            server: builder.clone().configuration(&configuration(1, "server")),
+            client: builder.configuration(&configuration(2, "client")),
+            listen: ([10, 88, 0, 1], 0).into(),
+        }
+    }
+}
+
 /// Runs a server in a thread of its own, and drives it from this one.
-fn measure(runtime: &RuntimeArgs, load: Load) -> io::Result<Measured> {
-    pin(1);
-    let client = runtime.builder().build()?;
+fn measure(ends: &Ends, load: Load) -> io::Result<Measured> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, address) = std::sync::mpsc::channel();
-    let builder = runtime.builder();
+    let (builder, listen) = (ends.server.clone(), ends.listen);
     let server = thread::Builder::new().name("server".to_owned()).spawn(move || {
         pin(0);
         builder.build()?.block_on(async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let listener = TcpListener::bind(listen).await?;
             let _ = ready.send(listener.local_addr()?);
             match select(pin!(accept_all(listener)), stopped).await {
                 Either::Left((result, _)) => result,
@@ -258,8 +280,9 @@ fn measure(runtime: &RuntimeArgs, load: Load) -> io::Result<Measured> {
             }
         })
     })?;
+    pin(1);
     let measured = match address.recv() {
-        Ok(address) => client.block_on(drive(address, load)),
+        Ok(address) => ends.client.build().and_then(|client| client.block_on(drive(address, load))),
         Err(_) => Err(io::Error::other("the server did not start")),
     };
     let _ = stop.send(());

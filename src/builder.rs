@@ -26,6 +26,7 @@ pub struct Builder {
     idle: Idle,
     time: Time,
     seed: u64,
+    configuration: Option<String>,
 }
 
 impl Builder {
@@ -83,6 +84,19 @@ impl Builder {
         self
     }
 
+    /// How the userspace stack and its device are to be, for the transports that are one: the text of a
+    /// `demikernel.toml`, in place of the file that `DEMIKERNEL_CONFIG` names. Others do not look at it.
+    ///
+    /// ```
+    /// let text = "[network]\ndevice = \"tap\"\naddresses = [\"10.0.0.2/24\"]\n";
+    /// let builder = demikernel::Builder::new().transport("tap").configuration(text);
+    /// # drop(builder);
+    /// ```
+    pub fn configuration(mut self, text: &str) -> Builder {
+        self.configuration = Some(text.to_owned());
+        self
+    }
+
     /// Makes a runtime for this thread.
     ///
     /// # Errors
@@ -93,7 +107,8 @@ impl Builder {
     }
 
     fn build_from(&self, builder: demikernel_runtime::Builder) -> io::Result<Runtime> {
-        let choice = Choice::new(self.transport.as_deref(), self.storage.as_deref(), self.seed)?;
+        let mut choice = Choice::new(self.transport.as_deref(), self.storage.as_deref(), self.seed)?;
+        choice.configuration.clone_from(&self.configuration);
         let runtime = builder.idle(self.idle).time(self.time).build()?;
         for transport in choose::open(&choice)? {
             runtime.attach(transport);

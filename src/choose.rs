@@ -63,6 +63,8 @@ pub(crate) struct Choice {
     /// `None`: the transport's own, or automatically.
     storage: Option<&'static str>,
     seed: u64,
+    /// The text of a file for the userspace stack; `None`: what the environment names.
+    pub(crate) configuration: Option<String>,
 }
 
 impl Choice {
@@ -79,7 +81,7 @@ impl Choice {
         // What is simulated has its files in memory, whatever its sockets are.
         let storage = storage.map(|name| if name == "sim" { "memory" } else { name });
         let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
-        Ok(Choice { transport, storage, seed })
+        Ok(Choice { transport, storage, seed, configuration: None })
     }
 }
 
@@ -111,7 +113,7 @@ fn invalid(text: impl Into<String>) -> io::Error {
 /// Opens the devices of a choice.
 pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     let transport = match choice.transport {
-        Some(name) => open_named(name, choice.seed)?,
+        Some(name) => open_named(name, choice)?,
         None => open_automatically()?,
     };
     tracing::debug!(
@@ -121,8 +123,8 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     );
     let own = transport.device.name();
     let storage = match choice.storage {
-        Some(name) if name != own => Some(open_named(name, choice.seed)?),
-        None if own == "sim" => Some(open_named("memory", choice.seed)?),
+        Some(name) if name != own => Some(open_named(name, choice)?),
+        None if own == "sim" => Some(open_named("memory", choice)?),
         None if transport.storage.is_none() => Some(open_automatically()?),
         _ => None,
     };
@@ -134,16 +136,16 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
     Ok(vec![transport.without_storage(), storage])
 }
 
-fn open_named(name: &str, seed: u64) -> io::Result<Transport> {
+fn open_named(name: &str, choice: &Choice) -> io::Result<Transport> {
     let opened = match name {
         "epoll" => Epoll::new().map(Transport::both),
-        "memory" => Ok(Transport::both(Memory::new(seed))),
+        "memory" => Ok(Transport::both(Memory::new(choice.seed))),
         #[cfg(feature = "sim")]
-        "sim" => Ok(demikernel_net::sim::lone_transport(seed).transport()),
+        "sim" => Ok(demikernel_net::sim::lone_transport(choice.seed).transport()),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
         #[cfg(any(feature = "tap", feature = "dpdk"))]
-        "tap" | "packet" | "dpdk" => open_stack(name),
+        "tap" | "packet" | "dpdk" => open_stack(name, choice),
         _ => unreachable!("{name} is not one of transports()"),
     };
     opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
@@ -155,11 +157,13 @@ fn open_uring() -> io::Result<Transport> {
     Uring::new(Config::default()).map(Transport::both)
 }
 
-/// The userspace stack on the device of this name, set up by the file that `DEMIKERNEL_CONFIG` names.
+/// The userspace stack on the device of this name, set up by the text that is given or the file that
+/// `DEMIKERNEL_CONFIG` names.
 #[cfg(any(feature = "tap", feature = "dpdk"))]
-fn open_stack(name: &str) -> io::Result<Transport> {
+fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
     use demikernel_net::config::{Device, NetConfig};
-    let mut config = NetConfig::from_env().map_err(|error| invalid(error.to_string()))?;
+    let config = choice.configuration.as_deref().map_or_else(NetConfig::from_env, str::parse);
+    let mut config = config.map_err(|error| invalid(error.to_string()))?;
     // A file that says nothing of it says "tap".
     let found = config.network.device;
     if found != Device::Tap && found.name() != name {
@@ -180,14 +184,14 @@ fn open_stack(name: &str) -> io::Result<Transport> {
 fn open_automatically() -> io::Result<Transport> {
     open_uring().or_else(|error| {
         tracing::warn!(%error, "io_uring is refused: using epoll, which costs more per operation");
-        open_named("epoll", 0)
+        Epoll::new().map(Transport::both)
     })
 }
 
 /// epoll, as nothing else is compiled in.
 #[cfg(not(feature = "io-uring"))]
 fn open_automatically() -> io::Result<Transport> {
-    open_named("epoll", 0)
+    Epoll::new().map(Transport::both)
 }
 
 #[cfg(test)]
@@ -250,7 +254,7 @@ mod tests {
     fn every_name_is_opened_under_that_name() {
         // The others take what this machine is set up with, and may wait for addresses.
         for name in ready_transports() {
-            match open_named(name, 1) {
+            match open_named(name, &Choice::new(Some(name), None, 1).unwrap()) {
                 Ok(transport) => assert_eq!(transport.device.name(), name),
                 // A container may forbid io_uring.
                 Err(error) => assert!(error.to_string().contains("cannot start"), "{error}"),
