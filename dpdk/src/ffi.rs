@@ -176,6 +176,18 @@ unsafe extern "C" {
     pub(crate) safe fn dk_port_interrupt_fd(port: u16, queue: u16) -> c_int;
     pub(crate) safe fn dk_port_interrupt(port: u16, queue: u16, enable: c_int) -> c_int;
 
+    pub(crate) fn dk_raw_echo(port: u16, queue: u16, stop: *const u8) -> u64;
+    pub(crate) fn dk_raw_ping(
+        port: u16,
+        queue: u16,
+        pool: *mut Mempool,
+        size: u16,
+        nanoseconds: *mut u32,
+        count: u32,
+    ) -> u32;
+    pub(crate) fn dk_raw_flood(port: u16, queue: u16, pool: *mut Mempool, size: u16, stop: *const u8) -> u64;
+    pub(crate) fn dk_raw_sink(port: u16, queue: u16, stop: *const u8) -> u64;
+
     pub(crate) fn dk_receive(
         port: u16,
         queue: u16,

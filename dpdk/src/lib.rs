@@ -17,6 +17,7 @@ mod memory;
 mod pool;
 mod port;
 mod queue;
+mod raw;
 
 pub use eal::{Eal, EalConfig};
 pub use error::Error;

@@ -141,6 +141,11 @@ impl Queue {
         self.index
     }
 
+    /// Where mbufs to receive in come from; null while the queue is dropped.
+    pub(crate) fn receive_mempool(&self) -> *mut ffi::Mempool {
+        self.pools.as_ref().map_or(ptr::null_mut(), |(receive, _)| receive.mempool())
+    }
+
     /// What was counted.
     pub fn counters(&self) -> QueueCounters {
         self.counters

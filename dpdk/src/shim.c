@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -592,4 +593,99 @@ uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segme
 	for (uint16_t i = sent; i < packets; i++)
 		release_chain(burst[i]);
 	return sent;
+}
+
+/* Frames without a stack */
+
+static int is_stopped(const uint8_t *stop)
+{
+	return __atomic_load_n(stop, __ATOMIC_RELAXED);
+}
+
+/* Sends all of a burst, but for those that are left when it is stopped. */
+static void send_all(uint16_t port, uint16_t queue, struct rte_mbuf **burst, uint16_t count, const uint8_t *stop)
+{
+	uint16_t sent = 0;
+
+	while (sent < count && !is_stopped(stop))
+		sent += rte_eth_tx_burst(port, queue, burst + sent, count - sent);
+	if (sent < count)
+		rte_pktmbuf_free_bulk(burst + sent, count - sent);
+}
+
+uint64_t dk_raw_echo(uint16_t port, uint16_t queue, const uint8_t *stop)
+{
+	struct rte_mbuf *burst[BURST];
+	uint64_t total = 0;
+
+	while (!is_stopped(stop)) {
+		uint16_t count = rte_eth_rx_burst(port, queue, burst, BURST);
+
+		if (count > 0)
+			send_all(port, queue, burst, count, stop);
+		total += count;
+	}
+	return total;
+}
+
+uint32_t dk_raw_ping(uint16_t port, uint16_t queue, struct rte_mempool *pool, uint16_t size, uint32_t *nanoseconds,
+		     uint32_t count)
+{
+	const uint64_t hz = rte_get_tsc_hz();
+	const uint8_t never = 0;
+	struct rte_mbuf *burst[BURST];
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t start = rte_rdtsc(), now;
+		struct rte_mbuf *mbuf = rte_pktmbuf_alloc(pool);
+		uint16_t received = 0;
+
+		if (mbuf == NULL || rte_pktmbuf_append(mbuf, size) == NULL)
+			return i;
+		send_all(port, queue, &mbuf, 1, &never);
+		do {
+			received = rte_eth_rx_burst(port, queue, burst, BURST);
+			now = rte_rdtsc();
+			if (now - start > hz)
+				return i;
+		} while (received == 0);
+		rte_pktmbuf_free_bulk(burst, received);
+		nanoseconds[i] = (uint32_t)((double)(now - start) * 1e9 / (double)hz);
+	}
+	return count;
+}
+
+uint64_t dk_raw_flood(uint16_t port, uint16_t queue, struct rte_mempool *pool, uint16_t size, const uint8_t *stop)
+{
+	struct rte_mbuf *burst[BURST];
+	uint64_t total = 0;
+
+	while (!is_stopped(stop)) {
+		/* The other side's buffers come back here, and have to. */
+		uint16_t received = rte_eth_rx_burst(port, queue, burst, BURST);
+
+		rte_pktmbuf_free_bulk(burst, received);
+		if (rte_pktmbuf_alloc_bulk(pool, burst, BURST) != 0)
+			continue;
+		for (uint16_t i = 0; i < BURST; i++)
+			rte_pktmbuf_append(burst[i], size);
+		send_all(port, queue, burst, BURST, stop);
+		total += BURST;
+	}
+	return total;
+}
+
+uint64_t dk_raw_sink(uint16_t port, uint16_t queue, const uint8_t *stop)
+{
+	struct rte_mbuf *burst[BURST];
+	uint64_t bytes = 0;
+
+	while (!is_stopped(stop)) {
+		uint16_t count = rte_eth_rx_burst(port, queue, burst, BURST);
+
+		for (uint16_t i = 0; i < count; i++)
+			bytes += rte_pktmbuf_pkt_len(burst[i]);
+		rte_pktmbuf_free_bulk(burst, count);
+	}
+	return bytes;
 }

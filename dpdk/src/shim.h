@@ -168,4 +168,11 @@ uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segment
 		    const struct rte_mempool *pool);
 uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segments, uint16_t count, uint16_t *taken);
 
+/* Frames without a stack, for comparison. Loops end when `*stop` is not 0. */
+uint64_t dk_raw_echo(uint16_t port, uint16_t queue, const uint8_t *stop);
+uint32_t dk_raw_ping(uint16_t port, uint16_t queue, struct rte_mempool *pool, uint16_t size, uint32_t *nanoseconds,
+		     uint32_t count);
+uint64_t dk_raw_flood(uint16_t port, uint16_t queue, struct rte_mempool *pool, uint16_t size, const uint8_t *stop);
+uint64_t dk_raw_sink(uint16_t port, uint16_t queue, const uint8_t *stop);
+
 #endif

@@ -36,6 +36,9 @@ enum What {
     Net,
     /// The key-value example under redis-benchmark; against redis-server
     Kv,
+    /// The userspace stack on DPDK between two processes; against bare frames and the kernel. Takes huge pages, and is
+    /// not among "all"
+    Dpdk,
     /// Criterion micro-benchmarks of the executor, as a plain `cargo bench`
     Criterion,
     /// All of these
@@ -50,7 +53,7 @@ impl What {
             Self::Echo => Some("echo"),
             Self::Net => Some("net"),
             Self::Kv => Some("kv"),
-            Self::Criterion | Self::All => None,
+            Self::Dpdk | Self::Criterion | Self::All => None,
         }
     }
 }
@@ -70,6 +73,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !comparisons.is_empty() && !workspace.has(PEERS) {
         bail!("there is no {PEERS} to compare with");
     }
+    if options.what.contains(&What::Dpdk) {
+        dpdk(&workspace, &options.arguments)?;
+    }
     if comparisons.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -86,6 +92,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     peers.arg("--key-value").arg(workspace.target.join("release/examples/key-value"));
     measure(peers.args(&options.arguments))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has arguments of its own.
+fn dpdk(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    if !setup::install(&[&setup::PKG_CONFIG, &setup::DPDK])? {
+        bail!("the measurements on DPDK need libdpdk: cargo xtask setup");
+    }
+    let mut example = workspace.cargo("build");
+    example.args(["--release", "-p", "demikernel", "--all-features", "--example", "key-value"]);
+    measure(&mut example)?;
+    let mut peers = workspace.cargo("run");
+    peers.args(["--release", "--manifest-path", PEERS, "--features", "dpdk", "--", "dpdk", "--key-value"]);
+    measure(peers.arg(workspace.target.join("release/examples/key-value")).args(arguments))
 }
 
 fn measure(command: &mut Command) -> Result<()> {

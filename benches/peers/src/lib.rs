@@ -3,6 +3,8 @@
 pub mod allocator;
 pub mod child;
 pub mod contenders;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod echo;
 pub mod executor;
 pub mod floor;

@@ -53,6 +53,23 @@ enum Command {
         count: Option<u64>,
         items: Vec<String>,
     },
+    /// Measure the userspace stack on DPDK between two processes, and print the table
+    #[cfg(feature = "dpdk")]
+    Dpdk {
+        /// Only these
+        #[arg(value_parser = peers::dpdk::ITEMS)]
+        items: Vec<String>,
+        /// Rounds, in each of which all processes are started anew
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// The key-value example, built with the feature dpdk
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/key-value"))]
+        key_value: PathBuf,
+    },
+    /// What `dpdk` starts at either end
+    #[cfg(feature = "dpdk")]
+    #[command(hide = true)]
+    DpdkChild(peers::dpdk::ends::Child),
     /// Serve TCP echo on a port of the kernel's choice
     Serve {
         /// Which server
@@ -154,6 +171,12 @@ fn run(command: Command) -> io::Result<()> {
             floor::run();
             Ok(())
         }
+        #[cfg(feature = "dpdk")]
+        Command::Dpdk { items, rounds, key_value } => {
+            peers::dpdk::run(&peers::dpdk::Plan { rounds, items: &items, key_value: &key_value })
+        }
+        #[cfg(feature = "dpdk")]
+        Command::DpdkChild(child) => peers::dpdk::ends::run(&child),
         Command::Serve { server, core } => {
             echo::serve(&server, core);
             Ok(())

@@ -12,7 +12,7 @@ const SIZE: usize = 64;
 const WARM_UP: usize = 20;
 
 /// p50 and p99 of one burst of `round_trips`, in ns.
-pub(super) fn burst(server: &Server, round_trips: usize, pace: Pace) -> io::Result<[u64; 2]> {
+pub(crate) fn burst(server: &Server, round_trips: usize, pace: Pace) -> io::Result<[u64; 2]> {
     let mut stream = TcpStream::connect(server.address)?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;

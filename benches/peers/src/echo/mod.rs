@@ -6,7 +6,7 @@
 //!
 //! Every server reads up to 16 KiB at a time, writes all that it read, and has TCP_NODELAY on.
 
-mod latency;
+pub(crate) mod latency;
 pub(crate) mod raw_epoll;
 mod raw_multishot;
 pub(crate) mod raw_uring;

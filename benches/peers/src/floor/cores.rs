@@ -21,7 +21,7 @@ fn burst() -> Burst {
     Burst::start(std::process::id(), true)
 }
 
-fn cache_line() -> f64 {
+pub(crate) fn cache_line() -> f64 {
     static LINE: AtomicU64 = AtomicU64::new(0);
     LINE.store(0, SeqCst);
     let partner = thread::spawn(|| {
