@@ -190,6 +190,14 @@ fn an_interface_that_is_switched_off_loses_frames_and_one_that_vanishes_is_an_er
     let mut near = Xdp::open(&small("near")).unwrap();
     let send = |near: &mut Xdp| near.transmit(&mut vec![numbered(0, 100)]).unwrap();
     assert_eq!(send(&mut near), 1);
+    // Without a carrier the device itself drops them, and gives the memory back.
+    ip("link set far down");
+    let frame = numbered(1, 100);
+    near.transmit(&mut (0..10).map(|_| Frame::new(frame.head.clone())).collect()).unwrap();
+    assert_eq!(counter(&near, "frames the device dropped"), 10);
+    near.receive(&mut vec![]).unwrap();
+    assert!(frame.head.is_unique());
+    ip("link set far up");
     ip("link set near down");
     for _ in 0..200 {
         assert_eq!(send(&mut near), 1, "lost, and never in the way");

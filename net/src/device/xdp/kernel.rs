@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 /// What the kernel keeps free in front of each frame that it writes (XDP_PACKET_HEADROOM of linux/bpf.h).
 pub(super) const HEADROOM: usize = 256;
@@ -153,6 +154,24 @@ pub(super) fn any_of(descriptors: impl Iterator<Item = RawFd>) -> io::Result<Own
     Ok(any)
 }
 
+/// A clock that is never readable, until it is [set](set_alarm).
+pub(super) fn alarm() -> io::Result<OwnedFd> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?) })
+}
+
+/// Makes a clock readable after this time, once, and not before; with zero, never.
+pub(super) fn set_alarm(alarm: &OwnedFd, after: Duration) -> io::Result<()> {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut time: libc::itimerspec = unsafe { std::mem::zeroed() };
+    time.it_value.tv_sec = after.as_secs() as libc::time_t;
+    time.it_value.tv_nsec = after.subsec_nanos() as libc::c_long;
+    // SAFETY: the time is only read, and what it was before is not asked for.
+    check(unsafe { libc::timerfd_settime(alarm.as_raw_fd(), 0, &raw const time, ptr::null_mut()) })?;
+    Ok(())
+}
+
 fn set_option<T>(socket: &OwnedFd, name: c_int, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     let value = (&raw const *value).cast();
@@ -170,4 +189,31 @@ fn option<T: Copy>(socket: &OwnedFd, level: c_int, name: c_int) -> io::Result<T>
     // SAFETY: the kernel writes no more than the length.
     check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, place, &raw mut length) })?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_goes_off_once_it_is_set_and_not_after_it_is_unset() {
+        let alarm = alarm().unwrap();
+        let any = any_of([alarm.as_raw_fd()].into_iter()).unwrap();
+        let is_readable = |milliseconds| {
+            let mut fd = libc::pollfd { fd: any.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one descriptor, as is said.
+            unsafe { libc::poll(&raw mut fd, 1, milliseconds) == 1 }
+        };
+        assert!(!is_readable(2));
+        set_alarm(&alarm, Duration::from_millis(1)).unwrap();
+        assert!(is_readable(5000) && is_readable(0));
+        set_alarm(&alarm, Duration::ZERO).unwrap();
+        assert!(!is_readable(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of a mapping")]
+    fn what_is_outside_of_a_mapping_is_not_pointed_to() {
+        Mapping::anonymous(4096).unwrap().at::<u64>(4090, 1);
+    }
 }

@@ -42,11 +42,15 @@ use program::Program;
 use queue::{Counters, Kick, Queue, Taken};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 use umem::Umem;
 use watch::{Link, Watch};
 
 /// Turns in which nothing comes until the interface is looked at.
 const LOOK: u32 = 256;
+
+/// How long it is until the kernel is asked again to send what it has left.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// How queues of an interface are opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,8 +119,11 @@ pub struct Xdp {
     /// What leads frames here: gone first.
     program: Option<Program>,
     queues: Vec<Queue>,
-    /// Readable when any of them is.
+    /// Readable when any of them is, or the interface has changed, or it is time to look again at what was not sent.
     readable: OwnedFd,
+    /// Says when that is.
+    alarm: OwnedFd,
+    is_alarm_set: bool,
     /// As long as it is open, the interface receives everything.
     _promiscuous: Option<OwnedFd>,
     umem: Umem,
@@ -180,10 +187,12 @@ impl Xdp {
     /// Has the kernel send what is in the ring of the first queue.
     fn kick(&mut self) -> io::Result<()> {
         match self.queues[0].kick(&mut self.umem, &mut self.counters) {
-            Ok(Kick::Done) => Ok(()),
-            Ok(Kick::Down) => {
-                self.is_down = true;
-                Ok(())
+            Ok(Kick::Done) if !self.is_alarm_set => Ok(()),
+            Ok(kick) => {
+                self.is_down = kick == Kick::Down;
+                self.is_alarm_set = kick == Kick::Later;
+                let after = if self.is_alarm_set { AGAIN } else { Duration::ZERO };
+                kernel::set_alarm(&self.alarm, after)
             }
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Err(self.gone()),
             Err(error) => Err(error),
@@ -213,6 +222,7 @@ impl FrameDevice for Xdp {
             if self.idle == LOOK {
                 self.idle = 0;
                 self.look()?;
+                self.queues.iter().for_each(|queue| queue.wake(&mut self.counters));
             }
         }
         Ok(count)

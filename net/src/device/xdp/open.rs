@@ -42,11 +42,15 @@ pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
     }
     let zero_copy = queues.iter().all(|queue| kernel::is_zero_copy(queue.socket()).unwrap_or(false));
     let watch = Watch::new(index as u32)?;
-    let descriptors = queues.iter().map(|queue| queue.socket().as_raw_fd()).chain([watch.descriptor()]);
+    let alarm = kernel::alarm()?;
+    let others = [watch.descriptor(), alarm.as_raw_fd()];
+    let descriptors = queues.iter().map(|queue| queue.socket().as_raw_fd()).chain(others);
     let scatter = flags & libc::XDP_USE_SG != 0;
     tracing::debug!(name, mtu, %address, zero_copy, scatter, driver = program.in_driver, "AF_XDP sockets opened");
     Ok(Xdp {
         readable: kernel::any_of(descriptors)?,
+        alarm,
+        is_alarm_set: false,
         _promiscuous: if address == own { None } else { Some(receive_everything(index)?) },
         program: Some(program),
         queues,

@@ -83,6 +83,8 @@ pub(super) enum Taken {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kick {
     Done,
+    /// The kernel has left some, and nothing will tell when it takes them.
+    Later,
     /// The interface is down.
     Down,
 }
@@ -139,7 +141,7 @@ impl Queue {
             let Some(buffer) = umem.allocate() else { return false };
             self.fill.push(umem.lend(buffer));
         }
-        self.fill.publish();
+        self.publish_fill(&mut Counters::default());
         true
     }
 
@@ -200,6 +202,11 @@ impl Queue {
 
     fn publish_fill(&mut self, counters: &mut Counters) {
         self.fill.publish();
+        self.wake(counters);
+    }
+
+    /// Has the driver take chunks to receive into, if it says that it does not by itself.
+    pub(super) fn wake(&self, counters: &mut Counters) {
         if self.fill.needs_wakeup() && self.flags & libc::XDP_USE_NEED_WAKEUP != 0 {
             counters.wakeups += 1;
             kernel::wake_receive(&self.socket);
@@ -287,7 +294,7 @@ impl Queue {
             }
             self.reap(umem);
             if self.transmit.pending() == pending {
-                break;
+                return Ok(Kick::Later);
             }
         }
         Ok(Kick::Done)
