@@ -23,8 +23,8 @@ struct Piece<'a> {
 /// Bytes that an Ethernet frame has at least.
 const SHORTEST: usize = 14;
 
-/// How often the kernel is asked to go on sending, which it does in portions.
-const KICKS: usize = 64;
+/// Frames that the kernel sends at a time in copy mode.
+const PORTION: u32 = 32;
 
 /// How a queue is opened.
 #[derive(Clone, Copy, Debug)]
@@ -277,27 +277,35 @@ impl Queue {
     /// # Errors
     /// If the interface is gone.
     pub(super) fn kick(&mut self, umem: &mut Umem, counters: &mut Counters) -> io::Result<Kick> {
-        for _ in 0..KICKS {
-            let pending = self.transmit.pending();
-            let asks = self.flags & libc::XDP_USE_NEED_WAKEUP == 0 || self.transmit.needs_wakeup();
-            if pending == 0 || !asks {
-                break;
-            }
-            counters.wakeups += 1;
-            let Err(error) = kernel::wake_transmit(&self.socket) else { break };
-            match error.raw_os_error() {
-                // It sends a portion at a time, and needs room for completions.
-                Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => {}
-                Some(libc::EBUSY) => counters.dropped += 1,
-                Some(libc::ENETDOWN) => return Ok(Kick::Down),
-                _ => return Err(error),
-            }
-            self.reap(umem);
-            if self.transmit.pending() == pending {
+        // An older kernel moves its index when it has seen the end of the ring, and not with each portion: only what is
+        // left at last says whether it got there.
+        let mut frames = self.transmit.pending();
+        let mut portions = frames.div_ceil(PORTION) + 1;
+        while self.transmit.pending() > 0 && self.asks() {
+            if portions == 0 || frames == 0 {
                 return Ok(Kick::Later);
             }
+            counters.wakeups += 1;
+            let woken = kernel::wake_transmit(&self.socket);
+            match woken.as_ref().map_err(io::Error::raw_os_error) {
+                Ok(()) if self.flags & libc::XDP_ZEROCOPY != 0 => break,
+                // It sends a portion at a time, and needs room for completions.
+                Ok(()) | Err(Some(libc::EAGAIN | libc::EINTR | libc::ENOBUFS)) => portions -= 1,
+                Err(Some(libc::EBUSY)) => {
+                    counters.dropped += 1;
+                    frames -= 1;
+                }
+                Err(Some(libc::ENETDOWN)) => return Ok(Kick::Down),
+                Err(_) => woken?,
+            }
+            self.reap(umem);
         }
         Ok(Kick::Done)
+    }
+
+    /// Whether the kernel sends only when it is asked to.
+    fn asks(&self) -> bool {
+        self.flags & libc::XDP_USE_NEED_WAKEUP == 0 || self.transmit.needs_wakeup()
     }
 }
 

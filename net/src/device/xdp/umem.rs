@@ -240,4 +240,18 @@ mod tests {
             assert_eq!(umem.sending(), 0);
         }
     }
+
+    #[test]
+    fn what_is_left_to_the_kernel_is_nobody_elses_again() {
+        let mut umem = umem();
+        let lent = umem.allocate().unwrap();
+        umem.lend(lent);
+        let sent = Buffer::copy_from_slice(&[1; 100]).unwrap();
+        umem.send(umem.offset_of(&sent).unwrap(), &sent);
+        umem.give_up();
+        drop((umem, sent));
+        pool::trim();
+        let stats = pool::stats();
+        assert_eq!((stats.in_use(), stats.mapped), (2048 + 256, 2 << 20));
+    }
 }
