@@ -174,7 +174,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "old-kernel",
-        about: "the transport over io_uring under Debian's kernel, in an emulator",
+        about: "the transport over io_uring, and AF_XDP sockets, under Debian's kernel, in an emulator",
         needs: vm::TOOLS,
         minutes: 30,
         applies: always,
