@@ -31,27 +31,19 @@ pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
     })?;
     let (mtu, own) = (interface::mtu(&any, name)?, interface::hardware_address(&any, name)?);
     let address = config.address.unwrap_or(own);
-    let mut umem = memory(config, chunk_of(name, mtu)?)?;
+    let umem = memory(config, chunk_of(name, mtu)?)?;
     let program = Program::attach(index as u32)?;
-    let (mut queues, flags) = sockets(config, index as u32, &program, &umem)?;
-    for (queue, &number) in queues.iter_mut().zip(&config.queues) {
-        if !queue.fill(config.receive_ring, &mut umem) {
-            return Err(invalid(format!("{} bytes of memory do not suffice", config.memory)));
-        }
-        program.redirect(number, queue.socket())?;
-    }
-    let zero_copy = queues.iter().all(|queue| kernel::is_zero_copy(queue.socket()).unwrap_or(false));
-    let watch = Watch::new(index as u32)?;
-    let alarm = kernel::alarm()?;
+    let (queues, flags) = sockets(config, index as u32, &program, &umem)?;
+    let (watch, alarm) = (Watch::new(index as u32)?, kernel::alarm()?);
     let others = [watch.descriptor(), alarm.as_raw_fd()];
     let descriptors = queues.iter().map(|queue| queue.socket().as_raw_fd()).chain(others);
     let scatter = flags & libc::XDP_USE_SG != 0;
-    tracing::debug!(name, mtu, %address, zero_copy, scatter, driver = program.in_driver, "AF_XDP sockets opened");
-    Ok(Xdp {
+    let mut device = Xdp {
         readable: kernel::any_of(descriptors)?,
         alarm,
         is_alarm_set: false,
         _promiscuous: if address == own { None } else { Some(receive_everything(index)?) },
+        zero_copy: queues.iter().all(|queue| kernel::is_zero_copy(queue.socket()).unwrap_or(false)),
         program: Some(program),
         queues,
         umem,
@@ -61,12 +53,27 @@ pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
         numbers: config.queues.clone(),
         capabilities: Capabilities { scatter, ..Capabilities::new(Medium::Ethernet(address), mtu) },
         longest: mtu + LINK_HEADER,
-        zero_copy,
         turn: 0,
         idle: 0,
         is_down: false,
         counters: Counters::default(),
-    })
+    };
+    // From here on the kernel has memory, which it gives back to a device that is dropped.
+    start(&mut device, config)?;
+    let (zero_copy, driver) = (device.zero_copy, device.is_in_driver());
+    tracing::debug!(name, mtu, %address, zero_copy, scatter, driver, "AF_XDP sockets opened");
+    Ok(device)
+}
+
+/// Lends the kernel memory to receive into, and has it lead frames here.
+fn start(device: &mut Xdp, config: &XdpConfig) -> io::Result<()> {
+    for (queue, &number) in device.queues.iter_mut().zip(&config.queues) {
+        if !queue.fill(config.receive_ring, &mut device.umem) {
+            return Err(invalid(format!("{} bytes of memory do not suffice", config.memory)));
+        }
+        device.program.iter().try_for_each(|program| program.redirect(number, queue.socket()))?;
+    }
+    Ok(())
 }
 
 /// Whether the numbers can be.
