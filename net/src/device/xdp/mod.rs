@@ -10,9 +10,9 @@
 //! # Memory
 //!
 //! The kernel takes one range of addresses as the memory of a socket, once, and the heap of a thread is regions that come
-//! as they are needed. So the device has the heap map a [range](pool::contiguous) ahead, from which all buffers of the
-//! thread then come as long as there is room: those that the kernel fills, those that the stack writes headers into, and
-//! those of the program. What is received is a buffer of the program without a copy, whatever the driver can do; what is
+//! as they are needed. So the device has the heap map a [range] ahead, from which all buffers of the thread then come as
+//! long as there is room: those that the kernel fills, those that the stack writes headers into, and those of the
+//! program. What is received is a buffer of the program without a copy, whatever the driver can do; what is
 //! sent is taken where it lies. Sockets of several queues share the range.
 //!
 //! The range is divided into chunks of 2 or 4 KiB, to which the heap's own are aligned. The other mode of the kernel, any
@@ -23,6 +23,8 @@
 //!
 //! Where the kernel copies anyhow (copy mode), pieces would cost a page each in the kernel: there the stack is asked for
 //! frames in one piece.
+//!
+//! [range]: demikernel_runtime::buffer::pool::contiguous
 
 mod kernel;
 mod open;
@@ -36,8 +38,6 @@ mod umem;
 mod watch;
 
 use super::{BURST, Capabilities, Frame, FrameDevice, MacAddress};
-#[cfg(doc)]
-use demikernel_runtime::buffer::pool;
 use program::Program;
 use queue::{Counters, Kick, Queue, Taken};
 use std::io;

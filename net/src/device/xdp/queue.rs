@@ -323,7 +323,7 @@ fn locate<'a>(frame: &'a Frame, umem: &Umem, scatter: bool) -> Option<([Option<P
         return None;
     }
     let (mut pieces, mut count) = ([None; PIECES], 0);
-    for buffer in std::iter::once(&frame.head).chain(frame.rest.iter()) {
+    for buffer in std::iter::once(&frame.head).chain(frame.rest.iter()).filter(|part| !part.is_empty()) {
         let (mut offset, mut left) = (umem.offset_of(buffer)?, buffer.len());
         while left > 0 {
             let len = left.min(umem.chunk() - offset % umem.chunk());

@@ -53,7 +53,8 @@ impl Watch {
             // SAFETY: no more is written than there is room for; what is longer is cut off.
             let got = unsafe { libc::recv(self.socket.as_raw_fd(), place, start.len(), libc::MSG_DONTWAIT) };
             // With ENOBUFS there were more changes than fit the socket.
-            if got <= 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ENOBUFS) {
+            let missed = got < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOBUFS);
+            if got <= 0 && !missed {
                 return any;
             }
             any = true;
