@@ -18,7 +18,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Waits until these queues have no sockets; whether that is so.
 pub(super) fn wait(index: u32, queues: &[u32]) -> bool {
-    let end = Instant::now() + PATIENCE;
+    wait_until(Instant::now() + PATIENCE, index, queues)
+}
+
+/// The same until `end` at most.
+pub(super) fn wait_until(end: Instant, index: u32, queues: &[u32]) -> bool {
     queues.iter().all(|&queue| {
         loop {
             match probe(index, queue) {

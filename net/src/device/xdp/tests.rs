@@ -2,6 +2,7 @@
 
 use super::program::Program;
 use super::queue::{Counters, Kick, Queue, Setup, Taken};
+use super::release;
 use super::umem::Umem;
 use crate::device::{Frame, interface};
 use demikernel_runtime::buffer::{Buffer, BufferMut, pool};
@@ -195,4 +196,19 @@ fn frames_arrive_whoever_has_all_of_the_memory() {
     drop(kept);
     exchange(&mut near, &mut far);
     assert_eq!(far.umem.receiving(), 64);
+}
+
+#[test]
+fn memory_is_the_kernels_as_long_as_a_queue_has_a_socket() {
+    if !pair() {
+        return;
+    }
+    let near = End::open("near", libc::XDP_COPY);
+    let index = interface::index(&interface::any_socket().unwrap(), "near").unwrap() as u32;
+    let soon = || Instant::now() + Duration::from_millis(20);
+    assert!(!release::wait_until(soon(), index, &[0]));
+    assert!(release::wait_until(soon(), index, &[7]), "there is no such queue");
+    drop(near);
+    assert!(release::wait(index, &[0]), "let go of after a while");
+    assert!(release::wait_until(soon(), 9999, &[0]), "there is no such interface");
 }
