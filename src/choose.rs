@@ -11,7 +11,7 @@ const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 
 /// Transports of this and later versions that need a feature, and its name.
 const FEATURES: &[(&str, &str)] =
-    &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap"), ("dpdk", "dpdk")];
+    &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap"), ("dpdk", "dpdk"), ("xdp", "xdp")];
 
 /// Names that stand for others. Without the stack, what is simulated are sockets instead of packets.
 const ALIASES: &[(&str, &str)] = &[
@@ -23,10 +23,10 @@ const ALIASES: &[(&str, &str)] = &[
 pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
 
 /// Transports that have to be set up before they can be used: they are chosen by name only.
-const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk"];
+const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk", "xdp"];
 
 /// What programs may name, such as in the macros, though it is not there yet.
-const LATER: &[&str] = &["xdp", "rdma", "spdk"];
+const LATER: &[&str] = &["rdma", "spdk"];
 
 /// The transports that are compiled in, by name, the preferred one first.
 ///
@@ -47,6 +47,8 @@ pub fn transports() -> &'static [&'static str] {
         "packet",
         #[cfg(feature = "dpdk")]
         "dpdk",
+        #[cfg(feature = "xdp")]
+        "xdp",
     ]
 }
 
@@ -144,8 +146,8 @@ fn open_named(name: &str, choice: &Choice) -> io::Result<Transport> {
         "sim" => Ok(demikernel_net::sim::lone_transport(choice.seed).transport()),
         #[cfg(feature = "io-uring")]
         "io_uring" => open_uring(),
-        #[cfg(any(feature = "tap", feature = "dpdk"))]
-        "tap" | "packet" | "dpdk" => open_stack(name, choice),
+        #[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
+        "tap" | "packet" | "dpdk" | "xdp" => open_stack(name, choice),
         _ => unreachable!("{name} is not one of transports()"),
     };
     opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
@@ -159,7 +161,7 @@ fn open_uring() -> io::Result<Transport> {
 
 /// The userspace stack on the device of this name, set up by the text that is given or the file that
 /// `DEMIKERNEL_CONFIG` names.
-#[cfg(any(feature = "tap", feature = "dpdk"))]
+#[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
 fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
     use demikernel_net::config::{Device, NetConfig};
     let config = choice.configuration.as_deref().map_or_else(NetConfig::from_env, str::parse);
@@ -173,6 +175,7 @@ fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
     config.network.device = match name {
         "packet" => Device::Packet,
         "dpdk" => Device::Dpdk,
+        "xdp" => Device::Xdp,
         _ => Device::Tap,
     };
     config.validate().map_err(|error| invalid(error.to_string()))?;

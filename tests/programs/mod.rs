@@ -93,6 +93,7 @@ pub(crate) fn built(example: &str) -> PathBuf {
             ("hyper", cfg!(feature = "hyper")),
             ("tap", cfg!(feature = "tap")),
             ("dpdk", cfg!(feature = "dpdk")),
+            ("xdp", cfg!(feature = "xdp")),
         ];
         for (feature, on) in features {
             if on {

@@ -174,7 +174,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "old-kernel",
-        about: "the transport over io_uring under Debian's kernel, in an emulator",
+        about: "the transport over io_uring, and AF_XDP sockets, under Debian's kernel, in an emulator",
         needs: vm::TOOLS,
         minutes: 30,
         applies: always,
@@ -320,7 +320,8 @@ fn soak(job: &mut Job<'_>) -> Result<Outcome> {
 fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
     const PACKAGES: [&str; 2] = ["demikernel", "demikernel-runtime"];
     // All but io_uring.
-    const FEATURES: [&str; 3] = ["--no-default-features", "--features", "demikernel/hyper,demikernel/tap"];
+    const FEATURES: [&str; 3] =
+        ["--no-default-features", "--features", "demikernel/hyper,demikernel/tap,demikernel/xdp"];
     let mut command = job.workspace.cargo("test");
     let mut counts =
         run_tests(job, command.args(FEATURES).arg("--lib").args(PACKAGES.map(|name| format!("-p={name}"))))?;

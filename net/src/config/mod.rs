@@ -23,6 +23,7 @@ mod place;
 mod tcp;
 mod validate;
 mod values;
+mod xdp;
 
 pub use dpdk::DpdkConfig;
 pub use error::{ConfigError, Invalid, Place};
@@ -30,6 +31,7 @@ pub use faults::FaultsConfig;
 pub use limits::{CaptureConfig, LimitsConfig, UdpConfig};
 pub use network::{Addressing, Cidr, Device, NetworkConfig, NotCidr, RouteConfig};
 pub use tcp::{BufferSizes, CongestionControl, Ecn, KeepaliveConfig, TcpConfig};
+pub use xdp::{XdpConfig, XdpMode};
 
 use place::Keys;
 use serde::Deserialize;
@@ -64,6 +66,8 @@ pub struct NetConfig {
     pub network: NetworkConfig,
     /// The port of the device "dpdk".
     pub dpdk: DpdkConfig,
+    /// The queues of the device "xdp".
+    pub xdp: XdpConfig,
     /// TCP.
     pub tcp: TcpConfig,
     /// UDP.

@@ -81,12 +81,15 @@ pub enum Device {
     Packet,
     /// A port of DPDK, as `[dpdk]` says.
     Dpdk,
+    /// Queues of an interface that there is, past the kernel's stack, as `[xdp]` says.
+    Xdp,
 }
 
-named!(Device, "\"tap\", \"packet\" or \"dpdk\"", {
+named!(Device, "\"tap\", \"packet\", \"dpdk\" or \"xdp\"", {
     Tap => "tap",
     Packet => "packet",
     Dpdk => "dpdk",
+    Xdp => "xdp",
 });
 
 named!(DuplicateDetection, "\"off\", \"optimistic\", \"standard\" or \"strict\"", {

@@ -31,7 +31,7 @@ fn keys_of(section: &str) -> Vec<String> {
 
 #[test]
 fn every_key_is_documented_in_its_section() {
-    for section in ["network", "tcp", "tcp.keepalive", "udp", "limits", "capture", "faults"] {
+    for section in ["network", "dpdk", "xdp", "tcp", "tcp.keepalive", "udp", "limits", "capture", "faults"] {
         let (_, text) = DOCUMENTED.split_once(&format!("[{section}]\n")).unwrap();
         let text = text.split_once("\n[").map_or(text, |(text, _)| text);
         let keys = keys_of(section);
@@ -45,7 +45,7 @@ fn every_key_is_documented_in_its_section() {
     }
     let sections = error("[no-such-section]");
     let expected = "line 1: no-such-section: found a key that there is not, \
-                    expected one of `network`, `dpdk`, `tcp`, `udp`, `limits`, `capture`, `faults`";
+                    expected one of `network`, `dpdk`, `xdp`, `tcp`, `udp`, `limits`, `capture`, `faults`";
     assert_eq!(sections, expected);
 }
 
@@ -157,15 +157,47 @@ fn wrong_types_and_keys_are_refused_with_what_was_found_and_expected() {
 }
 
 #[test]
+fn wrong_values_of_queues_are_refused() {
+    refused(
+        "xdp",
+        &[
+            ("queues = []", "xdp.queues: found 0 queues, expected 1 to 64"),
+            ("queues = [0, 3, 0]", "xdp.queues[2]: found 0 again, expected each queue once"),
+            ("queues = [1024]", "xdp.queues[0]: found 1024, expected a value from 0 to 1023"),
+            (
+                "mode = \"fast\"",
+                "xdp.mode: found string \"fast\", expected \"auto\", \"zero-copy\" or \"copy\"",
+            ),
+            ("receive-ring = 100", "xdp.receive-ring: found 100, expected a power of two"),
+            ("transmit-ring = 32", "xdp.transmit-ring: found 32, expected a value from 64 to 65536"),
+            ("memory = 4096", "xdp.memory: found 4096, expected a value from 1048576 to 1073741824"),
+        ],
+    );
+    let config =
+        parsed("[xdp]\nqueues = [1, 0]\nmode = \"zero-copy\"\nmemory = \"64MiB\"\nneed-wakeup = false\n");
+    let expected = XdpConfig {
+        queues: vec![1, 0],
+        mode: XdpMode::ZeroCopy,
+        memory: 64 << 20,
+        need_wakeup: false,
+        ..XdpConfig::default()
+    };
+    assert_eq!(config.xdp, expected);
+}
+
+#[test]
 fn wrong_values_of_the_network_are_refused() {
     refused(
         "network",
         &[
             (
                 "device = \"tun\"",
-                "network.device: found string \"tun\", expected \"tap\", \"packet\" or \"dpdk\"",
+                "network.device: found string \"tun\", expected \"tap\", \"packet\", \"dpdk\" or \"xdp\"",
             ),
-            ("device = 7", "network.device: found integer `7`, expected \"tap\", \"packet\" or \"dpdk\""),
+            (
+                "device = 7",
+                "network.device: found integer `7`, expected \"tap\", \"packet\", \"dpdk\" or \"xdp\"",
+            ),
             ("interface = 0", "network.interface: found integer `0`, expected a string"),
             (
                 "hop-limit = 256",

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The longest name of an interface: the kernel has 16 bytes, with a zero at the end.
 const INTERFACE_NAME: usize = 15;
 
+/// Queues of an interface for one stack.
+const MOST_QUEUES: usize = 64;
+
 /// Addresses of an interface.
 const MOST_ADDRESSES: usize = 32;
 
@@ -36,6 +39,7 @@ impl NetConfig {
     pub fn validate(&self) -> Result<(), Invalid> {
         self.network.validate()?;
         self.validate_dpdk()?;
+        self.validate_xdp()?;
         self.tcp.validate()?;
         within("udp.receive-buffer", self.udp.receive_buffer, SMALLEST_BUFFER..=LARGEST_BUFFER)?;
         let limits = &self.limits;
@@ -72,6 +76,30 @@ impl NetConfig {
         within("dpdk.receive-descriptors", dpdk.receive_descriptors, 32..=1 << 15)?;
         within("dpdk.transmit-descriptors", dpdk.transmit_descriptors, 32..=1 << 15)?;
         within("dpdk.memory", dpdk.memory, 32 << 20..=u32::MAX)
+    }
+
+    fn validate_xdp(&self) -> Result<(), Invalid> {
+        let xdp = &self.xdp;
+        if !(1..=MOST_QUEUES).contains(&xdp.queues.len()) {
+            let found = format!("{} queues", xdp.queues.len());
+            return Err(Invalid::new("xdp.queues", found, format!("1 to {MOST_QUEUES}")));
+        }
+        for (index, &queue) in xdp.queues.iter().enumerate() {
+            let key = format!("xdp.queues[{index}]");
+            within(&key, queue, 0..=1023)?;
+            if xdp.queues[..index].contains(&queue) {
+                return Err(Invalid::new(key, format!("{queue} again"), "each queue once"));
+            }
+        }
+        for (key, entries) in
+            [("xdp.receive-ring", xdp.receive_ring), ("xdp.transmit-ring", xdp.transmit_ring)]
+        {
+            within(key, entries, 64..=1 << 16)?;
+            if !entries.is_power_of_two() {
+                return Err(Invalid::new(key, entries, "a power of two"));
+            }
+        }
+        within("xdp.memory", xdp.memory, 1 << 20..=LARGEST_BUFFER)
     }
 }
 

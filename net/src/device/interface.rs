@@ -60,6 +60,36 @@ pub(super) fn hardware_address(socket: &OwnedFd, name: &str) -> io::Result<MacAd
     Ok(address)
 }
 
+/// The flags of the interface of this number (IFF_UP and others); none if it is gone.
+#[cfg(feature = "xdp")]
+pub(super) fn flags(socket: &OwnedFd, index: u32) -> io::Result<Option<c_int>> {
+    let mut request = request("")?;
+    request.ifr_ifru.ifru_ifindex = index as c_int;
+    for code in [libc::SIOCGIFNAME, libc::SIOCGIFFLAGS] {
+        // SAFETY: the first reads a number from an `ifreq` and writes the name, the second the other way around.
+        let result = check(unsafe { libc::ioctl(socket.as_raw_fd(), code as _, &raw mut request) });
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+            result => result?,
+        };
+    }
+    // SAFETY: what SIOCGIFFLAGS writes.
+    Ok(Some(c_int::from(unsafe { request.ifr_ifru.ifru_flags })))
+}
+
+/// Has the interface receive frames for all addresses, as long as this packet socket is open.
+pub(super) fn receive_everything(socket: &OwnedFd, index: c_int) -> io::Result<()> {
+    // SAFETY: a structure of numbers, for which zeros are values.
+    let mut membership: libc::packet_mreq = unsafe { std::mem::zeroed() };
+    membership.mr_ifindex = index;
+    membership.mr_type = libc::PACKET_MR_PROMISC as u16;
+    let length = size_of_val(&membership) as libc::socklen_t;
+    let (option, value) = (libc::PACKET_ADD_MEMBERSHIP, (&raw const membership).cast());
+    // SAFETY: the value is as long as is said, and only read.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, value, length) })?;
+    Ok(())
+}
+
 /// The result of a call, or why there is none.
 pub(super) fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

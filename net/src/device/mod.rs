@@ -3,8 +3,9 @@
 //! [`Frame`] is what travels, [`FrameDevice`] who carries it, [`Capabilities`] what it does better than software.
 //!
 //! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel;
-//! [`PacketSocket`], any interface through the kernel; with the feature `dpdk`, `Dpdk`, a port of DPDK. Around any of them: [`Tracer`], which writes what passes with
-//! [`pcapng`], and [`FaultInjector`], which loses and alters some of it.
+//! [`PacketSocket`], any interface through the kernel; with the feature `xdp`, `Xdp`, queues of any interface past the
+//! kernel's stack; with the feature `dpdk`, `Dpdk`, a port of DPDK. Around any of them: [`Tracer`], which writes what
+//! passes with [`pcapng`], and [`FaultInjector`], which loses and alters some of it.
 
 #[cfg(feature = "dpdk")]
 mod dpdk;
@@ -16,6 +17,8 @@ mod pair;
 pub mod pcapng;
 mod tap;
 mod tracer;
+#[cfg(feature = "xdp")]
+mod xdp;
 
 pub use crate::wire::ethernet::MacAddress;
 #[cfg(feature = "dpdk")]
@@ -26,6 +29,8 @@ pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
 pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
+#[cfg(feature = "xdp")]
+pub use xdp::{Xdp, XdpConfig, XdpMode};
 
 use std::io;
 

@@ -37,6 +37,7 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
             wrapped(PacketSocket::open(&packet)?, config)?
         }
         Device::Dpdk => open_dpdk(config)?,
+        Device::Xdp => open_xdp(config)?,
     };
     check_medium(config, device.capabilities().medium)?;
     let mut stack = stack_config(config, device.capabilities(), random()?)?;
@@ -74,11 +75,36 @@ fn open_dpdk(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
+/// Queues of an interface; from here on buffers of this thread are in memory that the kernel reaches, as far as it does.
+#[cfg(feature = "xdp")]
+fn open_xdp(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    use crate::config;
+    use crate::device::{Xdp, XdpConfig, XdpMode};
+    let (network, xdp) = (&config.network, &config.xdp);
+    let mut device = XdpConfig::new(&network.interface);
+    device.address = network.mac;
+    device.queues.clone_from(&xdp.queues);
+    device.mode = match xdp.mode {
+        config::XdpMode::Auto => XdpMode::Auto,
+        config::XdpMode::ZeroCopy => XdpMode::ZeroCopy,
+        config::XdpMode::Copy => XdpMode::Copy,
+    };
+    (device.receive_ring, device.transmit_ring) = (xdp.receive_ring, xdp.transmit_ring);
+    (device.memory, device.need_wakeup) = (xdp.memory as usize, xdp.need_wakeup);
+    wrapped(Xdp::open(&device)?, config)
+}
+
+#[cfg(not(feature = "xdp"))]
+fn open_xdp(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    let text = "network.device: \"xdp\" is not compiled in: build with `--features xdp`";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
 /// What people call the device.
 fn name_of(config: &NetConfig) -> &str {
     match config.network.device {
         Device::Dpdk => &config.dpdk.port,
-        Device::Tap | Device::Packet => &config.network.interface,
+        Device::Tap | Device::Packet | Device::Xdp => &config.network.interface,
     }
 }
 

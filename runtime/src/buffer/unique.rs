@@ -3,9 +3,10 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::slice;
 
+use super::chunk::Chunk;
 use super::pool::error::PoolExhausted;
 use super::pool::local::Pool;
 use super::pool::waiters::Allocate;
@@ -94,6 +95,16 @@ impl BufferMut {
     /// ```
     pub fn allocate(capacity: usize) -> Allocate {
         Allocate::new(capacity)
+    }
+
+    /// All of a chunk, empty.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the only handle to the chunk, which is writable, and gives it up.
+    pub(super) unsafe fn from_chunk(chunk: NonNull<Chunk>) -> BufferMut {
+        // SAFETY: no bytes are between the ends.
+        BufferMut { buffer: unsafe { Buffer::from_parts(chunk, 0, 0) } }
     }
 
     /// The buffer as its only owner.
@@ -295,6 +306,22 @@ impl BufferMut {
         larger.extend_from_slice(self);
         *self = larger;
         Ok(())
+    }
+
+    /// Drops all bytes, and makes the room in front of them room behind them.
+    ///
+    /// ```
+    /// # use demikernel_runtime::buffer::BufferMut;
+    /// let mut buffer = BufferMut::with_headroom(14, 100)?;
+    /// buffer.extend_from_slice(b"data");
+    /// buffer.reset();
+    /// assert!(buffer.is_empty() && buffer.headroom() == 0 && buffer.capacity() >= 114);
+    /// # Ok::<(), demikernel_runtime::buffer::PoolExhausted>(())
+    /// ```
+    #[inline]
+    pub fn reset(&mut self) {
+        // SAFETY: no bytes are between the ends.
+        unsafe { self.buffer.set_ends(0, 0) };
     }
 
     /// Gives up the right to write, for that to share.

@@ -90,23 +90,27 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(boot.status()?).unwrap_or(u8::MAX)))
 }
 
-/// The tests of the transport over io_uring, and the example that measures it, under a kernel whose io_uring lacks much
-/// of what today's has.
+/// The tests of the transport over io_uring, and the example that measures it, and those of AF_XDP sockets, under a kernel
+/// that lacks much of what today's has.
 pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
     let mut build = job.workspace.cargo("test");
-    build.args(["-p", "demikernel", "-p", "demikernel-runtime", "--all-features", "--no-run"]);
-    build.args(["--test", "transport", "--example", "echo", workspace::JSON]);
+    build.args(["-p", "demikernel", "-p", "demikernel-runtime", "-p", "demikernel-net"]);
+    build.args(["--all-features", "--no-run", "--test", "transport", "--test", "xdp_socket"]);
+    build.args(["--example", "echo", workspace::JSON]);
     let messages = job.runner.output(&mut build)?;
     let mut counts = Counts::default();
     for built in workspace::executables(&messages) {
         let mut command = vec![OsString::from("env"), "DEMIKERNEL_REQUIRE_ALL=1".into(), built.path.into()];
         match &*built.target {
-            "transport" => command.push("on_io_uring".into()),
-            "echo" => {}
+            // There is one of this name in each of them.
+            "transport" if built.package.ends_with("runtime") => command.push("on_io_uring".into()),
+            "echo" | "xdp_socket" => {}
             _ => continue,
         }
-        let guest = Guest { memory: 2048, cpus: 2, limit: Duration::from_secs(1200), ..Guest::default() };
+        let modules = ["veth", "af_packet"].map(str::to_owned).to_vec();
+        let limit = Duration::from_secs(1200);
+        let guest = Guest { memory: 2048, cpus: 2, modules, limit, ..Guest::default() };
         let mut boot = guest.boot(&kernel, &built.package, &command)?;
         let (_, output) = job.runner.attempt(&mut boot.command)?;
         let status = boot.status()?;

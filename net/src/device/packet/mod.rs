@@ -86,7 +86,7 @@ impl PacketSocket {
         let ring = Ring::new(fd, geometry)?;
         bind(fd, index)?;
         if address != own {
-            receive_everything(fd, index)?;
+            interface::receive_everything(&socket, index)?;
         }
         let capabilities =
             Capabilities { scatter: true, ..Capabilities::new(Medium::Ethernet(address), mtu) };
@@ -221,14 +221,6 @@ fn bind(fd: RawFd, index: c_int) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-fn receive_everything(fd: RawFd, index: c_int) -> io::Result<()> {
-    // SAFETY: a structure of numbers, for which zeros are values.
-    let mut membership: libc::packet_mreq = unsafe { std::mem::zeroed() };
-    membership.mr_ifindex = index;
-    membership.mr_type = libc::PACKET_MR_PROMISC as u16;
-    set_option(fd, libc::PACKET_ADD_MEMBERSHIP, &membership)
 }
 
 fn set_option<T>(fd: RawFd, name: c_int, value: &T) -> io::Result<()> {

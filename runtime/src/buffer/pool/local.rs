@@ -198,6 +198,31 @@ impl List {
         Some(chunk)
     }
 
+    /// Takes up to `count` chunks that pass the test, the first of them first, and counts one handle of each for who is
+    /// `given` them, who uses no list. Those that do not pass stay in their order.
+    pub(super) fn take_some(
+        &self,
+        count: usize,
+        test: impl Fn(&Chunk) -> bool,
+        mut given: impl FnMut(NonNull<Chunk>),
+    ) {
+        let (mut end, mut left) = (&self.free, count);
+        while let Some(chunk) = end.get().filter(|_| left > 0) {
+            // SAFETY: the headers of chunks in the list are alive.
+            let header = unsafe { chunk.as_ref() };
+            if !test(header) {
+                end = &header.next;
+                continue;
+            }
+            debug_assert_eq!(header.count.get(), 0);
+            end.set(header.next.get());
+            header.count.set(1);
+            self.count_taken();
+            given(chunk);
+            left -= 1;
+        }
+    }
+
     #[inline]
     pub(super) fn count_taken(&self) {
         self.allocations.set(self.allocations.get() + 1);

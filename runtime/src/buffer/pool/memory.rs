@@ -46,6 +46,8 @@ pub(super) struct Mapped {
     pub(super) announced: bool,
     /// Whether it waits for hooks to be told that it goes.
     leaving: bool,
+    /// Whether somebody needs it to stay mapped, and to be used before others.
+    pub(super) pinned: bool,
 }
 
 /// Blocks that were carved into chunks of one class.
@@ -107,6 +109,11 @@ impl Mapped {
         Some(bits)
     }
 
+    /// Whether the class could take blocks of it.
+    fn has_room(&self, class: Class) -> bool {
+        self.span(class).is_some()
+    }
+
     /// The lowest free blocks that the class could take.
     fn span(&self, class: Class) -> Option<u32> {
         if self.leaving {
@@ -121,9 +128,9 @@ impl Mapped {
         }
     }
 
-    /// Whether no class uses any of it.
+    /// Whether no class uses any of it, nor does anybody else.
     fn is_free(&self) -> bool {
-        self.large.is_none() && self.free == u32::MAX && !self.leaving
+        self.large.is_none() && self.free == u32::MAX && !self.leaving && !self.pinned
     }
 
     /// Whether its one chunk is free, and kept for the next request.
@@ -178,29 +185,39 @@ impl Memory {
     fn insert(&mut self, mapping: Mapping, large: Option<Headers<Chunk>>) -> u32 {
         self.mapped += mapping.len();
         let free = if large.is_some() { 0 } else { u32::MAX };
-        let id = self.regions.insert(Mapped { mapping, free, large, announced: false, leaving: false });
+        let mapped = Mapped { mapping, free, large, announced: false, leaving: false, pinned: false };
+        let id = self.regions.insert(mapped);
         u32::try_from(id).expect("that many regions do not fit the address space")
     }
 
     /// Makes chunks of the class out of a free block, if there is one. They are in no list yet.
     pub(super) fn carve(&mut self, class: Class, pool: NonNull<Pool>) -> Option<&Block> {
-        let mut regions = self.regions.iter_mut();
-        let (id, bits, base) =
-            regions.find_map(|(id, region)| Some((id as u32, region.take(class)?, &region.mapping)))?;
+        let fitting = |pinned| {
+            let mut regions = self.regions.iter();
+            regions.find_map(|(id, region)| (region.pinned == pinned && region.has_room(class)).then_some(id))
+        };
+        let id = fitting(true).or_else(|| fitting(false))?;
+        self.carve_in(id, class, pool)
+    }
+
+    /// The same with a block of this region.
+    pub(super) fn carve_in(&mut self, id: usize, class: Class, pool: NonNull<Pool>) -> Option<&Block> {
+        let bits = self.regions[id].take(class)?;
+        let base = &self.regions[id].mapping;
         let start = bits.trailing_zeros() as usize * BLOCK;
         let length = bits.count_ones() as usize * BLOCK;
         let block = self.blocks.vacant_key() as u32;
         let headers = Headers::new((start..start + length).step_by(class.size()).map(|offset| {
             let mut chunk = Chunk::new(pool, class);
             chunk.block = block;
-            chunk.region.set(id);
+            chunk.region.set(id as u32);
             chunk.offset.set(offset as u32);
             chunk.data.set(base.at(offset));
             chunk.capacity.set(class.size() as u32);
             chunk.writable.set(true);
             chunk
         }));
-        let key = self.blocks.insert(Block { class, region: id, bits, headers, doomed: false });
+        let key = self.blocks.insert(Block { class, region: id as u32, bits, headers, doomed: false });
         self.blocks.get(key)
     }
 

@@ -15,6 +15,7 @@
 //! [`bytes::Bytes`] on other threads. Then a later thread inherits the pool.
 
 pub(in crate::buffer) mod class; // size classes
+mod contiguous; // regions next to each other, for devices that register one range
 pub(in crate::buffer) mod error; // `PoolExhausted`
 mod hooks; // telling devices about regions
 pub(in crate::buffer) mod local; // the pool of a thread, and its hot path
@@ -32,6 +33,7 @@ use std::task::Waker;
 
 use local::Pool;
 
+pub use contiguous::Contiguous;
 pub use error::PoolExhausted;
 pub use hooks::RegionHook;
 pub use region::{Region, RegionEvent};
@@ -120,6 +122,31 @@ pub fn regions() -> Vec<Region> {
 /// ```
 pub fn on_region(hook: impl FnMut(RegionEvent<'_>) + 'static) -> RegionHook {
     Pool::current().on_region(Box::new(hook))
+}
+
+/// Maps regions that lie next to each other, `bytes` in all at least, for a device that can be told of one range of
+/// memory only, and only once. What the pool maps elsewhere is out of its reach.
+///
+/// It is the operating system's, whatever the [source](set_source) of other regions. Buffers come from there before they
+/// come from elsewhere, and the regions stay mapped until the result is dropped.
+/// What was mapped and is not used goes, so this is best called before buffers are.
+///
+/// ```
+/// use demikernel_runtime::buffer::{Buffer, pool};
+///
+/// let range = pool::contiguous(3 << 20)?;
+/// assert_eq!(range.len(), 4 << 20);
+/// let buffer = Buffer::copy_from_slice(b"within reach")?;
+/// assert!(range.offset_of(&buffer).is_some());
+/// assert!(range.offset_of(b"elsewhere").is_none());
+/// # Ok::<(), pool::PoolExhausted>(())
+/// ```
+///
+/// # Errors
+///
+/// If the limit or the system does not allow so much.
+pub fn contiguous(bytes: usize) -> Result<Contiguous, PoolExhausted> {
+    Pool::current().contiguous(bytes)
 }
 
 /// Wakes `waker` once when a request for `bytes` may succeed that failed before, which can be at

@@ -1,6 +1,7 @@
 //! Regions: what is asked of the operating system, and what devices register.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -58,6 +59,18 @@ impl Mapping {
         };
         debug_assert!(base.addr().get().is_multiple_of(REGION));
         Ok(Mapping { base, len, huge, source })
+    }
+
+    /// Cuts it into mappings of one [`REGION`] each, which lie next to each other. It is the operating system's, which
+    /// takes parts back.
+    pub(super) fn split(self) -> impl Iterator<Item = Mapping> {
+        assert!(self.source.is_none());
+        let whole = ManuallyDrop::new(self);
+        let (base, huge) = (whole.base, whole.huge);
+        (0..whole.len).step_by(REGION).map(move |offset| {
+            // SAFETY: the offset is inside the mapping, of which each part is given away once.
+            Mapping { base: unsafe { base.add(offset) }, len: REGION, huge, source: None }
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -94,7 +94,9 @@ impl Pool {
     /// Whether nothing of the pool is in use.
     fn is_idle(&self) -> bool {
         let classes = Class::SIZED.into_iter().chain([Class::Large, Class::Foreign]);
-        classes.into_iter().all(|class| self.list(class).in_use.get() == 0) && self.empty.count.get() == 1
+        classes.into_iter().all(|class| self.list(class).in_use.get() == 0)
+            && self.empty.count.get() == 1
+            && !self.memory.borrow().regions.iter().any(|(_, region)| region.pinned)
     }
 
     /// Frees all memory of an idle pool.

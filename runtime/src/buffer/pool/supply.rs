@@ -7,14 +7,16 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::class::Class;
 use super::error::{Figures, PoolExhausted};
 use super::hooks::Event;
 use super::local::Pool;
-use super::memory::Headers;
+use super::memory::{Block, Headers};
 use super::region::{Mapping, REGION};
 use super::retire;
+use super::source::RegionSource;
 use crate::buffer::chunk::{Chunk, ForeignChunk, NO_REGION, Owner};
 
 /// Unused large chunks are kept up to this fraction of the limit: mapping and zeroing megabytes
@@ -77,7 +79,20 @@ impl Pool {
     /// Makes a free block into chunks.
     fn carve(&self, class: Class) -> bool {
         let mut memory = self.memory.borrow_mut();
-        let Some(block) = memory.carve(class, self.empty.pool) else { return false };
+        memory.carve(class, self.empty.pool).is_some_and(|block| self.list_all(class, block))
+    }
+
+    /// Makes a free block of one of these regions into chunks.
+    pub(super) fn carve_in(&self, regions: &[u32], class: Class) -> bool {
+        regions.iter().any(|&id| {
+            let mut memory = self.memory.borrow_mut();
+            let block = memory.carve_in(id as usize, class, self.empty.pool);
+            block.is_some_and(|block| self.list_all(class, block))
+        })
+    }
+
+    /// Adds the chunks of a block to the list of their class.
+    fn list_all(&self, class: Class, block: &Block) -> bool {
         let list = self.list(class);
         // Backwards, so that the lowest address is used first.
         block.headers.iter().rev().for_each(|chunk| list.push(chunk));
@@ -101,14 +116,19 @@ impl Pool {
     /// Asks the system for memory. No borrow may be held: there is logging in it, which is
     /// anybody's code.
     fn map(&self, len: usize) -> Option<Mapping> {
-        let refuse = |error: &io::Error| self.refused.set(error.raw_os_error().or(Some(libc::ENOMEM)));
         let source = self.memory.borrow().source.clone();
+        self.map_from(len, source)
+    }
+
+    /// The same of this source.
+    pub(super) fn map_from(&self, len: usize, source: Option<Arc<dyn RegionSource>>) -> Option<Mapping> {
+        let refuse = |error: &io::Error| self.refused.set(error.raw_os_error().or(Some(libc::ENOMEM)));
         Mapping::new(len, source).inspect_err(refuse).ok()
     }
 
     /// Gives blocks that are not used back to their regions, for any class. The search takes time,
     /// so without a sign of success it is skipped until enough requests have failed to pay for it.
-    fn reclaim(&self) -> bool {
+    pub(super) fn reclaim(&self) -> bool {
         if self.reclaimable.take() {
             return self.reclaim_now();
         }
@@ -328,7 +348,7 @@ impl Pool {
     }
 
     /// The error of a request that failed.
-    fn exhausted(&self, bytes: usize) -> PoolExhausted {
+    pub(super) fn exhausted(&self, bytes: usize) -> PoolExhausted {
         let needed = match Class::for_size(bytes) {
             Class::Large => large_len(bytes).unwrap_or(bytes),
             class => class.size(),

@@ -1,5 +1,6 @@
 //! Tests of the module. Each test has a thread, and so a pool, of its own.
 
+mod contiguous; // regions next to each other
 mod exhaustion; // limits, errors, waiting, and memory that changes class
 mod handles; // what `Buffer`, `BufferMut` and `Sga` do with bytes
 mod hooks; // what devices are told about regions

@@ -1,0 +1,9 @@
+//! Programs on the userspace stack over AF_XDP, driven by programs on the kernel's side of a veth pair.
+//!
+//! Each test is in a network namespace of its own, which takes root; without, it is passed over, unless
+//! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
+
+mod examples;
+mod lab;
+#[path = "../programs/mod.rs"]
+mod programs;
