@@ -74,6 +74,13 @@ impl Flow {
         v4.then(|| ((self.local[1] as u32).into(), (self.remote[1] as u32).into()))
     }
 
+    /// Both addresses as numbers, if they are of IPv4, and the ports, the local one in the upper half.
+    #[inline]
+    pub(crate) fn v4_numbers(&self) -> Option<(u32, u32, u32)> {
+        let v4 = self.local[0] == 0 && self.local[1] >> 32 == 0xffff;
+        v4.then_some((self.local[1] as u32, self.remote[1] as u32, self.ports))
+    }
+
     /// The port here.
     #[inline]
     pub(crate) fn local_port(&self) -> u16 {

@@ -1,21 +1,22 @@
 //! From segments, datagrams and messages to frames: headers, checksums, pieces.
 
 use super::counters::Counter;
-use super::interface::{Interface, Path, VERIFIED, Way};
-use crate::device::{Frame, Segmentation};
+use super::interface::{Interface, LinkHeader, Path, VERIFIED, Way};
+use crate::device::{Capabilities, ChecksumOffload, Frame, Received, Segmentation};
 use crate::ip::fragmentation;
 use crate::table::Flow;
 use crate::tcp::Transmit;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet;
 use crate::wire::ip::{TrafficClass, protocol};
+use crate::wire::plain::{Around, PLAIN_FRAME, Plain};
 use crate::wire::{ipv4, ipv6, tcp, udp};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use demikernel_runtime::time::Instant;
 use std::net::IpAddr;
 
 /// Payload up to this size is copied behind the headers; longer one stays where it is.
-const COPY: usize = 256;
+pub(super) const COPY: usize = 256;
 
 /// Of Ethernet, IPv6 and TCP.
 const LONGEST_HEADERS: usize = 128;
@@ -195,6 +196,33 @@ impl Interface {
         }
         frame.head = head.freeze();
         Some(frame)
+    }
+
+    /// A frame with a [plain](Plain) segment, whose payload is copied.
+    #[inline]
+    pub(crate) fn plain_frame(
+        &self,
+        link: &LinkHeader,
+        around: &Around,
+        plain: &Plain,
+        payload: &[u8],
+    ) -> Option<Frame> {
+        let Ok(mut head) = BufferMut::with_capacity(PLAIN_FRAME + payload.len()) else {
+            self.counters.count(Counter::NoMemory);
+            return None;
+        };
+        let Capabilities { transmit_l4_checksum, transmit_ip_checksum, .. } = self.capabilities;
+        let sum = if transmit_l4_checksum { None } else { Some(Sum::of(payload)) };
+        head.extend_from_slice(&plain.frame(link, around, payload.len(), sum));
+        head.extend_from_slice(payload);
+        let at = self.link_header();
+        head.advance(ethernet::MINIMUM_HEADER - at);
+        let checksum = ChecksumOffload {
+            ip: transmit_ip_checksum.then_some(at as u16),
+            l4: transmit_l4_checksum.then_some(((at + ipv4::MINIMUM_HEADER) as u16, 16)),
+        };
+        let (rest, received) = (Sga::new(), Received::default());
+        Some(Frame { head: head.freeze(), rest, checksum, segmentation: None, received })
     }
 
     /// The first `headers` bytes, and room for payload behind them.

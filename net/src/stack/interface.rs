@@ -156,6 +156,19 @@ impl Interface {
         }
     }
 
+    /// The header of a frame that goes out on this path, if it is known that and how it does.
+    #[inline]
+    pub(crate) fn out(&mut self, path: &Path) -> Option<&LinkHeader> {
+        if path.generation != self.generation {
+            return None;
+        }
+        match path.to {
+            To::Line => Some(&BLANK),
+            To::Neighbor(cookie) => self.neighbours.header(cookie),
+            To::Loopback | To::Unknown => None,
+        }
+    }
+
     /// The next hop of a path is there.
     pub(super) fn confirm(&mut self, now: Instant, path: &Path) {
         if let To::Neighbor(cookie) = path.to {

@@ -1,13 +1,15 @@
 //! Bursts out: what waits, then what sockets have to send, each a few segments in its turn.
 
 use super::counters::Counter;
+use super::emit::COPY;
 use super::interface::{Interface, Way};
 use super::socket::{Socket, TcpSocket};
 use super::{RESERVED, Stack};
 use crate::device::{BURST, Frame};
-use crate::tcp::{State, Transmit};
+use crate::tcp::{Polled, State, Transmit};
 use crate::wire::ip::{Ecn, TrafficClass};
-use demikernel_runtime::time::{Duration, Instant};
+use crate::wire::plain::Around;
+use demikernel_runtime::time::{Deadlines, Duration, Instant};
 
 /// Segments that a connection may send until it is the others' turn.
 const TURN: usize = 8;
@@ -44,25 +46,61 @@ impl Stack {
         if !tcp.flags.ready {
             return;
         }
+        if transmit_plain(&mut self.interface, now, tcp, burst) {
+            tcp.flags.ready = false;
+            rearm(&mut self.deadlines, now, slot, tcp);
+        } else {
+            self.transmit_any(now, slot, burst);
+        }
+    }
+
+    /// What is not [plain](crate::wire::plain::Plain).
+    #[inline(never)]
+    fn transmit_any(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         let room = (BURST - burst.len()).min(TURN);
         for _ in 0..room {
             let Some(transmit) = tcp.connection.poll_transmit(now, &self.segmentation) else {
                 tcp.flags.ready = false;
-                let ended = matches!(tcp.connection.state(), State::Closed | State::TimeWait);
-                let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
-                if next < tcp.deadline && !ended {
-                    let at = if next <= now { now.saturating_add(AGAIN) } else { next };
-                    tcp.deadline = at;
-                    self.deadlines.set(slot + RESERVED, at);
-                }
-                if ended {
+                if matches!(tcp.connection.state(), State::Closed | State::TimeWait) {
                     self.settle(now, slot);
+                } else {
+                    rearm(&mut self.deadlines, now, slot, tcp);
                 }
                 return;
             };
             emit(&mut self.interface, now, tcp, transmit, burst);
         }
         self.ready.push_back(slot);
+    }
+}
+
+/// The wheel has a deadline of the connection, if that has become earlier.
+#[inline]
+fn rearm(deadlines: &mut Deadlines, now: Instant, slot: u32, tcp: &mut TcpSocket) {
+    let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
+    if next < tcp.deadline {
+        let at = if next <= now { now.saturating_add(AGAIN) } else { next };
+        tcp.deadline = at;
+        deadlines.set(slot + RESERVED, at);
+    }
+}
+
+/// Transmits all that there is, if that is one plain segment or nothing, and its way is known.
+#[inline]
+fn transmit_plain(interface: &mut Interface, now: Instant, tcp: &mut TcpSocket, burst: &mut Vec<Frame>) -> bool {
+    let Some(ends) = tcp.flow.v4_numbers() else { return false };
+    let Some(link) = interface.out(&tcp.path).copied() else { return false };
+    match tcp.connection.poll_plain(now, COPY as u32) {
+        Polled::Plain(plain, payload, ecn) => {
+            let (source, destination, ports) = ends;
+            let class = tcp.class & !3 | ecn.bits();
+            let around = Around { source, destination, ports, hops: tcp.hops, class };
+            burst.extend(interface.plain_frame(&link, &around, &plain, payload));
+            true
+        }
+        Polled::Nothing => true,
+        Polled::Other => false,
     }
 }
 

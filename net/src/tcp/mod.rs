@@ -38,6 +38,7 @@ pub use crate::key::Key;
 pub use config::{Config, Counter, EcnMode, Shared};
 pub use congestion::{CongestionControl, UnknownCongestionControl};
 pub use connection::{Connection, Events, Limits, Negotiated, Receiving, Start, Transmit, Unreachable};
+pub(crate) use connection::Polled;
 pub use cookies::Cookies;
 pub use error::Error;
 pub use info::Info;

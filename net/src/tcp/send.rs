@@ -83,6 +83,18 @@ impl SendQueue {
         list
     }
 
+    /// All octets from `from` on, if they are there and in one buffer, the one from which the last segment was not cut.
+    #[inline]
+    pub(crate) fn rest(&mut self, from: SequenceNumber) -> Option<&[u8]> {
+        let chunk = self.chunks.get(self.hint as usize)?;
+        let rest = chunk.buffer.as_slice().get((from - chunk.start) as usize..)?;
+        if rest.len() as u32 != self.end - from {
+            return None;
+        }
+        self.hint += 1;
+        Some(rest)
+    }
+
     /// Index of the buffer in which the octet `number` is.
     #[inline]
     fn index_of(&self, number: SequenceNumber) -> usize {

@@ -11,6 +11,7 @@
 //! - [`igmp`], [`mld`], and what they have in common in [`multicast`]: groups that somebody listens to.
 //! - [`udp`], [`mod@tcp`]: transports.
 //! - [`dhcp`]: addresses that servers give.
+//! - `plain`: nearly every segment, with all its headers at once.
 //! - [`checksum`]: the sum that most of them share.
 
 pub mod arp;
@@ -26,6 +27,7 @@ pub mod ipv6;
 pub mod mld;
 pub mod multicast;
 pub mod ndp;
+pub(crate) mod plain;
 pub mod tcp;
 pub mod udp;
 

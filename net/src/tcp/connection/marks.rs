@@ -144,6 +144,19 @@ impl Marks {
     /// The send buffer grows with the congestion window.
     pub(crate) const SEND_TUNING: Marks = Marks(1 << 23);
 
+    /// With which no segment that leaves is a plain one.
+    pub(crate) const UNUSUAL: Marks = Marks(
+        Marks::SPECIAL.0
+            | Marks::OVERRIDE.0
+            | Marks::URGENT.0
+            | Marks::ECN_ECHO.0
+            | Marks::ECN_REDUCED.0
+            | Marks::WINDOW_PROBED.0
+            | Marks::PACED.0
+            | Marks::CORK.0
+            | Marks::FIN.0,
+    );
+
     /// With which nothing can be predicted.
     pub(crate) const UNPREDICTABLE: Marks =
         Marks(Marks::ORPHAN.0 | Marks::WINDOW_PROBED.0 | Marks::ECN_ECHO.0);

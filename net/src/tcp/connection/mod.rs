@@ -18,6 +18,7 @@ mod deadlines;
 mod icmp;
 mod marks;
 mod open;
+mod plain;
 mod rare;
 mod tell;
 mod transmit;
@@ -33,6 +34,7 @@ pub use icmp::Unreachable;
 pub use marks::Events;
 pub(crate) use marks::Marks;
 pub use open::{Negotiated, Start};
+pub(crate) use plain::Polled;
 pub(crate) use rare::Rare;
 pub use transmit::{Limits, Transmit};
 

@@ -172,7 +172,7 @@ impl Connection {
 
     /// How far the peer's window lets SND.NXT go: not at all if it has shrunk. [rfc9293 MUST-34] [rfc9293 SHLD-15]
     #[inline]
-    fn window_room(&self) -> u32 {
+    pub(super) fn window_room(&self) -> u32 {
         (self.send.unacknowledged + self.send.window).distance_from(self.send.next).max(0) as u32
     }
 

@@ -479,6 +479,12 @@ impl Recovery {
         self.window.congestion.saturating_sub(self.in_flight())
     }
 
+    /// Whether all is well, and nothing but the window says when something may leave.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.state == CongestionState::Open && self.scoreboard.lost == 0 && self.pacing.is_none()
+    }
+
     /// Nothing may leave before; `None` if pacing does not say.
     #[inline]
     pub(crate) fn send_at(&self) -> Option<Instant> {

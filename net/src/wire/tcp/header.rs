@@ -34,7 +34,7 @@ pub(super) mod kind {
 }
 
 /// Two NOPs, and the kind and length of timestamps: what options begin with when timestamps are all there is.
-pub(super) const ALIGNED_TIMESTAMPS: u32 =
+pub(crate) const ALIGNED_TIMESTAMPS: u32 =
     u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMPS.0, kind::TIMESTAMPS.1]);
 
 /// RFC 9293 figure 1, up to the options.

@@ -8,6 +8,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+pub(super) use header::ALIGNED_TIMESTAMPS;
 pub use header::{MAXIMUM_HEADER, MINIMUM_HEADER};
 pub use options::{Options, SackBlock, SackBlocks, Timestamps};
 pub use sequence::SequenceNumber;
