@@ -10,6 +10,9 @@ use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::net::{IpAddr, Ipv4Addr};
 
+/// What stands before an IPv4 address that is mapped to IPv6.
+const MAPPED: u64 = 0xffff_0000_0000;
+
 /// Two ends. IPv4 addresses stand as IPv4-mapped ones, so that one comparison serves both families: a socket of IPv6
 /// that serves IPv4 as well knows its peer by the same key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +38,29 @@ impl Flow {
             remote: words(remote),
             ports: u32::from(local_port) << 16 | u32::from(remote_port),
         }
+    }
+}
+
+/// Of IPv4.
+impl Flow {
+    /// The flow between two ends; the local port is in the upper half.
+    #[inline]
+    pub(crate) fn of_v4(local: u32, remote: u32, ports: u32) -> Flow {
+        let mapped = |address| [0, MAPPED | u64::from(address)];
+        Flow { local: mapped(local), remote: mapped(remote), ports }
+    }
+
+    /// What [`of_v4`](Flow::of_v4) makes a flow of, if it is such a one.
+    #[inline]
+    pub(crate) fn to_v4(self) -> Option<(u32, u32, u32)> {
+        let v4 = self.local[0] == 0 && self.local[1] >> 32 == MAPPED >> 32;
+        v4.then_some((self.local[1] as u32, self.remote[1] as u32, self.ports))
+    }
+
+    /// Both addresses, if they are of IPv4.
+    #[inline]
+    pub(crate) fn v4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        self.to_v4().map(|(local, remote, _)| (local.into(), remote.into()))
     }
 }
 
@@ -67,20 +93,6 @@ impl Flow {
         address(self.remote)
     }
 
-    /// Both addresses, if they are of IPv4.
-    #[inline]
-    pub(crate) fn v4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        let v4 = self.local[0] == 0 && self.local[1] >> 32 == 0xffff;
-        v4.then(|| ((self.local[1] as u32).into(), (self.remote[1] as u32).into()))
-    }
-
-    /// Both addresses as numbers, if they are of IPv4, and the ports, the local one in the upper half.
-    #[inline]
-    pub(crate) fn v4_numbers(&self) -> Option<(u32, u32, u32)> {
-        let v4 = self.local[0] == 0 && self.local[1] >> 32 == 0xffff;
-        v4.then_some((self.local[1] as u32, self.remote[1] as u32, self.ports))
-    }
-
     /// The port here.
     #[inline]
     pub(crate) fn local_port(&self) -> u16 {
@@ -97,7 +109,7 @@ impl Flow {
 /// The address of two words.
 #[inline]
 fn address([high, low]: [u64; 2]) -> IpAddr {
-    if high == 0 && low >> 32 == 0xffff {
+    if high == 0 && low >> 32 == MAPPED >> 32 {
         IpAddr::V4((low as u32).into())
     } else {
         IpAddr::V6((u128::from(high) << 64 | u128::from(low)).into())
@@ -108,7 +120,7 @@ fn address([high, low]: [u64; 2]) -> IpAddr {
 #[inline]
 fn words(address: IpAddr) -> [u64; 2] {
     match address {
-        IpAddr::V4(v4) => [0, 0xffff_0000_0000 | u64::from(v4.to_bits())],
+        IpAddr::V4(v4) => [0, MAPPED | u64::from(v4.to_bits())],
         IpAddr::V6(v6) => {
             let bits = v6.to_bits();
             [(bits >> 64) as u64, bits as u64]

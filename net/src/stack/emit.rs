@@ -214,6 +214,7 @@ impl Interface {
         let Capabilities { transmit_l4_checksum, transmit_ip_checksum, .. } = self.capabilities;
         let sum = if transmit_l4_checksum { None } else { Some(Sum::of(payload)) };
         head.extend_from_slice(&plain.frame(link, around, payload.len(), sum));
+        head.truncate(plain.frame_headers());
         head.extend_from_slice(payload);
         let at = self.link_header();
         head.advance(ethernet::MINIMUM_HEADER - at);

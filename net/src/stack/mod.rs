@@ -262,11 +262,7 @@ impl Stack {
         if burst.len() > 1 && self.are_many() {
             self.look_ahead(burst);
         }
-        // From the end, which is the cheapest place to take one from.
-        if burst.len() > 1 {
-            burst.reverse();
-        }
-        while let Some(frame) = burst.pop() {
+        for frame in burst.drain(..) {
             self.take_frame(now, frame);
         }
         if !self.interface.loopback.is_empty() {

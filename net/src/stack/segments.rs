@@ -47,13 +47,13 @@ pub(super) fn note(
 }
 
 /// How far both directions are.
-fn progress(tcp: &TcpSocket) -> (SequenceNumber, SequenceNumber) {
+pub(super) fn progress(tcp: &TcpSocket) -> (SequenceNumber, SequenceNumber) {
     (tcp.connection.send.unacknowledged, tcp.connection.receive.next)
 }
 
 /// What has got through says that the next hop is there. [rfc4861 7.3.1-confirmation] [rfc1122 2.3.2.1-advice]
 #[cold]
-fn confirm(
+pub(super) fn confirm(
     interface: &mut Interface,
     now: Instant,
     tcp: &TcpSocket,

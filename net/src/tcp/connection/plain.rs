@@ -31,7 +31,6 @@ impl Connection {
         {
             return Polled::Other;
         }
-        let Some(timestamps) = self.clock.stamp(now) else { return Polled::Other };
         let sequence = self.send.next;
         let end = self.send.queue.end();
         let length = end - sequence;
@@ -72,6 +71,7 @@ impl Connection {
         self.receive.pushed = false;
         self.timers.acknowledge = Instant::MAX;
         self.marks.remove(Marks::ACKNOWLEDGE);
+        let timestamps = self.clock.stamp(now);
         let plain = Plain { sequence, acknowledgment, window, pushes: length > 0, timestamps };
         Polled::Plain(plain, payload, ecn)
     }

@@ -360,31 +360,53 @@ impl Recovery {
     /// An acceptable acknowledgment has arrived: the segment is valid, and acknowledges nothing that was not sent.
     #[inline]
     pub(crate) fn on_ack(&mut self, ack: &Ack<'_>) -> Acked {
-        let octets = ack.acknowledgment - self.scoreboard.unacknowledged;
+        if ack.ece || !ack.sack.is_empty() || !self.is_ordinary(ack.acknowledgment) {
+            return self.on_extraordinary_ack(ack);
+        }
+        let (octets, rtt) = self.on_ordinary_ack(ack.now, ack.acknowledgment);
+        Acked { octets, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() }
+    }
+
+    /// The same if the segment says nothing else. False if [`on_ack`](Self::on_ack) wants to know all about it.
+    #[inline]
+    pub(crate) fn on_plain_ack(&mut self, now: Instant, acknowledgment: SequenceNumber) -> bool {
+        let ordinary = self.is_ordinary(acknowledgment);
+        if ordinary {
+            self.on_ordinary_ack(now, acknowledgment);
+        }
+        ordinary
+    }
+
+    /// Whether an acknowledgment only acknowledges what was sent in order and once.
+    #[inline]
+    fn is_ordinary(&self, acknowledgment: SequenceNumber) -> bool {
+        let octets = acknowledgment - self.scoreboard.unacknowledged;
         let extraordinary = u32::from(self.flags & flag::ATTENTION)
-            | u32::from(ack.ece)
-            | u32::from(!ack.sack.is_empty())
             | self.state as u32
             | self.scoreboard.ambiguous
             | self.scoreboard.sacked
             | self.scoreboard.lost;
-        if extraordinary != 0 || octets.wrapping_sub(1) >= self.scoreboard.outstanding() {
-            return self.on_extraordinary_ack(ack);
-        }
+        extraordinary == 0 && octets.wrapping_sub(1) < self.scoreboard.outstanding()
+    }
+
+    /// Octets that it acknowledges, and the round trip of the first.
+    #[inline]
+    fn on_ordinary_ack(&mut self, now: Instant, acknowledgment: SequenceNumber) -> (u32, u64) {
+        let octets = acknowledgment - self.scoreboard.unacknowledged;
         let in_flight = self.scoreboard.in_flight();
-        let (oldest, newest) = self.scoreboard.acknowledge_plain(ack.acknowledgment);
-        let rtt = nanos(oldest, ack.now);
-        let latest = nanos(newest.sent, ack.now);
+        let (oldest, newest) = self.scoreboard.acknowledge_plain(acknowledgment);
+        let rtt = nanos(oldest, now);
+        let latest = nanos(newest.sent, now);
         self.rtt.on_sample(rtt);
-        self.rtt.on_least_sample(ack.now, latest);
-        self.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: ack.acknowledgment };
-        let rate = self.rate.on_delivered(ack.now, octets, &newest, self.rtt.least());
+        self.rtt.on_least_sample(now, latest);
+        self.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: acknowledgment };
+        let rate = self.rate.on_delivered(now, octets, &newest, self.rtt.least());
         self.timeouts = 0;
         // [rfc6298 5.3]
-        self.timeout_from = ack.now;
-        self.active_at = ack.now;
-        self.control(ack.now, octets, 0, in_flight, latest, rate, Signals::ORDINARY);
-        Acked { octets, rtt: Some(Duration::from_nanos(rtt)), ..Acked::default() }
+        self.timeout_from = now;
+        self.active_at = now;
+        self.control(now, octets, 0, in_flight, latest, rate, Signals::ORDINARY);
+        (octets, rtt)
     }
 
     /// Tells congestion control, and sets the pace.

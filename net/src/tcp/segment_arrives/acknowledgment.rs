@@ -9,7 +9,8 @@ use crate::tcp::config::Counter;
 use crate::tcp::connection::{Connection, Events, Marks};
 use crate::tcp::recovery::{Ack, Sent};
 use crate::tcp::state::State;
-use crate::wire::tcp::{Flags, Segment};
+use crate::wire::plain::Plain;
+use crate::wire::tcp::{Flags, Segment, SequenceNumber};
 
 const PASS: Step = ControlFlow::Continue(());
 const DROP: Step = ControlFlow::Break(());
@@ -122,8 +123,18 @@ impl Connection {
         }
     }
 
-    /// SND.UNA moves: what is acknowledged is gone for good.
+    /// SND.UNA moves, as nothing but the acknowledgment of a plain segment says.
     #[inline]
+    pub(super) fn advance_plainly(&mut self, now: Instant, plain: &Plain) {
+        if self.recovery.on_plain_ack(now, plain.acknowledgment) {
+            self.settle_acknowledged(now, plain.acknowledgment);
+        } else {
+            self.advance(now, &plain.segment(self.remote, self.local));
+        }
+    }
+
+    /// SND.UNA moves.
+    #[cold]
     pub(super) fn advance(&mut self, now: Instant, segment: &Segment) {
         let acknowledgment = segment.acknowledgment;
         let ece = self.takes_echo(segment);
@@ -140,6 +151,12 @@ impl Connection {
         if acked.reduced {
             self.marks.insert(Marks::ECN_REDUCED);
         }
+        self.settle_acknowledged(now, acknowledgment);
+    }
+
+    /// What is acknowledged is gone for good.
+    #[inline]
+    fn settle_acknowledged(&mut self, now: Instant, acknowledgment: SequenceNumber) {
         self.send.unacknowledged = acknowledgment;
         self.send.queue.acknowledge(acknowledgment.earliest(self.send.queue.end()));
         self.note_progress(now);

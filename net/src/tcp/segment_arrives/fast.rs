@@ -6,51 +6,49 @@ use demikernel_runtime::time::Instant;
 use crate::tcp::Ecn;
 use crate::tcp::connection::{Connection, Events, Marks};
 use crate::tcp::state::State;
-use crate::wire::tcp::{Flags, Segment};
+use crate::wire::plain::Plain;
 
 impl Connection {
-    /// Whether every step of RFC 9293 would let the segment pass and only deliver it. Those that are not predicted go
-    /// through the steps, which also end a wait for the window when a segment repeats the same one.
+    /// Whether every step of RFC 9293 would let the segment, with `length` octets, pass and only deliver it. Those that
+    /// are not predicted go through the steps, which also end a wait for the window when a segment repeats the same one.
     #[inline]
-    pub(super) fn is_predicted(&self, segment: &Segment, payload: &Buffer, ecn: Ecn) -> bool {
-        let acknowledged = segment.acknowledgment - self.send.unacknowledged;
+    pub(crate) fn is_predicted(&self, plain: &Plain, length: usize, ecn: Ecn) -> bool {
+        let acknowledged = plain.acknowledgment - self.send.unacknowledged;
         let in_flight = self.send.next - self.send.unacknowledged;
-        let stamped = match segment.options.timestamps {
+        let stamped = match plain.timestamps {
             Some(stamps) => self.clock.is_on() && stamps.value.wrapping_sub(self.clock.recent) as i32 >= 0,
             None => !self.clock.is_on(),
         };
         self.state == State::Established
-            && segment.flags.without(Flags::PSH) == Flags::ACK
-            && segment.sequence == self.receive.next
-            && u32::from(segment.window) << self.send.shift == self.send.window
+            && plain.sequence == self.receive.next
+            && u32::from(plain.window) << self.send.shift == self.send.window
             && acknowledged <= in_flight
             && stamped
-            && segment.options.sack.is_empty()
             && self.receive.reassembly.is_none()
-            && payload.len() as u32 <= self.receive.window()
-            && (acknowledged != 0 || !payload.is_empty())
+            && length as u32 <= self.receive.window()
+            && (acknowledged != 0 || length != 0)
             && !self.marks.intersects(Marks::UNPREDICTABLE)
             && ecn != Ecn::Congestion
     }
 
     /// What is left of steps 5 and 7.
     #[inline]
-    pub(super) fn handle_predicted(&mut self, now: Instant, segment: &Segment, payload: Buffer) {
+    pub(crate) fn handle_predicted(&mut self, now: Instant, plain: &Plain, payload: Buffer) {
         self.heard = now;
-        if let Some(stamps) = segment.options.timestamps
-            && segment.sequence.is_at_or_before(self.receive.acknowledged)
+        if let Some(stamps) = plain.timestamps
+            && plain.sequence.is_at_or_before(self.receive.acknowledged)
         {
             self.clock.set_recent(now, stamps.value);
         }
-        self.send.window_sequence = segment.sequence;
-        if segment.acknowledgment != self.send.unacknowledged {
-            self.advance(now, segment);
+        self.send.window_sequence = plain.sequence;
+        if plain.acknowledgment != self.send.unacknowledged {
+            self.advance_plainly(now, plain);
         }
         if !payload.is_empty() {
             let length = payload.len() as u32;
             if self.receive.deliver(payload) {
                 self.events |= Events::READABLE;
-                self.acknowledge_later(now, length, segment.flags.contains(Flags::PSH));
+                self.acknowledge_later(now, length, plain.pushes);
             }
         }
     }

@@ -30,6 +30,7 @@ use super::Ecn;
 use super::connection::{Connection, Marks};
 use super::state::State;
 use super::time_wait::InTimeWait;
+use crate::wire::plain::Plain;
 use crate::wire::tcp::{Flags, Segment, SequenceNumber};
 
 /// Whether the steps that follow see the segment.
@@ -67,10 +68,11 @@ impl Connection {
     /// A segment of this connection has arrived, with its checksum verified.
     #[inline]
     pub fn handle_segment(&mut self, now: Instant, segment: &Segment, payload: Buffer, ecn: Ecn) {
-        if self.is_predicted(segment, &payload, ecn) {
-            self.handle_predicted(now, segment, payload);
-        } else {
-            self.segment_arrives(now, segment, payload, ecn);
+        match Plain::of(segment) {
+            Some(plain) if self.is_predicted(&plain, payload.len(), ecn) => {
+                self.handle_predicted(now, &plain, payload);
+            }
+            _ => self.segment_arrives(now, segment, payload, ecn),
         }
     }
 
