@@ -12,6 +12,7 @@ use crate::udp::{self, Datagram};
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{Version, protocol};
 use crate::wire::udp::{HEADER, Header};
+use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,17 +32,17 @@ impl Stack {
         }
         let source = SocketAddr::new(packet.source, header.source);
         let destination = packet.destination;
-        if let Some(slot) = self.find_datagrams(&header, destination, source) {
-            return self.deliver(now, slot, packet, source);
+        if let Some(slot) = self.find_datagrams(header.destination, destination, source) {
+            return self.deliver_packet(slot, packet, source);
         }
         self.take_other_udp(now, &header, packet, source);
     }
 
     /// The socket for a datagram to one of our addresses: one that is connected to its sender before others.
     #[inline]
-    fn find_datagrams(&self, header: &Header, destination: IpAddr, source: SocketAddr) -> Option<u32> {
+    pub(super) fn find_datagrams(&self, port: u16, destination: IpAddr, source: SocketAddr) -> Option<u32> {
         if self.peers.len() > 0 {
-            let flow = Flow::of(destination, header.destination, source.ip(), header.source);
+            let flow = Flow::of(destination, port, source.ip(), source.port());
             if let Some(slot) = self.peers.find(&flow) {
                 return Some(slot);
             }
@@ -49,23 +50,28 @@ impl Stack {
         if destination.is_multicast() || !self.interface.addresses.is_local(destination) {
             return None;
         }
-        let spread = u64::from(header.source).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        self.udp_ports.find(header.destination, destination, spread)
+        let spread = u64::from(source.port()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.udp_ports.find(port, destination, spread)
     }
 
+    fn deliver_packet(&mut self, slot: u32, packet: Packet, source: SocketAddr) {
+        let destination = packet.destination;
+        match packet.into_payload(HEADER) {
+            Some(payload) => self.deliver(slot, payload, source, destination),
+            None => self.interface.counters.count(Counter::NoMemory),
+        }
+    }
+
+    /// What a datagram to `destination` carries is for this socket.
     #[inline]
-    fn deliver(&mut self, _now: Instant, slot: u32, packet: Packet, source: SocketAddr) {
+    pub(super) fn deliver(&mut self, slot: u32, payload: Buffer, source: SocketAddr, destination: IpAddr) {
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
         // From a socket that is connected, nobody else's datagrams are received.
         let stranger = udp.peer.is_some_and(|peer| peer != source);
         if stranger || udp.socket.is_shut() {
             return self.interface.counters.count(Counter::NoPort);
         }
-        let destination = packet.destination;
         let source = shown(udp.domain, source.ip(), source.port());
-        let Some(payload) = packet.into_payload(HEADER) else {
-            return self.interface.counters.count(Counter::NoMemory);
-        };
         if !udp.socket.deliver(Datagram { payload, source, destination }) {
             return self.interface.counters.count(Counter::UdpOverflow);
         }
@@ -88,14 +94,13 @@ impl Stack {
                 self.complain(now, &packet, Complaint::PortUnreachable);
             }
             Kind::Other => self.interface.counters.count(Counter::OtherHost),
-            kind => self.deliver_to_all(now, header, packet, source, kind),
+            kind => self.deliver_to_all(header, packet, source, kind),
         }
     }
 
     /// Each socket gets what goes to a group that it has joined, or to everybody. [rfc1112 7.2]
     fn deliver_to_all(
         &mut self,
-        now: Instant,
         header: &Header,
         packet: Packet,
         source: SocketAddr,
@@ -120,7 +125,7 @@ impl Stack {
             let payload = payload.clone();
             let copy =
                 Packet { frame, header: head, payload, source: from, destination: group, class, to_all };
-            self.deliver(now, slot, copy, source);
+            self.deliver_packet(slot, copy, source);
         }
     }
 

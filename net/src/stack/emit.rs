@@ -9,7 +9,7 @@ use crate::tcp::Transmit;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet;
 use crate::wire::ip::{TrafficClass, protocol};
-use crate::wire::plain::{Around, PLAIN_FRAME, Plain};
+use crate::wire::plain::{Around, DATAGRAM_FRAME, PLAIN_FRAME, Plain, datagram_frame};
 use crate::wire::{ipv4, ipv6, tcp, udp};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use demikernel_runtime::time::Instant;
@@ -204,26 +204,63 @@ impl Interface {
         &self,
         link: &LinkHeader,
         around: &Around,
+        ports: u32,
         plain: &Plain,
         payload: &[u8],
     ) -> Option<Frame> {
-        let Ok(mut head) = BufferMut::with_capacity(PLAIN_FRAME + payload.len()) else {
-            self.counters.count(Counter::NoMemory);
-            return None;
-        };
-        let Capabilities { transmit_l4_checksum, transmit_ip_checksum, .. } = self.capabilities;
-        let sum = if transmit_l4_checksum { None } else { Some(Sum::of(payload)) };
-        head.extend_from_slice(&plain.frame(link, around, payload.len(), sum));
+        let sum = self.sum_of_payload(payload);
+        let mut head = self.room(PLAIN_FRAME + payload.len())?;
+        head.extend_from_slice(&plain.frame(link, around, ports, payload.len(), sum));
         head.truncate(plain.frame_headers());
         head.extend_from_slice(payload);
+        Some(self.complete_plain(head, 16))
+    }
+
+    /// A frame with a datagram, whose payload is copied.
+    #[inline]
+    pub(crate) fn datagram_frame(
+        &mut self,
+        link: &LinkHeader,
+        around: &Around,
+        ports: u32,
+        payload: &[u8],
+    ) -> Option<Frame> {
+        let sum = self.sum_of_payload(payload);
+        let identification = self.next_identification();
+        let mut head = self.room(DATAGRAM_FRAME + payload.len())?;
+        head.extend_from_slice(&datagram_frame(link, around, ports, identification, payload.len(), sum));
+        head.extend_from_slice(payload);
+        Some(self.complete_plain(head, 6))
+    }
+
+    /// Unless the device makes it.
+    #[inline]
+    fn sum_of_payload(&self, payload: &[u8]) -> Option<Sum> {
+        (!self.capabilities.transmit_l4_checksum).then(|| Sum::of(payload))
+    }
+
+    #[inline]
+    fn room(&self, length: usize) -> Option<BufferMut> {
+        let room = BufferMut::with_capacity(length);
+        if room.is_err() {
+            self.counters.count(Counter::NoMemory);
+        }
+        room.ok()
+    }
+
+    /// A frame of a whole packet of IPv4, whose link header is left out if there is none, and what the device is to fill
+    /// in: a checksum that is at `checksum` behind the IP header.
+    #[inline]
+    fn complete_plain(&self, mut head: BufferMut, checksum: u16) -> Frame {
+        let Capabilities { transmit_l4_checksum, transmit_ip_checksum, .. } = self.capabilities;
         let at = self.link_header();
         head.advance(ethernet::MINIMUM_HEADER - at);
         let checksum = ChecksumOffload {
             ip: transmit_ip_checksum.then_some(at as u16),
-            l4: transmit_l4_checksum.then_some(((at + ipv4::MINIMUM_HEADER) as u16, 16)),
+            l4: transmit_l4_checksum.then_some(((at + ipv4::MINIMUM_HEADER) as u16, checksum)),
         };
         let (rest, received) = (Sga::new(), Received::default());
-        Some(Frame { head: head.freeze(), rest, checksum, segmentation: None, received })
+        Frame { head: head.freeze(), rest, checksum, segmentation: None, received }
     }
 
     /// The first `headers` bytes, and room for payload behind them.
@@ -347,6 +384,7 @@ impl Interface {
     }
 
     /// A number for a packet that may be cut.
+    #[inline]
     pub(crate) fn next_identification(&mut self) -> u16 {
         self.identification = self.identification.wrapping_add(1);
         self.identification

@@ -13,11 +13,11 @@ use crate::wire::checksum::Sum;
 use crate::wire::ethernet::{self, ether_type};
 use crate::wire::ip::{TrafficClass, Version, protocol};
 use crate::wire::ipv6::{Chain, Refusal};
-use crate::wire::plain::Plain;
+use crate::wire::plain::{Around, Plain, parse_datagram};
 use crate::wire::{ipv4, ipv6};
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_runtime::time::Instant;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 /// A packet on its way up: where its parts are in the frame that brought it.
@@ -95,32 +95,62 @@ impl Packet {
     }
 }
 
+/// What a frame is whose like nearly all are. Where its payload is in the frame is among what is known of it.
+enum Recognized {
+    Segment { slot: u32, plain: Plain, payload: Range<usize>, ecn: Ecn },
+    Datagram { slot: u32, source: SocketAddr, destination: IpAddr, payload: Range<usize> },
+}
+
+/// A part of a frame's first piece.
+#[inline]
+fn part(frame: Frame, range: Range<usize>) -> Buffer {
+    let mut head = frame.head;
+    head.truncate(range.end);
+    head.advance(range.start);
+    head
+}
+
 impl Stack {
     #[inline]
     pub(super) fn take_frame(&mut self, now: Instant, frame: Frame) {
-        if let Some((slot, plain, payload, ecn)) = self.recognize(&frame)
-            && let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot)
-            && matches!(tcp.holder, Holder::User | Holder::Nobody)
-            && tcp.connection.is_predicted(&plain, payload.len(), ecn)
-        {
-            let mut head = frame.head;
-            head.truncate(payload.end);
-            head.advance(payload.start);
-            let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
-            tcp.connection.handle_predicted(now, &plain, head);
-            if let Some(before) = before {
-                confirm(&mut self.interface, now, tcp, before);
+        match self.recognize(&frame) {
+            Some(Recognized::Segment { slot, plain, payload, ecn }) => {
+                self.take_plain(now, frame, slot, &plain, payload, ecn);
             }
-            note(tcp, slot, &mut self.ready, &mut self.events);
-        } else {
-            self.take_any_frame(now, frame);
+            Some(Recognized::Datagram { slot, source, destination, payload }) => {
+                self.deliver(slot, part(frame, payload), source, destination);
+            }
+            None => self.take_any_frame(now, frame),
         }
     }
 
-    /// The slot of a [plain](Plain) segment of a connection, what it says and where in the frame its payload is. Of any
-    /// other frame nothing is said, not even what is wrong with it.
+    #[inline]
+    fn take_plain(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        slot: u32,
+        plain: &Plain,
+        payload: Range<usize>,
+        ecn: Ecn,
+    ) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return self.take_any_frame(now, frame) };
+        let free = matches!(tcp.holder, Holder::User | Holder::Nobody);
+        if !free || !tcp.connection.is_predicted(plain, payload.len(), ecn) {
+            return self.take_any_frame(now, frame);
+        }
+        let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
+        tcp.connection.handle_predicted(now, plain, part(frame, payload));
+        if let Some(before) = before {
+            confirm(&mut self.interface, now, tcp, before);
+        }
+        note(tcp, slot, &mut self.ready, &mut self.events);
+    }
+
+    /// Whom a [plain](crate::wire::plain) frame is for, if it is for somebody, and what it says. Of any other frame
+    /// nothing is said, not even what is wrong with it.
     #[inline(always)]
-    fn recognize(&self, frame: &Frame) -> Option<(u32, Plain, Range<usize>, Ecn)> {
+    fn recognize(&self, frame: &Frame) -> Option<Recognized> {
         let at = match self.interface.capabilities.medium {
             Medium::Ethernet(own) => {
                 let link = frame.head.first_chunk::<{ ethernet::MINIMUM_HEADER }>()?;
@@ -134,11 +164,27 @@ impl Stack {
         if !frame.rest.is_empty() {
             return None;
         }
-        let Received { ip_checksum_good, l4_checksum_good, .. } = frame.received;
-        let (plain, around, payload) = Plain::parse(&frame.head[at..], ip_checksum_good, l4_checksum_good)?;
-        let flow = Flow::of_v4(around.destination, around.source, around.ports.rotate_left(16));
-        let slot = self.flows.find(&flow)?;
-        Some((slot, plain, at + payload.start..at + payload.end, Ecn::from_bits(around.class)))
+        let Received { ip_checksum_good, l4_checksum_good: is_good, .. } = frame.received;
+        let packet = &frame.head[at..];
+        let (around, protocol, end) = Around::parse(packet, ip_checksum_good)?;
+        let in_frame = |payload: Range<usize>| at + payload.start..at + payload.end;
+        match protocol {
+            protocol::TCP => {
+                let (plain, ports, payload) = Plain::parse(packet, &around, end, is_good)?;
+                let flow = Flow::of_v4(around.destination, around.source, ports.rotate_left(16));
+                let slot = self.flows.find(&flow)?;
+                let ecn = Ecn::from_bits(around.class);
+                Some(Recognized::Segment { slot, plain, payload: in_frame(payload), ecn })
+            }
+            protocol::UDP => {
+                let (ports, payload) = parse_datagram(packet, &around, end, is_good)?;
+                let source = SocketAddr::new(IpAddr::V4(around.source.into()), (ports >> 16) as u16);
+                let destination = IpAddr::V4(around.destination.into());
+                let slot = self.find_datagrams(ports as u16, destination, source)?;
+                Some(Recognized::Datagram { slot, source, destination, payload: in_frame(payload) })
+            }
+            _ => None,
+        }
     }
 
     #[inline(never)]

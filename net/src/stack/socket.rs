@@ -6,6 +6,7 @@ use crate::slots::SlotId;
 use crate::table::Flow;
 use crate::tcp::{Connection, Events, Listener, Ticket, TimeWait};
 use crate::udp;
+use crate::wire::plain::Around;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::Domain;
 use std::net::{IpAddr, SocketAddr};
@@ -125,6 +126,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) mtu: u16,
     pub(crate) hops: u8,
+    /// The same for the header of a packet of IPv4, if it is one, without its class.
+    pub(crate) around: Option<Around>,
 }
 
 /// A UDP socket.

@@ -95,8 +95,8 @@ fn transmit_plain(interface: &mut Interface, now: Instant, tcp: &mut TcpSocket, 
         Polled::Plain(plain, payload, ecn) => {
             let (source, destination, ports) = ends;
             let class = tcp.class & !3 | ecn.bits();
-            let around = Around { source, destination, ports, hops: tcp.hops, class };
-            burst.extend(interface.plain_frame(&link, &around, &plain, payload));
+            let around = Around { source, destination, hops: tcp.hops, class };
+            burst.extend(interface.plain_frame(&link, &around, ports, &plain, payload));
             true
         }
         Polled::Nothing => true,

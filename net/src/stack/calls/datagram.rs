@@ -1,20 +1,44 @@
 //! Calls on UDP sockets.
 
-use super::super::emit::Envelope;
-use super::super::interface::Path;
-use super::super::socket::{Bound, Socket, SocketId, Target, plain, shown};
+use super::super::emit::{COPY, Envelope};
+use super::super::interface::{Interface, Path};
+use super::super::socket::{Bound, Socket, SocketId, Target, UdpSocket, plain, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
 use crate::udp::{self, Datagram};
 use crate::wire::ip::{TrafficClass, protocol};
+use crate::wire::ipv4;
+use crate::wire::plain::Around;
 use crate::wire::udp::HEADER;
 use demikernel_runtime::buffer::Sga;
 use demikernel_runtime::time::Instant;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+/// Octets of the headers of IPv4 and UDP.
+const HEADERS: usize = ipv4::MINIMUM_HEADER + HEADER;
+
 /// Groups of one socket: as Linux (igmp_max_memberships).
 const MOST_GROUPS: usize = 20;
+
+/// Sends a small datagram to the target that was prepared, if the way is known and there is room. Whether it did.
+#[inline]
+fn send_plain(interface: &mut Interface, udp: &UdpSocket, data: &Sga, length: usize) -> bool {
+    let Some(target) = &udp.target else { return false };
+    let Some(around) = target.around else { return false };
+    let payload = data.first().map_or(&[][..], |first| &first[..]);
+    let fits = payload.len() == length && length <= COPY.min(usize::from(target.mtu).saturating_sub(HEADERS));
+    if !fits || !interface.has_room() {
+        return false;
+    }
+    let Some(link) = interface.out(&udp.path).copied() else { return false };
+    let around = Around { class: udp.options.class, ..around };
+    let ports = u32::from(target.port) << 16 | u32::from(target.peer.port());
+    match interface.datagram_frame(&link, &around, ports, payload) {
+        Some(frame) => interface.queue(frame),
+        None => false,
+    }
+}
 
 impl Stack {
     /// Sends a datagram to `address`, or to the peer; returns how many bytes.
@@ -29,7 +53,8 @@ impl Stack {
         data: &Sga,
         address: Option<SocketAddr>,
     ) -> io::Result<usize> {
-        let Socket::Udp(udp) = self.of_user(id)? else {
+        let Some(Socket::Udp(udp)) = self.sockets.named(id.0) else {
+            self.of_user(id)?;
             return match address {
                 Some(_) => self.send(now, id, &mut data.clone()),
                 None => Err(errno(libc::EOPNOTSUPP)),
@@ -53,6 +78,8 @@ impl Stack {
         };
         if !is_prepared {
             self.prepare(now, id.0.index, address)?;
+        } else if send_plain(&mut self.interface, udp, data, length) {
+            return Ok(length);
         }
         self.send_datagram(now, id.0.index, data, length)
     }
@@ -96,7 +123,14 @@ impl Stack {
                 true => 1,
                 false => self.interface.hops(udp.options.hops, peer.ip()),
             };
-            udp.target = Some(Target { shown, peer, local, port: bound.port, mtu, hops });
+            let around = match (local, peer.ip()) {
+                (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                    let (source, destination) = (source.to_bits(), destination.to_bits());
+                    Some(Around { source, destination, hops, class: 0 })
+                }
+                _ => None,
+            };
+            udp.target = Some(Target { shown, peer, local, port: bound.port, mtu, hops, around });
             udp.path = Path::UNKNOWN;
         }
         Ok(())
