@@ -1,41 +1,66 @@
 //! Two devices in memory, joined by a cable that loses nothing.
 
 use super::{BURST, Capabilities, ChecksumOffload, Frame, FrameDevice, Received};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-/// Frames under way in one direction, and how many there may be. They travel in the lists that they came in.
+/// Frames under way in one direction, and how many there may be.
 #[derive(Debug)]
 struct Wire {
-    bursts: RefCell<VecDeque<Vec<Frame>>>,
-    /// Empty lists, which keep their memory.
-    spare: RefCell<Vec<Vec<Frame>>>,
-    frames: Cell<usize>,
+    bursts: RefCell<Bursts>,
     limit: usize,
 }
 
-impl Wire {
+/// A ring of lists, in which frames travel as they came. Those that are not under way are empty and keep their memory.
+#[derive(Debug, Default)]
+struct Bursts {
+    ring: Vec<Vec<Frame>>,
+    /// The first list that is under way, and how many are.
+    first: usize,
+    count: usize,
+    frames: usize,
+}
+
+impl Bursts {
     /// Adds a list of at most [`BURST`] frames, and leaves an empty one in its place.
-    fn add(&self, burst: &mut Vec<Frame>) {
-        self.frames.set(self.frames.get() + burst.len());
-        let empty = self.spare.borrow_mut().pop().unwrap_or_default();
-        self.bursts.borrow_mut().push_back(std::mem::replace(burst, empty));
+    #[inline]
+    fn add(&mut self, burst: &mut Vec<Frame>) {
+        if self.count == self.ring.len() {
+            self.grow();
+        }
+        let place = self.first + self.count;
+        let place = if place < self.ring.len() { place } else { place - self.ring.len() };
+        self.frames += burst.len();
+        self.count += 1;
+        std::mem::swap(burst, &mut self.ring[place]);
+    }
+
+    /// The first list becomes the first of the ring, and there is room behind the last.
+    #[cold]
+    fn grow(&mut self) {
+        self.ring.rotate_left(self.first);
+        self.first = 0;
+        self.ring.push(Vec::new());
     }
 
     /// Takes the first list; there is none only if there are no frames.
-    fn take(&self, burst: &mut Vec<Frame>) -> usize {
-        let Some(mut first) = self.bursts.borrow_mut().pop_front() else { return 0 };
-        let count = first.len();
-        self.frames.set(self.frames.get() - count);
-        if burst.is_empty() {
-            std::mem::swap(burst, &mut first);
-        } else {
-            burst.append(&mut first);
+    #[inline]
+    fn take(&mut self, burst: &mut Vec<Frame>) -> usize {
+        if self.count == 0 {
+            return 0;
         }
-        self.spare.borrow_mut().push(first);
-        count
+        let list = &mut self.ring[self.first];
+        let frames = list.len();
+        if burst.is_empty() {
+            std::mem::swap(burst, list);
+        } else {
+            burst.append(list);
+        }
+        self.first = if self.first + 1 < self.ring.len() { self.first + 1 } else { 0 };
+        self.count -= 1;
+        self.frames -= frames;
+        frames
     }
 }
 
@@ -70,10 +95,7 @@ impl Pair {
     /// [`transmit_l4_checksum`](Capabilities::transmit_l4_checksum), for example, checksums are neither computed nor
     /// looked at.
     pub fn new(first: Capabilities, second: Capabilities, limit: usize) -> (Pair, Pair) {
-        let wire = || {
-            let (bursts, spare, frames) = Default::default();
-            Rc::new(Wire { bursts, spare, frames, limit })
-        };
+        let wire = || Rc::new(Wire { bursts: RefCell::default(), limit });
         let (there, back) = (wire(), wire());
         let one = Pair { capabilities: first, inbound: back.clone(), outbound: there.clone() };
         let two = Pair { capabilities: second, inbound: there, outbound: back };
@@ -87,11 +109,12 @@ impl FrameDevice for Pair {
     }
 
     fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
-        Ok(self.inbound.take(burst))
+        Ok(self.inbound.bursts.borrow_mut().take(burst))
     }
 
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
-        let count = burst.len().min(self.outbound.limit.saturating_sub(self.outbound.frames.get()));
+        let mut bursts = self.outbound.bursts.borrow_mut();
+        let count = burst.len().min(self.outbound.limit.saturating_sub(bursts.frames));
         for frame in &mut burst[..count] {
             frame.received = Received {
                 ip_checksum_good: frame.checksum.ip.is_some(),
@@ -102,7 +125,7 @@ impl FrameDevice for Pair {
         }
         if count == burst.len() && count <= BURST {
             if count > 0 {
-                self.outbound.add(burst);
+                bursts.add(burst);
             }
             return Ok(count);
         }
@@ -110,7 +133,7 @@ impl FrameDevice for Pair {
         while left > 0 {
             let mut some: Vec<Frame> = burst.drain(..left.min(BURST)).collect();
             left -= some.len();
-            self.outbound.add(&mut some);
+            bursts.add(&mut some);
         }
         Ok(count)
     }

@@ -77,7 +77,7 @@ impl Stack {
         }
         udp.events |= Events::READABLE;
         if !std::mem::replace(&mut udp.told, true) {
-            self.events.push_back(slot);
+            self.events.push(slot);
         }
     }
 
@@ -134,7 +134,7 @@ impl Stack {
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
             udp.events |= events;
             if !std::mem::replace(&mut udp.told, true) {
-                self.events.push_back(slot);
+                self.events.push(slot);
             }
         }
     }

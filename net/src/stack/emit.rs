@@ -198,48 +198,45 @@ impl Interface {
         Some(frame)
     }
 
-    /// A frame with a [plain](Plain) segment, whose payload is copied.
-    #[inline]
-    pub(crate) fn plain_frame(
+    /// Adds a frame with a [plain](Plain) segment, whose payload is copied. If there is no memory it is as if it were lost.
+    #[inline(never)]
+    pub(crate) fn add_plain(
         &self,
+        burst: &mut Vec<Frame>,
         link: &LinkHeader,
         around: &Around,
         ports: u32,
         plain: &Plain,
         payload: &[u8],
-    ) -> Option<Frame> {
+    ) {
         let sum = self.sum_of_payload(payload);
-        let mut head = self.room(PLAIN_FRAME + payload.len())?;
+        let Some(mut head) = self.room(PLAIN_FRAME + payload.len()) else { return };
         head.extend_from_slice(&plain.frame(link, around, ports, payload.len(), sum));
         head.truncate(plain.frame_headers());
         head.extend_from_slice(payload);
-        Some(self.complete_plain(head, 16))
+        burst.push(self.complete_plain(head, 16));
     }
 
-    /// A frame with a datagram, whose payload is copied.
-    #[inline]
-    pub(crate) fn datagram_frame(
-        &mut self,
-        link: &LinkHeader,
-        around: &Around,
-        ports: u32,
-        payload: &[u8],
-    ) -> Option<Frame> {
+    /// Sends a datagram, whose payload is copied, to a link on which there is room. Whether there was memory.
+    #[inline(never)]
+    pub(crate) fn send_plain(&mut self, link: &LinkHeader, around: &Around, ports: u32, payload: &[u8]) -> bool {
         let sum = self.sum_of_payload(payload);
         let identification = self.next_identification();
-        let mut head = self.room(DATAGRAM_FRAME + payload.len())?;
+        let Some(mut head) = self.room(DATAGRAM_FRAME + payload.len()) else { return false };
         head.extend_from_slice(&datagram_frame(link, around, ports, identification, payload.len(), sum));
         head.extend_from_slice(payload);
-        Some(self.complete_plain(head, 6))
+        let frame = self.complete_plain(head, 6);
+        self.outbound.push(frame);
+        true
     }
 
     /// Unless the device makes it.
-    #[inline]
+    #[inline(always)]
     fn sum_of_payload(&self, payload: &[u8]) -> Option<Sum> {
         (!self.capabilities.transmit_l4_checksum).then(|| Sum::of(payload))
     }
 
-    #[inline]
+    #[inline(always)]
     fn room(&self, length: usize) -> Option<BufferMut> {
         let room = BufferMut::with_capacity(length);
         if room.is_err() {
@@ -250,7 +247,7 @@ impl Interface {
 
     /// A frame of a whole packet of IPv4, whose link header is left out if there is none, and what the device is to fill
     /// in: a checksum that is at `checksum` behind the IP header.
-    #[inline]
+    #[inline(always)]
     fn complete_plain(&self, mut head: BufferMut, checksum: u16) -> Frame {
         let Capabilities { transmit_l4_checksum, transmit_ip_checksum, .. } = self.capabilities;
         let at = self.link_header();

@@ -182,7 +182,7 @@ impl Interface {
     }
 
     /// Waits for the device.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn queue(&mut self, frame: Frame) -> bool {
         let room = self.outbound.len() < self.outbound_most;
         if room {

@@ -189,7 +189,7 @@ impl Stack {
         if let Some(Socket::Listener(listening)) = self.sockets.get_mut(listener) {
             listening.listener.complete_cookie(slot);
             if !std::mem::replace(&mut listening.told, true) {
-                self.events.push_back(listener);
+                self.events.push(listener);
             }
         }
         if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) {

@@ -33,6 +33,7 @@ mod link;
 mod listen;
 mod options;
 mod ports;
+mod queue;
 mod receive;
 mod reports;
 mod segments;
@@ -62,8 +63,8 @@ use demikernel_runtime::time::{Deadlines, Instant};
 use interface::Interface;
 use limit::RateLimit;
 use ports::Ports;
+use queue::Queue;
 use socket::Socket;
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
@@ -94,9 +95,9 @@ pub struct Stack {
     /// What the wheel has for the neighbours.
     neighbors_at: Instant,
     /// Sockets that may have something to send, each at most once.
-    ready: VecDeque<u32>,
+    ready: Queue,
     /// Sockets of which something is to be told, each at most once.
-    events: VecDeque<u32>,
+    events: Queue,
     /// UDP sockets that found no room.
     blocked: Vec<u32>,
     shared: Rc<Shared>,
@@ -136,8 +137,8 @@ impl Stack {
             deadlines: Deadlines::new(now),
             reassembly: Reassembly::new(limits.fragments, ip_key),
             neighbors_at: Instant::MAX,
-            ready: VecDeque::new(),
-            events: VecDeque::new(),
+            ready: Queue::default(),
+            events: Queue::default(),
             blocked: Vec::new(),
             // The limit of challenge ACKs must not be known outside. [rfc5961 7]
             shared: Rc::new(Shared::with_key(config.tcp, half(8))),
@@ -238,7 +239,7 @@ impl Stack {
     /// Something has happened to a socket.
     #[inline]
     pub fn poll_event(&mut self) -> Option<(SocketId, Events)> {
-        while let Some(slot) = self.events.pop_front() {
+        while let Some(slot) = self.events.pop() {
             let (told, events) = match self.sockets.get_mut(slot) {
                 Some(Socket::Tcp(tcp)) => (&mut tcp.flags.told, std::mem::take(&mut tcp.events)),
                 Some(Socket::Udp(udp)) => (&mut udp.told, std::mem::take(&mut udp.events)),

@@ -135,12 +135,14 @@ impl Stack {
         ecn: Ecn,
     ) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return self.take_any_frame(now, frame) };
+        let payload = part(frame, payload);
         let free = matches!(tcp.holder, Holder::User | Holder::Nobody);
         if !free || !tcp.connection.is_predicted(plain, payload.len(), ecn) {
-            return self.take_any_frame(now, frame);
+            let segment = plain.segment(tcp.flow.remote_port(), tcp.flow.local_port());
+            return self.take_segment_of(now, slot, &segment, payload, ecn);
         }
         let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
-        tcp.connection.handle_predicted(now, plain, part(frame, payload));
+        tcp.connection.handle_predicted(now, plain, payload);
         if let Some(before) = before {
             confirm(&mut self.interface, now, tcp, before);
         }

@@ -3,6 +3,7 @@
 use super::counters::Counter;
 use super::emit::Envelope;
 use super::interface::Interface;
+use super::queue::Queue;
 use super::receive::Packet;
 use super::socket::{Holder, Socket, TcpSocket};
 use super::{RESERVED, Stack};
@@ -11,8 +12,8 @@ use crate::tcp::{Ecn, Events, InTimeWait, State, reset_for};
 use crate::wire::checksum::Sum;
 use crate::wire::ip::protocol;
 use crate::wire::tcp::{Flags, Segment, SequenceNumber};
+use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 /// What has happened to a connection is for its user, and it may have something to send.
@@ -20,12 +21,12 @@ use std::net::IpAddr;
 pub(super) fn note(
     tcp: &mut TcpSocket,
     slot: u32,
-    ready: &mut VecDeque<u32>,
-    events: &mut VecDeque<u32>,
+    ready: &mut Queue,
+    events: &mut Queue,
 ) -> bool {
     if !tcp.flags.ready {
         tcp.flags.ready = true;
-        ready.push_back(slot);
+        ready.push(slot);
     }
     if !tcp.connection.has_events() {
         return false;
@@ -35,7 +36,7 @@ pub(super) fn note(
     if tcp.holder == Holder::User {
         if !tcp.flags.told {
             tcp.flags.told = true;
-            events.push_back(slot);
+            events.push(slot);
         }
         if new.contains(Events::CONNECTED) {
             tcp.flags.established = true;
@@ -83,23 +84,38 @@ impl Stack {
         let Some(slot) = self.flows.find(&flow) else {
             return self.take_first(now, &segment, header, packet, None);
         };
-        match self.sockets.get_mut(slot) {
-            Some(Socket::Tcp(tcp)) if matches!(tcp.holder, Holder::User | Holder::Nobody) => {
-                let ecn = Ecn::from_bits(packet.class.ecn as u8);
-                let Some(payload) = packet.into_payload(header) else {
-                    return self.interface.counters.count(Counter::NoMemory);
-                };
-                let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
-                tcp.connection.handle_segment(now, &segment, payload, ecn);
-                if let Some(before) = before {
-                    confirm(&mut self.interface, now, tcp, before);
-                }
-                note(tcp, slot, &mut self.ready, &mut self.events);
-            }
-            Some(Socket::Tcp(_)) => self.take_before_accept(now, slot, &segment, header, packet),
-            Some(Socket::TimeWait(_)) => self.take_in_time_wait(now, slot, &segment, header, packet),
-            _ => debug_assert!(false, "the table names connections only"),
+        if let Some(Socket::TimeWait(_)) = self.sockets.get(slot) {
+            return self.take_in_time_wait(now, slot, &segment, header, packet);
         }
+        let ecn = Ecn::from_bits(packet.class.ecn as u8);
+        match packet.into_payload(header) {
+            Some(payload) => self.take_segment_of(now, slot, &segment, payload, ecn),
+            None => self.interface.counters.count(Counter::NoMemory),
+        }
+    }
+
+    /// For a connection that there is.
+    #[inline]
+    pub(super) fn take_segment_of(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        segment: &Segment,
+        payload: Buffer,
+        ecn: Ecn,
+    ) {
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else {
+            return debug_assert!(false, "the table names connections only");
+        };
+        if !matches!(tcp.holder, Holder::User | Holder::Nobody) {
+            return self.take_before_accept(now, slot, segment, payload, ecn);
+        }
+        let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));
+        tcp.connection.handle_segment(now, segment, payload, ecn);
+        if let Some(before) = before {
+            confirm(&mut self.interface, now, tcp, before);
+        }
+        note(tcp, slot, &mut self.ready, &mut self.events);
     }
 
     /// For a connection that its listener still has.
@@ -109,8 +125,8 @@ impl Stack {
         now: Instant,
         slot: u32,
         segment: &Segment,
-        header: usize,
-        packet: Packet,
+        payload: Buffer,
+        ecn: Ecn,
     ) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get(slot) else { return };
         if let Holder::HalfOpen { listener, .. } = tcp.holder
@@ -122,8 +138,6 @@ impl Stack {
             // It will come again.
             return self.shared.count(crate::tcp::Counter::ListenOverflow);
         }
-        let ecn = Ecn::from_bits(packet.class.ecn as u8);
-        let Some(payload) = packet.into_payload(header) else { return };
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         tcp.connection.handle_segment(now, segment, payload, ecn);
         if note(tcp, slot, &mut self.ready, &mut self.events) {
@@ -142,7 +156,7 @@ impl Stack {
             listening.listener.complete(ticket);
             if !listening.told {
                 listening.told = true;
-                self.events.push_back(listener);
+                self.events.push(listener);
             }
         }
     }

@@ -23,7 +23,7 @@ impl Stack {
         let before = burst.len();
         self.transmit_waiting(burst);
         while burst.len() < BURST {
-            let Some(slot) = self.ready.pop_front() else { break };
+            let Some(slot) = self.ready.pop() else { break };
             self.transmit_socket(now, slot, burst);
         }
         self.arm_neighbors();
@@ -71,7 +71,7 @@ impl Stack {
             };
             emit(&mut self.interface, now, tcp, transmit, burst);
         }
-        self.ready.push_back(slot);
+        self.ready.push(slot);
     }
 }
 
@@ -96,7 +96,7 @@ fn transmit_plain(interface: &mut Interface, now: Instant, tcp: &mut TcpSocket, 
             let (source, destination, ports) = ends;
             let class = tcp.class & !3 | ecn.bits();
             let around = Around { source, destination, hops: tcp.hops, class };
-            burst.extend(interface.plain_frame(&link, &around, ports, &plain, payload));
+            interface.add_plain(burst, &link, &around, ports, &plain, payload);
             true
         }
         Polled::Nothing => true,

@@ -32,6 +32,8 @@ pub struct Datagram {
 /// What waits for the user of a socket.
 #[derive(Debug)]
 pub struct Socket {
+    /// Has its place here, as most often none follows. If there is none, there are none in the queue either.
+    first: Option<Datagram>,
     queue: VecDeque<Datagram>,
     queued: usize,
     limit: usize,
@@ -41,7 +43,7 @@ pub struct Socket {
 
 impl Default for Socket {
     fn default() -> Socket {
-        Socket { queue: VecDeque::new(), queued: 0, limit: LIMIT, error: None, shut: false }
+        Socket { first: None, queue: VecDeque::new(), queued: 0, limit: LIMIT, error: None, shut: false }
     }
 }
 
@@ -55,25 +57,31 @@ impl Socket {
     #[inline]
     pub fn deliver(&mut self, datagram: Datagram) -> bool {
         let cost = datagram.payload.len() + OVERHEAD;
-        if !self.queue.is_empty() && self.queued + cost > self.limit {
+        if self.first.is_none() {
+            self.first = Some(datagram);
+        } else if self.queued + cost <= self.limit {
+            self.queue.push_back(datagram);
+        } else {
             return false;
         }
         self.queued += cost;
-        self.queue.push_back(datagram);
         true
     }
 
     /// The datagram that has waited longest.
     #[inline]
     pub fn receive(&mut self) -> Option<Datagram> {
-        let datagram = self.queue.pop_front()?;
+        let datagram = self.first.take()?;
+        if !self.queue.is_empty() {
+            self.first = self.queue.pop_front();
+        }
         self.queued -= datagram.payload.len() + OVERHEAD;
         Some(datagram)
     }
 
     /// How many wait.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        usize::from(self.first.is_some()) + self.queue.len()
     }
 
     /// Octets that may wait, each datagram's overhead included.

@@ -199,7 +199,7 @@ impl BufferMut {
     ///
     /// If there is no room for them; see [`capacity`](BufferMut::capacity) and
     /// [`reserve`](BufferMut::reserve).
-    #[inline]
+    #[inline(always)]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let len = self.len();
         check(bytes.len(), self.capacity() - len);

@@ -34,10 +34,7 @@ fn send_plain(interface: &mut Interface, udp: &UdpSocket, data: &Sga, length: us
     let Some(link) = interface.out(&udp.path).copied() else { return false };
     let around = Around { class: udp.options.class, ..around };
     let ports = u32::from(target.port) << 16 | u32::from(target.peer.port());
-    match interface.datagram_frame(&link, &around, ports, payload) {
-        Some(frame) => interface.queue(frame),
-        None => false,
-    }
+    interface.send_plain(&link, &around, ports, payload)
 }
 
 impl Stack {

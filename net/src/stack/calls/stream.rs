@@ -71,7 +71,7 @@ impl Stack {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return Err(errno(libc::EAGAIN)) };
         tcp.holder = Holder::User;
         if !std::mem::replace(&mut tcp.flags.told, true) {
-            self.events.push_back(slot);
+            self.events.push(slot);
         }
         Ok((SocketId(id), shown(tcp.domain, tcp.flow.remote(), tcp.flow.remote_port())))
     }
