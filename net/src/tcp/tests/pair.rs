@@ -63,6 +63,8 @@ pub(super) struct End {
     pub(super) error: Option<Error>,
     limits: Limits,
     seed: u8,
+    /// What is plain leaves as the stack lets it leave.
+    pub(super) plain: bool,
 }
 
 impl End {
@@ -77,7 +79,26 @@ impl End {
             error: None,
             limits: Limits::default(),
             seed,
+            plain: false,
         }
+    }
+
+    /// The next segment that leaves. Behind a plain one there is no other.
+    fn poll(&mut self, now: Instant) -> Option<Transmit> {
+        let connection = self.connection.as_mut()?;
+        if self.plain {
+            let plain = match connection.poll_plain(now, u32::MAX) {
+                Polled::Plain(plain, payload, ecn) => Some((plain, Sga::from(Buffer::from(payload.to_vec())), ecn)),
+                Polled::Nothing => None,
+                Polled::Other => return connection.poll_transmit(now, &self.limits),
+            };
+            let more = connection.poll_transmit(now, &self.limits);
+            assert!(more.is_none(), "there is more: {more:?}");
+            let (plain, payload, ecn) = plain?;
+            let segment = plain.segment(connection.local_port(), connection.remote_port());
+            return Some(Transmit { segment, payload, cut: None, ecn });
+        }
+        connection.poll_transmit(now, &self.limits)
     }
 
     pub(super) fn send(&mut self, now: Instant, octets: usize) {
@@ -87,7 +108,8 @@ impl End {
         let mut data = Sga::new();
         let mut rest = Buffer::from(bytes.clone());
         while !rest.is_empty() {
-            let part = rest.split_to((rest.len() / 2 + 1).min(rest.len()));
+            let part = if octets < 600 { octets } else { (rest.len() / 2 + 1).min(rest.len()) };
+            let part = rest.split_to(part);
             data.push(part);
         }
         match connection.send(now, &mut data) {
@@ -216,9 +238,7 @@ impl Pair {
     fn transmit(&mut self) {
         for from in 0..2 {
             let mut count = 0;
-            while let Some(connection) = &mut self.ends[from].connection
-                && let Some(transmit) = connection.poll_transmit(self.now, &self.ends[from].limits)
-            {
+            while let Some(transmit) = self.ends[from].poll(self.now) {
                 count += 1;
                 assert!(count < 100_000, "it sends for ever");
                 self.cut(from, transmit);

@@ -32,6 +32,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Mostly messages that a segment takes.
+fn small_step() -> impl Strategy<Value = Step> {
+    prop_oneof![8 => (1u16..700).prop_map(Step::Send), 4 => (1u16..400).prop_map(Step::Wait), 4 => step()]
+}
+
 fn last_step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => Just(Step::ShutdownWrite), 2 => Just(Step::Close), 1 => Just(Step::Abort)]
 }
@@ -162,6 +167,27 @@ proptest! {
             prop_assert_eq!(&pair.ends[end].received, &pair.ends[1 - end].sent);
             prop_assert!(pair.ends[end].ended);
         }
+    }
+
+    /// What leaves in one look is what would leave otherwise: each header is the same.
+    #[test]
+    fn a_plain_segment_is_the_one_that_leaves(
+        configs in [config(), config()],
+        faults in faults(),
+        seed in any::<u64>(),
+        program in prop::collection::vec(any::<bool>().prop_flat_map(|end| (Just(end), small_step())), 1..60),
+    ) {
+        let traces = [false, true].map(|plain| {
+            let mut pair = Pair::new(configs.clone(), faults, seed);
+            pair.ends.iter_mut().for_each(|end| end.plain = plain);
+            run(&mut pair, &program).map(|()| pair.trace)
+        });
+        let [polled, plain] = traces;
+        let (polled, plain) = (polled?, plain?);
+        let first = polled.iter().zip(&plain).position(|(one, other)| one != other);
+        let first = first.map(|first| [&polled[first.saturating_sub(3)..=first], &plain[first..=first]]);
+        prop_assert!(first.is_none(), "{first:#?}");
+        prop_assert_eq!(polled.len(), plain.len());
     }
 
     /// Two runs of a seed are the same, to the last bit of each header.

@@ -5,6 +5,8 @@
 
 mod datagram;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use datagram::{DATAGRAM_FRAME, datagram_frame, parse_datagram};
 pub(crate) use segment::{PLAIN_FRAME, Plain};
