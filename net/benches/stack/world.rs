@@ -59,6 +59,11 @@ pub(crate) struct World {
 /// What a round trip costs in virtual time.
 const STEP: Duration = Duration::from_micros(10);
 
+/// What tells connections apart: the client's port, and the server's address.
+fn key(client: SocketAddr, server: SocketAddr) -> (u16, IpAddr) {
+    (client.port(), server.ip())
+}
+
 impl World {
     pub(crate) fn new() -> World {
         let now = Instant::from_nanos(1_000_000_000);
@@ -127,14 +132,16 @@ impl World {
                 })
                 .collect();
             self.settle();
-            let mut accepted = std::collections::HashMap::new();
+            let mut accepted = Vec::new();
             while let Ok((socket, peer)) = self.server.stack.accept(listener) {
                 let local = self.server.stack.local(socket).unwrap();
-                accepted.insert((peer, local.ip()), socket);
+                accepted.push((key(peer, local), socket));
             }
+            accepted.sort_unstable_by_key(|(key, _)| *key);
             for (socket, local) in some {
                 let peer = self.client.stack.peer(socket).unwrap();
-                pairs.push((socket, accepted[&(local, peer.ip())]));
+                let place = accepted.binary_search_by_key(&key(local, peer), |(key, _)| *key).unwrap();
+                pairs.push((socket, accepted[place].1));
             }
         }
         pairs

@@ -64,7 +64,7 @@ use interface::Interface;
 use limit::RateLimit;
 use ports::Ports;
 use queue::Queue;
-use socket::Socket;
+use socket::{Socket, Waiting};
 use std::io;
 use std::rc::Rc;
 
@@ -106,7 +106,8 @@ pub struct Stack {
     ephemeral: EphemeralPorts,
     segmentation: tcp::Limits,
     limits: Limits,
-    time_wait: u32,
+    /// Connections in TIME-WAIT.
+    waiting: Slots<Waiting>,
     /// Those of new sockets.
     stream_options: Rc<options::Options>,
     datagram_options: options::Options,
@@ -147,7 +148,7 @@ impl Stack {
             ephemeral: EphemeralPorts::new(other, config.ports),
             segmentation: tcp::Limits { segmentation: config.capabilities.segmentation as u32 },
             limits,
-            time_wait: 0,
+            waiting: Slots::new(limits.time_wait),
             stream_options: Rc::new(config.stream_options),
             datagram_options: config.datagram_options,
             looping: false,
@@ -193,7 +194,7 @@ impl Stack {
 
     /// How many connections are in TIME-WAIT.
     pub fn time_waits(&self) -> usize {
-        self.time_wait as usize
+        self.waiting.len()
     }
 
     /// When [`handle_deadlines`](Stack::handle_deadlines) is to be called: at once if there is something to

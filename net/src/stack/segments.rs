@@ -170,9 +170,12 @@ impl Stack {
         header: usize,
         packet: Packet,
     ) {
-        let Some(Socket::TimeWait(waiting)) = self.sockets.get_mut(slot) else { return };
+        let Some(Socket::TimeWait(place)) = self.sockets.get(slot) else { return };
+        let Some(waiting) = self.waiting.get_mut(*place) else { return };
         let (flow, hops) = (waiting.flow, waiting.hops);
-        match waiting.time_wait.handle_segment(now, segment, (packet.len() - header) as u32) {
+        let answer = waiting.time_wait.handle_segment(now, segment, (packet.len() - header) as u32);
+        let until = waiting.time_wait.until();
+        match answer {
             InTimeWait::Drop => {}
             InTimeWait::Answer(answer) => self.send_segment(now, flow.local(), flow.remote(), hops, &answer),
             InTimeWait::Reopen(after) => {
@@ -180,9 +183,7 @@ impl Stack {
                 return self.take_first(now, segment, header, packet, Some(after));
             }
         }
-        if let Some(Socket::TimeWait(waiting)) = self.sockets.get(slot) {
-            self.deadlines.set(slot + RESERVED, waiting.time_wait.until());
-        }
+        self.deadlines.set(slot + RESERVED, until);
     }
 
     /// For no connection that there is: for a listener, or for nobody.
@@ -252,14 +253,12 @@ impl Stack {
                 tcp.connection.handle_deadline(now);
                 note(tcp, slot, &mut self.ready, &mut self.events);
             }
-            Some(Socket::TimeWait(waiting)) => {
-                let until = waiting.time_wait.until();
-                if until > now {
-                    self.deadlines.set(slot + RESERVED, until);
-                } else {
-                    self.remove_time_wait(slot);
+            Some(Socket::TimeWait(place)) => match self.waiting.get(*place) {
+                Some(waiting) if waiting.time_wait.until() > now => {
+                    self.deadlines.set(slot + RESERVED, waiting.time_wait.until());
                 }
-            }
+                _ => self.remove_time_wait(slot),
+            },
             _ => {}
         }
     }

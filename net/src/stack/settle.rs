@@ -29,12 +29,13 @@ impl Stack {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         note(tcp, slot, &mut self.ready, &mut self.events);
         let nobodys = tcp.holder == Holder::Nobody;
-        let Some(waiting) = waiting.filter(|_| self.time_wait < self.limits.time_wait) else {
+        let times = waiting.as_ref().map(|waiting| (waiting.time_wait.until(), waiting.flow));
+        let place = waiting.and_then(|waiting| self.waiting.insert(waiting).ok());
+        let (Some((until, flow)), Some(place)) = (times, place) else {
             self.interface.counters.count(Counter::TimeWaitOverflow);
             return if nobodys { self.remove_connection(slot) } else { self.unlist(slot) };
         };
-        let (until, flow) = (waiting.time_wait.until(), waiting.flow);
-        let waiting = Socket::TimeWait(Box::new(waiting));
+        let waiting = Socket::TimeWait(place.index);
         let place = if nobodys {
             self.release_bound(slot);
             match self.sockets.get_mut(slot) {
@@ -43,7 +44,10 @@ impl Stack {
             }
             slot
         } else {
-            let Ok(id) = self.sockets.insert(waiting) else { return self.unlist(slot) };
+            let Ok(id) = self.sockets.insert(waiting) else {
+                self.waiting.remove(place.index);
+                return self.unlist(slot);
+            };
             if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) {
                 (tcp.flags.listed, tcp.flags.held) = (false, false);
                 tcp.deadline = Instant::MAX;
@@ -52,7 +56,6 @@ impl Stack {
             self.flows.replace(&flow, id.index);
             id.index
         };
-        self.time_wait += 1;
         self.deadlines.set(place + RESERVED, until.max(now));
     }
 
@@ -95,15 +98,14 @@ impl Stack {
 
     /// TIME-WAIT is over.
     pub(super) fn remove_time_wait(&mut self, slot: u32) {
-        if !matches!(self.sockets.get(slot), Some(Socket::TimeWait(_))) {
-            return;
-        }
-        let Some(Socket::TimeWait(waiting)) = self.sockets.remove(slot) else { return };
+        let Some(Socket::TimeWait(place)) = self.sockets.get(slot) else { return };
+        let waiting = self.waiting.remove(*place);
+        self.sockets.remove(slot);
         self.deadlines.clear(slot + RESERVED);
+        let Some(waiting) = waiting else { return };
         self.flows.remove(&waiting.flow);
         if waiting.held {
             self.tcp_ports.let_go(waiting.flow.local_port(), waiting.flow.local());
         }
-        self.time_wait -= 1;
     }
 }

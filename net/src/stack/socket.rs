@@ -33,8 +33,8 @@ pub(crate) enum Socket {
     Listener(Box<Listening>),
     /// Of UDP.
     Udp(Box<UdpSocket>),
-    /// What is left of a connection.
-    TimeWait(Box<Waiting>),
+    /// What is left of a connection: its place among those.
+    TimeWait(u32),
 }
 
 const _: () = assert!(size_of::<Socket>() <= 16);

@@ -32,9 +32,9 @@ pub enum InTimeWait {
 }
 
 impl TimeWait {
-    pub(crate) fn of(connection: &mut Connection, now: Instant, length: Duration) -> TimeWait {
+    pub(crate) fn of(connection: &mut Connection, until: Instant, length: Duration) -> TimeWait {
         TimeWait {
-            until: now.saturating_add(length),
+            until,
             length,
             local: connection.local,
             remote: connection.remote,

@@ -177,9 +177,16 @@ impl Connection {
         if self.state != State::TimeWait || self.marks.contains(Marks::ACKNOWLEDGE) {
             return None;
         }
-        let time_wait = self.rare.as_mut()?.time_wait.take();
+        let time_wait = self.time_wait();
         self.close_now();
-        time_wait
+        Some(time_wait)
+    }
+
+    /// What is left of it in TIME-WAIT.
+    pub(crate) fn time_wait(&mut self) -> TimeWait {
+        let kept = self.rare.as_mut().and_then(|rare| rare.time_wait.take());
+        let length = self.shared.config().time_wait;
+        kept.unwrap_or_else(|| TimeWait::of(self, self.timers.state, length))
     }
 
     /// The rarely used part.
@@ -211,12 +218,11 @@ impl Connection {
 
     /// Both FINs are acknowledged.
     pub(crate) fn enter_time_wait(&mut self, now: Instant) {
-        let length = self.shared.config().time_wait;
-        let time_wait = TimeWait::of(self, now, length);
-        self.timers = Timers { state: now.saturating_add(length), ..Timers::NONE };
-        let rare = self.rare();
-        rare.time_wait = Some(time_wait);
-        rare.keepalive.at = Instant::MAX;
+        let until = now.saturating_add(self.shared.config().time_wait);
+        self.timers = Timers { state: until, ..Timers::NONE };
+        if let Some(rare) = &mut self.rare {
+            rare.keepalive.at = Instant::MAX;
+        }
         self.send.queue.clear();
         self.state = State::TimeWait;
         self.events |= Events::TIME_WAIT;

@@ -29,7 +29,7 @@ impl Connection {
             || self.receive.reassembly.is_some()
             || !self.recovery.is_calm()
         {
-            return Polled::Other;
+            return if self.has_nothing() { Polled::Nothing } else { Polled::Other };
         }
         let sequence = self.send.next;
         let end = self.send.queue.end();
@@ -74,5 +74,15 @@ impl Connection {
         let timestamps = self.clock.stamp(now);
         let plain = Plain { sequence, acknowledgment, window, pushes: length > 0, timestamps };
         Polled::Plain(plain, payload, ecn)
+    }
+
+    /// Whether there is nothing to transmit, nor a connection that is over.
+    #[inline]
+    fn has_nothing(&self) -> bool {
+        !matches!(self.state, State::Closed | State::TimeWait)
+            && !self.marks.intersects(Marks::TRANSMIT)
+            && !self.marks.contains(Marks::RESET)
+            && !self.has_unsent()
+            && self.recovery.lost() == 0
     }
 }

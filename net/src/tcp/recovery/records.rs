@@ -1,5 +1,6 @@
 //! The scoreboard: what was sent and is not yet cumulatively acknowledged, and what is known of each piece.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use demikernel_runtime::time::Instant;
@@ -146,7 +147,7 @@ impl Scoreboard {
     /// Gives back the memory if nothing is in it.
     pub(super) fn release(&mut self) {
         if self.records.is_empty() {
-            self.records = VecDeque::new();
+            keep(std::mem::take(&mut self.records));
         }
     }
 
@@ -155,6 +156,9 @@ impl Scoreboard {
     pub(super) fn push(&mut self, record: Record) {
         debug_assert_eq!(record.start, self.next, "records have no gaps");
         self.next = record.end();
+        if self.records.capacity() == 0 {
+            self.records = spare();
+        }
         self.records.push_back(record);
     }
 
@@ -431,6 +435,42 @@ impl Scoreboard {
         self.ambiguous += u32::from(rest.marks.has(Marks::RETRANSMITTED));
         self.records.insert(index + 1, rest);
     }
+}
+
+impl Drop for Scoreboard {
+    fn drop(&mut self) {
+        keep(std::mem::take(&mut self.records));
+    }
+}
+
+/// Lists that a thread keeps for the next connections: as many as begin and end together.
+const SPARES: usize = 256;
+
+/// Those with more memory are not kept.
+const LARGE: usize = 32;
+
+thread_local! {
+    static SPARE: RefCell<Vec<VecDeque<Record>>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cold]
+fn spare() -> VecDeque<Record> {
+    SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+}
+
+/// Keeps the memory of a list that is no longer needed.
+fn keep(mut list: VecDeque<Record>) {
+    if list.capacity() == 0 || list.capacity() > LARGE {
+        return;
+    }
+    list.clear();
+    // A thread that is ending keeps none.
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.len() < SPARES {
+            spare.push(list);
+        }
+    });
 }
 
 /// What of a record a block acknowledges, in whole segments counted from its start.

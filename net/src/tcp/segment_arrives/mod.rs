@@ -118,9 +118,10 @@ impl Connection {
     /// Nobody has taken the small value that stands for the connection, so it is asked here.
     #[cold]
     fn arrives_time_wait(&mut self, now: Instant, segment: &Segment, payload: &Buffer) {
-        let Some(time_wait) = self.rare.as_mut().and_then(|rare| rare.time_wait.as_mut()) else { return };
+        let mut time_wait = self.time_wait();
         let answer = time_wait.handle_segment(now, segment, payload.len() as u32);
         self.timers.state = time_wait.until();
+        self.rare().time_wait = Some(time_wait);
         match answer {
             InTimeWait::Drop => {}
             InTimeWait::Answer(_) => self.marks.insert(Marks::ACKNOWLEDGE),
