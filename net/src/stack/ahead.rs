@@ -33,7 +33,7 @@ impl Stack {
         for frames in burst.chunks(BURST) {
             let mut slots = [u32::MAX; BURST];
             for (frame, place) in frames.iter().zip(&mut slots) {
-                if let Some(slot) = flow_of(frame, at).and_then(|flow| self.flows.find(&flow)) {
+                if let Some(slot) = flow_of(frame, at).and_then(|flow| self.flows.guess(&flow)) {
                     *place = slot;
                     self.sockets.prefetch(slot);
                 }

@@ -43,7 +43,7 @@ impl Stack {
     pub(super) fn find_datagrams(&self, port: u16, destination: IpAddr, source: SocketAddr) -> Option<u32> {
         if self.peers.len() > 0 {
             let flow = Flow::of(destination, port, source.ip(), source.port());
-            if let Some(slot) = self.peers.find(&flow) {
+            if let Some(slot) = self.datagrams_of(&flow) {
                 return Some(slot);
             }
         }

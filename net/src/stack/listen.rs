@@ -137,8 +137,8 @@ impl Stack {
 
     /// Puts a connection in the table, and holds its port.
     pub(super) fn list(&mut self, slot: u32, flow: Flow, reuse: bool) {
-        let new = self.flows.insert(flow, slot);
-        debug_assert!(new, "a flow has one connection");
+        debug_assert_eq!(self.connection_of(&flow), None, "a flow has one connection");
+        self.flows.insert(&flow, slot);
         if !reuse {
             self.tcp_ports.hold(flow.local_port(), flow.local());
         }

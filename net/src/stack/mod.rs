@@ -25,6 +25,7 @@ mod datagrams;
 mod dispatch;
 mod emit;
 mod end;
+mod flows;
 mod fragments;
 mod icmp;
 mod interface;

@@ -53,7 +53,7 @@ impl Stack {
     /// [rfc1122 4.2.3.9]
     fn report_to_connection(&mut self, now: Instant, report: &Report) {
         let quoted = &report.quoted;
-        let Some(slot) = self.flows.find(&flow_of(quoted)) else { return };
+        let Some(slot) = self.connection_of(&flow_of(quoted)) else { return };
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         let sequence = SequenceNumber::new(quoted.sequence());
         match report.what {
@@ -75,7 +75,7 @@ impl Stack {
     /// Connected sockets are told; others have no use for it. [rfc1122 4.1.3.3]
     fn report_to_datagrams(&mut self, now: Instant, report: &Report) {
         let quoted = &report.quoted;
-        let connected = self.peers.find(&flow_of(quoted));
+        let connected = self.datagrams_of(&flow_of(quoted));
         if let What::TooBig { mtu } = report.what {
             let slot = connected.or_else(|| self.udp_ports.find(quoted.ports().0, quoted.source, 0));
             self.note_path(now, quoted, mtu.min(u32::from(u16::MAX)) as u16, slot.is_some());

@@ -81,7 +81,7 @@ impl Stack {
             return self.interface.counters.count(Counter::TcpChecksum);
         }
         let flow = Flow::of(packet.destination, segment.destination, packet.source, segment.source);
-        let Some(slot) = self.flows.find(&flow) else {
+        let Some(slot) = self.connection_of(&flow) else {
             return self.take_first(now, &segment, header, packet, None);
         };
         if let Some(Socket::TimeWait(_)) = self.sockets.get(slot) {

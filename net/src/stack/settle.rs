@@ -53,7 +53,7 @@ impl Stack {
                 tcp.deadline = Instant::MAX;
             }
             self.deadlines.clear(slot + RESERVED);
-            self.flows.replace(&flow, id.index);
+            self.flows.replace(&flow, slot, id.index);
             id.index
         };
         self.deadlines.set(place + RESERVED, until.max(now));
@@ -68,7 +68,7 @@ impl Stack {
         let flow = tcp.flow;
         self.deadlines.clear(slot + RESERVED);
         if listed {
-            self.flows.remove(&flow);
+            self.flows.remove(&flow, slot);
             if held {
                 self.tcp_ports.let_go(flow.local_port(), flow.local());
             }
@@ -103,7 +103,7 @@ impl Stack {
         self.sockets.remove(slot);
         self.deadlines.clear(slot + RESERVED);
         let Some(waiting) = waiting else { return };
-        self.flows.remove(&waiting.flow);
+        self.flows.remove(&waiting.flow, slot);
         if waiting.held {
             self.tcp_ports.let_go(waiting.flow.local_port(), waiting.flow.local());
         }

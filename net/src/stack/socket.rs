@@ -148,6 +148,8 @@ pub(crate) struct UdpSocket {
     /// What `bind` was called with, rather than an address chosen by `connect`.
     pub(crate) explicit: Option<Bound>,
     pub(crate) peer: Option<SocketAddr>,
+    /// By which it may be found, if it is connected.
+    pub(crate) flow: Option<Flow>,
     /// Groups that it has joined.
     pub(crate) groups: Vec<IpAddr>,
 }

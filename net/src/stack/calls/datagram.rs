@@ -5,6 +5,7 @@ use super::super::interface::{Interface, Path};
 use super::super::socket::{Bound, Socket, SocketId, Target, UdpSocket, plain, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
+use crate::table::Flow;
 use crate::udp::{self, Datagram};
 use crate::wire::ip::{TrafficClass, protocol};
 use crate::wire::ipv4;
@@ -227,9 +228,11 @@ impl Stack {
         udp.peer = Some(peer);
         udp.path = Path::UNKNOWN;
         udp.target = None;
+        let flow = Flow::of(local, bound.port, remote, address.port());
+        udp.flow = Some(flow);
         // Of two that are connected the same way, the first gets what comes.
-        if let Some(flow) = udp.flow() {
-            self.peers.insert(flow, slot);
+        if self.datagrams_of(&flow).is_none() {
+            self.peers.insert(&flow, slot);
         }
         Ok(())
     }
@@ -237,13 +240,10 @@ impl Stack {
     /// It has no peer.
     fn disconnect(&mut self, slot: u32) {
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
-        let flow = udp.flow();
         udp.peer = None;
         udp.bound = udp.explicit.or(udp.bound);
-        if let Some(flow) = flow
-            && self.peers.find(&flow) == Some(slot)
-        {
-            self.peers.remove(&flow);
+        if let Some(flow) = udp.flow.take() {
+            self.peers.remove(&flow, slot);
         }
     }
 

@@ -7,7 +7,6 @@ mod stream;
 
 use super::socket::{Bound, Fresh, Holder, Socket, SocketId, UdpSocket, shown};
 use super::{Stack, errno};
-use crate::table::Flow;
 use crate::tcp::{Connection, Events, Info, State};
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Domain, SocketKind};
@@ -277,13 +276,8 @@ impl UdpSocket {
             bound: None,
             explicit: None,
             peer: None,
+            flow: None,
             groups: Vec::new(),
         }
-    }
-
-    /// What the table of connected sockets has of it.
-    fn flow(&self) -> Option<Flow> {
-        let (bound, peer) = (self.bound?, self.peer?);
-        Some(Flow::of(bound.address, bound.port, peer.ip(), peer.port()))
     }
 }

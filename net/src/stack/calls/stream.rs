@@ -105,11 +105,12 @@ impl Stack {
         let tuple = Tuple { local, local_port: 0, remote, remote_port: address.port() };
         let flow = |port| Flow::of(local, port, remote, address.port());
         let port = match bound {
-            Some(bound) if self.flows.find(&flow(bound.port)).is_none() => bound.port,
+            Some(bound) if self.connection_of(&flow(bound.port)).is_none() => bound.port,
             Some(_) => return Err(errno(libc::EADDRNOTAVAIL)),
             None => {
                 let (flows, ports) = (&self.flows, &self.tcp_ports);
-                let free = |port| !ports.is_bound(port) && flows.find(&flow(port)).is_none();
+                // That a port is passed over for another flow's is no harm.
+                let free = |port| !ports.is_bound(port) && flows.guess(&flow(port)).is_none();
                 self.ephemeral.choose(&tuple, free).ok_or_else(|| errno(libc::EADDRNOTAVAIL))?
             }
         };
