@@ -41,6 +41,14 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// The hosts that it is between, as a flow without ports.
+    #[inline]
+    pub(crate) fn hosts(&self) -> Flow {
+        Flow { ports: 0, ..*self }
+    }
+}
+
 /// Of IPv4.
 impl Flow {
     /// The flow between two ends; the local port is in the upper half.
@@ -66,7 +74,7 @@ impl Flow {
 
 /// Word by word: as an array, each address would be hashed with its length, byte by byte.
 impl Hash for Flow {
-    #[inline]
+    #[inline(always)]
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         if let Some((local, remote, ports)) = self.to_v4() {
             hasher.write_u64(u64::from(local) << 32 | u64::from(remote));
@@ -89,6 +97,12 @@ impl Flow {
     #[inline]
     pub(crate) fn remote(&self) -> IpAddr {
         address(self.remote)
+    }
+
+    /// A number that is most likely another for other hosts; they can choose it.
+    #[inline]
+    pub(crate) fn place(&self) -> usize {
+        ((self.remote[1] ^ self.local[1]).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
     }
 
     /// The port here.
@@ -153,13 +167,13 @@ impl Table {
         Table { entries: HashTable::new(), hash: RandomState::with_seeds(a, b, c, d) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn tag(&self, flow: &Flow) -> u32 {
         self.hash.hash_one(flow) as u32
     }
 
     /// The slot of a flow: of those that may be it, the one of which `is_it` is true.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, flow: &Flow, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = self.tag(flow);
         let entry = self.entries.find(spread(tag), |entry| entry.tag == tag && is_it(entry.slot))?;
@@ -167,7 +181,7 @@ impl Table {
     }
 
     /// The slot of a flow, most likely, without a look at its socket.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn guess(&self, flow: &Flow) -> Option<u32> {
         self.find(flow, |_| true)
     }

@@ -3,11 +3,27 @@
 use super::Stack;
 use super::socket::Socket;
 use crate::table::Flow;
+use crate::tcp::{InitialNumbers, Tuple};
+use demikernel_runtime::time::Instant;
 
 impl Stack {
+    /// The numbers with which a connection begins. Those between the same hosts share one, so it is hashed once for many.
+    pub(super) fn initial_numbers(&mut self, now: Instant, tuple: &Tuple) -> InitialNumbers {
+        let flow = Flow::of(tuple.local, 0, tuple.remote, 0);
+        let hosts = self.interface.recent.of(&flow);
+        let timestamp_offset = *hosts.offset.get_or_insert_with(|| self.key.timestamp_offset(tuple));
+        InitialNumbers { sequence: self.key.initial_sequence(now, tuple), timestamp_offset }
+    }
+
     /// The slot of a connection, one in TIME-WAIT included.
-    #[inline]
+    #[inline(never)]
     pub(super) fn connection_of(&self, flow: &Flow) -> Option<u32> {
+        self.look_up(flow)
+    }
+
+    /// The same where it is worth the code.
+    #[inline(always)]
+    pub(super) fn look_up(&self, flow: &Flow) -> Option<u32> {
         self.flows.find(flow, |slot| match self.sockets.get(slot) {
             Some(Socket::Tcp(tcp)) => tcp.flow == *flow,
             Some(Socket::TimeWait(place)) => self.waiting.get(*place).is_some_and(|waiting| waiting.flow == *flow),
@@ -16,7 +32,7 @@ impl Stack {
     }
 
     /// The slot of a UDP socket that is connected.
-    #[inline]
+    #[inline(never)]
     pub(super) fn datagrams_of(&self, flow: &Flow) -> Option<u32> {
         self.peers.find(flow, |slot| match self.sockets.get(slot) {
             Some(Socket::Udp(udp)) => udp.flow.as_ref() == Some(flow),

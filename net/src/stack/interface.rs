@@ -10,6 +10,7 @@ use crate::ip::fragmentation::Identifications;
 use crate::ip::neighbours::{self, Cookie, Neighbours};
 use crate::ip::pmtu::PathMtus;
 use crate::ip::routes::{Route, Routes};
+use crate::table::Flow;
 use crate::wire::ethernet;
 use demikernel_runtime::time::Instant;
 use std::collections::VecDeque;
@@ -28,6 +29,38 @@ pub(super) const BLANK: LinkHeader = [0; ethernet::MINIMUM_HEADER];
 pub(crate) struct Path {
     pub(super) generation: u32,
     pub(super) to: To,
+}
+
+/// Pairs of hosts that are remembered.
+const RECENT: usize = 64;
+
+/// What was found out of pairs of hosts, each in its place, so that a connection that begins need not ask.
+pub(super) struct Recent([Hosts; RECENT]);
+
+#[derive(Clone, Copy)]
+pub(super) struct Hosts {
+    between: Flow,
+    /// The way as it was looked up last.
+    pub(super) path: Path,
+    /// What is added to the timestamps of their connections.
+    pub(super) offset: Option<u32>,
+}
+
+impl Recent {
+    fn new() -> Box<Recent> {
+        let between = Flow::of_v4(0, 0, 0);
+        Box::new(Recent([Hosts { between, path: Path::UNKNOWN, offset: None }; RECENT]))
+    }
+
+    /// What is known of the hosts of a flow: if nothing is, their predecessors are forgotten.
+    pub(super) fn of(&mut self, flow: &Flow) -> &mut Hosts {
+        let hosts = &mut self.0[flow.place() % RECENT];
+        let between = flow.hosts();
+        if hosts.between != between {
+            *hosts = Hosts { between, path: Path::UNKNOWN, offset: None };
+        }
+        hosts
+    }
 }
 
 impl Path {
@@ -88,6 +121,7 @@ pub(crate) struct Interface {
     pub(super) hop_limit: u8,
     pub(super) automatic: Automatic,
     pub(super) generation: u32,
+    pub(super) recent: Box<Recent>,
 }
 
 impl Interface {
@@ -125,6 +159,7 @@ impl Interface {
             hop_limit: HOP_LIMIT,
             automatic: Automatic::new(now, config),
             generation: 1,
+            recent: Recent::new(),
         }
     }
 
@@ -138,6 +173,12 @@ impl Interface {
     #[inline]
     pub(crate) fn link_header(&self) -> usize {
         if let Medium::Ethernet(_) = self.capabilities.medium { ethernet::MINIMUM_HEADER } else { 0 }
+    }
+
+    /// Whether a path was found out since anything has changed.
+    #[inline]
+    pub(super) fn is_current(&self, path: &Path) -> bool {
+        path.generation == self.generation
     }
 
     /// The way to the destination of `path`, if it is known.

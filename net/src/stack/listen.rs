@@ -79,7 +79,7 @@ impl Stack {
         packet: &Packet,
         after: Option<SequenceNumber>,
     ) {
-        let mut initial = self.key.initial_numbers(now, &Self::tuple(packet, syn));
+        let mut initial = self.initial_numbers(now, &Self::tuple(packet, syn));
         if let Some(after) = after.filter(|after| initial.sequence.is_before(*after)) {
             // The old connection's numbers are not to be taken for the new one's. [rfc6191 2]
             initial.sequence = after;
@@ -152,7 +152,7 @@ impl Stack {
     fn send_cookie(&mut self, now: Instant, syn: &Segment, packet: &Packet) {
         let Some(cookies) = self.cookies else { return };
         let tuple = Self::tuple(packet, syn);
-        let initial = self.key.initial_numbers(now, &tuple);
+        let initial = self.initial_numbers(now, &tuple);
         let headers = if packet.source.is_ipv4() { 40 } else { 60 };
         let announced = self.interface.mtu(packet.source) - headers;
         let answer = cookies.answer(&self.shared, now, &tuple, syn, announced, &initial);
@@ -178,7 +178,7 @@ impl Stack {
             return self.shared.count(tcp::Counter::ListenOverflow);
         }
         self.shared.count(tcp::Counter::CookieReceived);
-        let initial = self.key.initial_numbers(now, &tuple);
+        let initial = self.initial_numbers(now, &tuple);
         let start = self.start(&packet, segment, initial);
         let mut connection = Connection::from_cookie(self.shared.clone(), now, start, segment, &agreed);
         let flow = Flow::of(packet.destination, segment.destination, packet.source, segment.source);

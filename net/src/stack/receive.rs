@@ -174,7 +174,7 @@ impl Stack {
             protocol::TCP => {
                 let (plain, ports, payload) = Plain::parse(packet, &around, end, is_good)?;
                 let flow = Flow::of_v4(around.destination, around.source, ports.rotate_left(16));
-                let slot = self.connection_of(&flow)?;
+                let slot = self.look_up(&flow)?;
                 let ecn = Ecn::from_bits(around.class);
                 Some(Recognized::Segment { slot, plain, payload: in_frame(payload), ecn })
             }

@@ -58,6 +58,9 @@ impl Stack {
     #[inline(never)]
     fn transmit_any(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
+        if !self.interface.is_current(&tcp.path) {
+            tcp.path = self.interface.recent.of(&tcp.flow).path;
+        }
         let room = (BURST - burst.len()).min(TURN);
         for _ in 0..room {
             let Some(transmit) = tcp.connection.poll_transmit(now, &self.segmentation) else {
@@ -137,6 +140,7 @@ fn emit(
         }
         Way::Ask => {
             interface.dispatch(now, tcp.flow.remote(), frame, &mut tcp.path);
+            interface.recent.of(&tcp.flow).path = tcp.path;
             // In the order in which they were made.
             interface.take_outbound(burst);
         }

@@ -62,13 +62,19 @@ impl Key {
     /// Timestamps of connections between the same hosts are on one clock: so a new one of the same four has later
     /// stamps than the old. [rfc6191 2]
     pub fn initial_numbers(&self, now: Instant, tuple: &Tuple) -> InitialNumbers {
+        let timestamp_offset = self.timestamp_offset(tuple);
+        InitialNumbers { sequence: self.initial_sequence(now, tuple), timestamp_offset }
+    }
+
+    pub(crate) fn initial_sequence(&self, now: Instant, tuple: &Tuple) -> SequenceNumber {
         let hash = self.of_flow(tuple, 1);
-        let hosts = self.of_flow(&Tuple { local_port: 0, remote_port: 0, ..*tuple }, 2);
         let ticks = (now.as_nanos() / 4000) as u32;
-        InitialNumbers {
-            sequence: SequenceNumber::new((hash as u32).wrapping_add(ticks)),
-            timestamp_offset: hosts as u32,
-        }
+        SequenceNumber::new((hash as u32).wrapping_add(ticks))
+    }
+
+    /// The same for all connections between two hosts.
+    pub(crate) fn timestamp_offset(&self, tuple: &Tuple) -> u32 {
+        self.of_flow(&Tuple { local_port: 0, remote_port: 0, ..*tuple }, 2) as u32
     }
 }
 

@@ -117,7 +117,7 @@ impl Stack {
         let start = Start {
             local: port,
             remote: address.port(),
-            initial: self.key.initial_numbers(now, &Tuple { local_port: port, ..tuple }),
+            initial: self.initial_numbers(now, &Tuple { local_port: port, ..tuple }),
             mtu: self.interface.mtu(remote),
             ip_header: if remote.is_ipv4() { 20 } else { 40 },
         };

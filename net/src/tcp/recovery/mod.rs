@@ -368,7 +368,7 @@ impl Recovery {
     }
 
     /// The same if the segment says nothing else. False if [`on_ack`](Self::on_ack) wants to know all about it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_plain_ack(&mut self, now: Instant, acknowledgment: SequenceNumber) -> bool {
         let ordinary = self.is_ordinary(acknowledgment);
         if ordinary {
@@ -390,7 +390,7 @@ impl Recovery {
     }
 
     /// Octets that it acknowledges, and the round trip of the first.
-    #[inline]
+    #[inline(always)]
     fn on_ordinary_ack(&mut self, now: Instant, acknowledgment: SequenceNumber) -> (u32, u64) {
         let octets = acknowledgment - self.scoreboard.unacknowledged;
         let in_flight = self.scoreboard.in_flight();

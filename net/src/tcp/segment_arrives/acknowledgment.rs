@@ -124,7 +124,7 @@ impl Connection {
     }
 
     /// SND.UNA moves, as nothing but the acknowledgment of a plain segment says.
-    #[inline]
+    #[inline(always)]
     pub(super) fn advance_plainly(&mut self, now: Instant, plain: &Plain) {
         if self.recovery.on_plain_ack(now, plain.acknowledgment) {
             self.settle_acknowledged(now, plain.acknowledgment);
@@ -155,7 +155,7 @@ impl Connection {
     }
 
     /// What is acknowledged is gone for good.
-    #[inline]
+    #[inline(always)]
     fn settle_acknowledged(&mut self, now: Instant, acknowledgment: SequenceNumber) {
         self.send.unacknowledged = acknowledgment;
         self.send.queue.acknowledge(acknowledgment.earliest(self.send.queue.end()));
