@@ -15,8 +15,8 @@ pub(crate) struct Rare {
     /// When SND.UNA moved, or something left after everything was acknowledged, or the window shut; noted while there
     /// is this box.
     pub(crate) progress: Option<Instant>,
-    /// When the last zero-window probe left.
-    pub(crate) probed: Option<Instant>,
+    /// The octet of the last zero-window probe, and when it left.
+    pub(crate) probed: Option<(SequenceNumber, Instant)>,
     /// A reset that waits: its number, and whether it acknowledges.
     pub(crate) reset: Option<Reset>,
     pub(crate) time_wait: Option<TimeWait>,

@@ -106,7 +106,7 @@ impl Connection {
             return Some(Transmit::bare(segment));
         }
         self.marks.insert(Marks::WINDOW_PROBED);
-        self.rare().probed = Some(now);
+        self.rare().probed = Some((self.send.next, now));
         let segment = self.header(now, self.send.next, Flags::NONE);
         let payload = self.send.queue.slice(self.send.next, 1);
         Some(Transmit { segment, payload, cut: None, ecn: Ecn::NotCapable })

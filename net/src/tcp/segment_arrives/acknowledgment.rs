@@ -23,7 +23,7 @@ impl Connection {
             return DROP;
         }
         if self.marks.contains(Marks::WINDOW_PROBED) {
-            self.note_probe_answered(arrival.now, segment);
+            self.note_probe_answered(segment);
         }
         if matches!(self.state, State::SynReceived(_)) {
             self.open(arrival)?;
@@ -85,15 +85,20 @@ impl Connection {
         PASS
     }
 
-    /// The peer has taken the octet of a window probe: it is sent and known from then on.
+    /// The peer has taken the octet of a window probe: it is sent and known from then on. What else comes, as the answer to
+    /// an earlier probe, does not say that it has not.
     #[cold]
-    fn note_probe_answered(&mut self, now: Instant, segment: &Segment) {
-        if segment.acknowledgment == self.send.next + 1 {
-            let sent = self.rare().probed.unwrap_or(now);
-            self.recovery.on_sent(sent, self.send.next, 1, Sent::New, true);
+    fn note_probe_answered(&mut self, segment: &Segment) {
+        let next = self.send.next;
+        let Some((sequence, sent)) = self.rare().probed.filter(|probed| probed.0 == next) else {
+            // Sent since as any other.
+            return self.marks.remove(Marks::WINDOW_PROBED);
+        };
+        if segment.acknowledgment == sequence + 1 {
+            self.recovery.on_sent(sent, sequence, 1, Sent::New, true);
             self.send.next += 1;
+            self.marks.remove(Marks::WINDOW_PROBED);
         }
-        self.marks.remove(Marks::WINDOW_PROBED);
     }
 
     /// SND.WND, unless the segment is older than the one that set it; whether it changes. [rfc9293 3.10.7.4]

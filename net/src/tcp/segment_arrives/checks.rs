@@ -119,10 +119,25 @@ impl Connection {
             arrival.payload.clear();
             return PASS;
         }
+        if self.acknowledges_beside(arrival) {
+            self.answer_unacceptable(arrival);
+            return PASS;
+        }
         self.shared.count(Counter::OutOfWindow);
         self.note_duplicate(arrival);
         self.answer_unacceptable(arrival);
         DROP
+    }
+
+    /// Both sides may have probed the other's window at once, and both octets been taken, of which neither knows: then
+    /// each acknowledges with a number that the other has passed. Were these dropped, both would wait for ever.
+    /// [rfc9293 3.10.7.4]
+    fn acknowledges_beside(&self, arrival: &Arrival<'_>) -> bool {
+        let segment = arrival.segment;
+        arrival.length() == 0
+            && segment.flags.contains(Flags::ACK)
+            && arrival.sequence == self.receive.next - 1
+            && segment.acknowledgment.is_after(self.send.unacknowledged)
     }
 
     /// An acknowledgment, which may resolve what is wrong. What carries nothing is answered twice a second at most,

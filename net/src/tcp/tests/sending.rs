@@ -161,6 +161,22 @@ fn the_octet_of_a_probe_may_be_taken() {
     assert_eq!(lone.connection.unacknowledged(), 0);
 }
 
+/// [rfc9293 3.10.7.4]: both sides probe at once, and both take the other's octet, of which neither knows: the acknowledgments
+/// cross, each with a number that the other has passed.
+#[test]
+fn probes_may_cross() {
+    let mut lone = Lone::established(plain());
+    lone.window = 0;
+    lone.gets(". 1:1(0) ack 1");
+    lone.send(5);
+    assert!(lone.wait(2 * SECOND).iter().all(|line| line.ends_with(": . 1:2(1) ack 1")));
+    lone.gets(". 1:2(1) ack 1");
+    lone.wait(50 * MS);
+    lone.window = 100;
+    lone.gets(". 1:1(0) ack 2");
+    assert_eq!(lone.drain(), ["P. 2:6(4) ack 2"]);
+}
+
 /// A peer that answers no probe has gone.
 #[test]
 fn a_shut_window_without_answers_times_out() {
