@@ -2,6 +2,7 @@
 
 use demikernel_runtime::time::Duration;
 
+use super::episode::TIMESTAMP_TICK;
 use super::loss::DUPLICATES;
 use super::records::Delivery;
 use super::{Ack, Acked, CongestionState, RateSample, Recovery, Signals, flag, nanos};
@@ -173,6 +174,15 @@ impl Recovery {
         }
         // [rfc6298 3] Timestamps tell transmissions apart; only what advances the left edge counts [rfc7323 4.1].
         let Some(rtt) = ack.rtt.filter(|_| delivery.acked > 0) else { return (None, 0) };
+        if let Some(again) = delivery.retransmitted_at {
+            let since = nanos(again, ack.now);
+            // An echo of before it was sent again tells the round trip only if the acknowledgment was under way then. Else
+            // that of the first was lost: what was sent again arrived second, and the peer has dropped it with its
+            // timestamp [rfc7323 5.3-R3]. It would be our own timeout that is measured, and make the next one longer.
+            if rtt.as_nanos() as u64 > since + TIMESTAMP_TICK && since >= self.rtt.least() {
+                return (None, 0);
+            }
+        }
         self.rtt.on_sample(rtt.as_nanos() as u64);
         (Some(rtt), 0)
     }

@@ -10,7 +10,7 @@ use crate::tcp::congestion::Congestion;
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 
 /// By how much a timestamp's clock may be off: a tick of the slowest that is usual.
-const TIMESTAMP_TICK: u64 = 1_000_000;
+pub(super) const TIMESTAMP_TICK: u64 = 1_000_000;
 
 /// What exists only since something was out of the ordinary.
 #[derive(Debug)]
@@ -311,7 +311,7 @@ impl Recovery {
     /// whether one has begun.
     pub(super) fn settle_state(&mut self, ack: &Ack<'_>, delivery: &Delivery) -> (bool, bool) {
         if self.is_undone(ack, delivery) {
-            self.undo();
+            self.undo(ack);
             return (true, false);
         }
         let passed = self
@@ -393,7 +393,7 @@ impl Recovery {
         self.state == CongestionState::Loss && told && delivery.found
     }
 
-    fn undo(&mut self) {
+    fn undo(&mut self, ack: &Ack<'_>) {
         let Some(undo) = self.cold().undo.take() else { return };
         if self.state != CongestionState::Loss {
             // What was taken for lost was late.

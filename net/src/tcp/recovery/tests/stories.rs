@@ -75,6 +75,24 @@ fn what_was_sent_twice_is_no_sample_without_timestamps() {
     assert_eq!(script.at(1_010).ack_echo(1, &[], 900).rtt, Some(ms(110)));
 }
 
+/// The acknowledgment was lost, not the segment: its timestamp, which the peer echoes when it gets the segment again, is as
+/// old as our timeout was long. Taken for a round trip it made each timeout longer than the one before. [rfc6298 3]
+#[test]
+fn a_lost_acknowledgment_is_no_long_round_trip() {
+    let mut script = Script::new(&reno());
+    script.send(1).at(100).ack_echo(1, &[], 0);
+    let rto = script.recovery.rto();
+    script.send(1);
+    script.at(1_000);
+    while !matches!(script.expire(), Expired::Timeout { .. }) {
+        script.probe_again();
+    }
+    assert_eq!(script.resend(), Some(1));
+    script.now += ms(100);
+    script.ack_echo(2, &[(1, 2)], 100);
+    assert!(script.recovery.rto() <= rto, "{:?}", script.recovery.rto());
+}
+
 /// [rfc6928 2] [rfc6928 2-loss] [rfc6298 5.7] [rfc8985 7.2-initial]
 #[test]
 fn a_connection_begins_with_ten_segments_unless_its_syn_was_lost_twice() {
