@@ -209,8 +209,7 @@ impl PathMtu {
         }
     }
 
-    /// The octet `number` is retransmitted: the probe, if it is of it. Loss recovery takes it for any other
-    /// loss, and reduces the window, which RFC 8899 section 3 would spare it.
+    /// The octet `number` is retransmitted: the probe, if it is of it.
     #[inline]
     pub(crate) fn on_lost(&mut self, number: SequenceNumber) {
         let headers = u16::from(self.ip_header) + TCP_HEADER;

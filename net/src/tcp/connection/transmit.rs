@@ -5,7 +5,7 @@ use demikernel_runtime::time::{Duration, Instant};
 
 use super::{Connection, Events, Marks};
 use crate::tcp::Ecn;
-use crate::tcp::recovery::Sent;
+use crate::tcp::recovery::{CongestionState, DUPLICATES, Sent};
 use crate::tcp::state::State;
 use crate::wire::tcp::{Flags, Segment, SequenceNumber};
 
@@ -222,16 +222,24 @@ impl Connection {
     }
 
     /// Size of a segment larger than the path is known to take, if it is time to try. [rfc8899 3]
+    ///
+    /// Only when all is well, and as much follows as tells soon that it is lost: a probe for which a time-out must be
+    /// waited stops a connection that has lost something already.
     #[inline]
     fn mtu_probe(&mut self, now: Instant, unsent: u32) -> Option<u32> {
         let stamps = if self.clock.is_on() { 12 } else { 0 };
         let size = u32::from(self.mtu.wanted(now)?.min(self.send.maximum_segment)).saturating_sub(stamps);
-        let worth = size > u32::from(self.send.segment) && self.shared.config().mtu_probing;
-        let fits = size <= unsent.min(self.window_room()).min(self.recovery.allowance());
-        if !worth || !fits || self.receive.reassembly.is_some() {
+        let segment = u32::from(self.send.segment);
+        let worth = size > segment && self.shared.config().mtu_probing;
+        let told = size + DUPLICATES * segment;
+        let fits = told <= unsent.min(self.window_room()).min(self.recovery.congestion_window())
+            && size <= self.recovery.allowance();
+        let well = self.recovery.state() == CongestionState::Open && self.receive.reassembly.is_none();
+        if !worth || !fits || !well {
             return None;
         }
         self.mtu.on_probe_sent(self.send.next + size);
+        self.recovery.on_path_probe(size);
         Some(size)
     }
 

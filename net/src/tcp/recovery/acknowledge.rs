@@ -262,7 +262,12 @@ impl Recovery {
             // Where that ended is the only place at which they can come: before it, it has not ended.
             _ => cold.duplicates >= DUPLICATES && at != cold.recovery_point,
         };
-        if head_is_lost { self.scoreboard.lose_head(segment) } else { 0 }
+        let most = match cold.path_probe {
+            // A segment as it was then.
+            Some((start, end)) if at.is_at_or_after(start) && at.is_before(end) => end - at,
+            _ => segment,
+        };
+        if head_is_lost { self.scoreboard.lose_head(most) } else { 0 }
     }
 }
 

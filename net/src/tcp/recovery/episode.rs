@@ -40,6 +40,8 @@ pub(super) struct Cold {
     pub(super) reordering_persists: u8,
     pub(super) dsack_round: Option<SequenceNumber>,
     forward: Forward,
+    /// From where to where a probe of the path's MTU goes.
+    pub(super) path_probe: Option<(SequenceNumber, SequenceNumber)>,
 }
 
 /// How the window was before it was reduced, and what tells that it need not have been.
@@ -84,6 +86,7 @@ impl Cold {
             reordering_persists: 0,
             dsack_round: None,
             forward: Forward::Idle,
+            path_probe: None,
         }
     }
 }
@@ -117,7 +120,7 @@ impl Recovery {
 
     /// Whether losses have begun a recovery now.
     pub(super) fn enter_recovery_if_lost(&mut self) -> bool {
-        if self.scoreboard.lost == 0 || self.state.is_repairing() {
+        if self.scoreboard.lost == 0 || self.state.is_repairing() || self.spares_path_probe() {
             return false;
         }
         // A mark in the same round trip has reduced the window already.
@@ -131,6 +134,20 @@ impl Recovery {
         self.cold().recovery_point = next;
         self.state = CongestionState::Recovery;
         fresh
+    }
+
+    /// Whether nothing is lost but a probe of the path's MTU, for the first time: it goes again in pieces, but says that the
+    /// path takes no such segments, not that it is congested. [rfc8899 3-lost]
+    fn spares_path_probe(&mut self) -> bool {
+        let Some((start, end)) = self.cold.as_ref().and_then(|cold| cold.path_probe) else { return false };
+        let probe = self.scoreboard.lost_originals(start, end);
+        if probe != self.scoreboard.lost || self.state == CongestionState::CongestionWindowReduced {
+            return false;
+        }
+        // Later duplicates, if that is all the peer sends, are of the same loss.
+        let at = self.scoreboard.unacknowledged;
+        self.cold().recovery_point = at;
+        true
     }
 
     fn begin_reduction(&mut self, event: Congestion) {
@@ -404,7 +421,10 @@ impl Recovery {
         self.controller.undo();
         self.window.congestion = self.window.congestion.max(undo.congestion);
         self.window.threshold = self.window.threshold.max(undo.threshold);
-        self.rtt.forget_backoff();
+        if undo.needed == 0 || ack.rtt.is_none() {
+            // Else it may be the round trip that has become longer: timestamps will tell.
+            self.rtt.forget_backoff();
+        }
         self.leave();
     }
 

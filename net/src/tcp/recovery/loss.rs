@@ -8,7 +8,7 @@ use super::{RateSample, Recovery, Signals, flag};
 use crate::wire::tcp::SequenceNumber;
 
 /// Segments that have overtaken another before it is lost rather than late.
-pub(super) const DUPLICATES: u32 = 3;
+pub(crate) const DUPLICATES: u32 = 3;
 
 /// Recoveries for which a wider reordering window is kept [rfc8985 6.2-persist].
 const PERSISTENCE: u8 = 16;

@@ -30,6 +30,7 @@ use demikernel_runtime::time::{Duration, Instant};
 use super::congestion::{CongestionControl, Controller, Sample, Window};
 use crate::wire::tcp::{SackBlock, SequenceNumber};
 use episode::Cold;
+pub(crate) use loss::DUPLICATES;
 use pacing::Pacing;
 use rate::Rate;
 pub(crate) use rate::RateSample;
@@ -536,6 +537,16 @@ impl Recovery {
         }
         self.window.segment = octets;
         self.window.congestion = self.window.congestion.max(octets);
+        if let Some(cold) = &mut self.cold {
+            cold.path_probe = None;
+        }
+    }
+
+    /// What is sent next, `length` octets, is to find out whether the path takes segments as long as that.
+    #[cold]
+    pub(crate) fn on_path_probe(&mut self, length: u32) {
+        let start = self.scoreboard.next;
+        self.cold().path_probe = Some((start, start + length));
     }
 
     /// Another congestion control from now on. It takes over the window as it is.

@@ -292,6 +292,14 @@ impl Scoreboard {
         self.lose(0)
     }
 
+    /// Octets between `start` and `end` that are lost, and have been sent once.
+    pub(super) fn lost_originals(&self, start: SequenceNumber, end: SequenceNumber) -> u32 {
+        let from = self.find(start.latest(self.unacknowledged));
+        let within = self.records.range(from..).take_while(|record| record.start.is_before(end));
+        let lost = within.filter(|it| it.marks.has(Marks::LOST) && !it.marks.has(Marks::RETRANSMITTED));
+        lost.map(|record| record.length).sum()
+    }
+
     /// What was thought lost was not.
     pub(super) fn find_again(&mut self) {
         for record in self.records.iter_mut().filter(|record| record.marks.has(Marks::LOST)) {

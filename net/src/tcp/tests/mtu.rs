@@ -52,6 +52,80 @@ fn larger_segments_are_tried_later() {
     assert_eq!(lone.connection.info(lone.now).pmtu, 1040);
 }
 
+/// On a path that takes 600 octets a probe of 1,000 is under way, and what follows it.
+fn probing(sack: bool) -> Lone {
+    let mut lone = Lone::connecting(Config { sack, ..plain() });
+    lone.drain();
+    lone.gets(if sack { "S. 0:0(0) ack 1 mss 1000 sackok" } else { "S. 0:0(0) ack 1 mss 1000" });
+    lone.send(1000);
+    lone.drain();
+    lone.connection.handle_too_big(lone.now, SequenceNumber::new(OURS) + 1, 600);
+    lone.drain();
+    lone.gets(". 1:1(0) ack 1001");
+    lone.wait(601 * SECOND);
+    // Too little for a probe.
+    lone.send(560);
+    lone.sends(&["P. 1001:1561(560) ack 1"]);
+    lone.gets(". 1:1(0) ack 1561");
+    lone.send(5000);
+    let lines = lone.drain();
+    assert_eq!(lines[..2], [". 1561:2561(1000) ack 1", ". 2561:3121(560) ack 1"]);
+    lone
+}
+
+/// [rfc8899 3-lost], whether the peer says what it has or not: a lost probe goes again in pieces, and the window stays.
+#[test]
+fn a_lost_probe_is_no_congestion() {
+    let told = |at: u32| format!(". 1:1(0) ack 1561 sack 2561-{at}");
+    let stories = [(true, [3121, 3681, 4241].map(told)), (false, [". 1:1(0) ack 1561"; 3].map(String::from))];
+    for (sack, acknowledgments) in stories {
+        let mut lone = probing(sack);
+        let before = lone.connection.info(lone.now);
+        for line in acknowledgments {
+            lone.now += MS;
+            lone.gets(&line);
+        }
+        lone.sends(&[". 1561:2121(560) ack 1", ". 2121:2561(440) ack 1"]);
+        lone.gets(". 1:1(0) ack 1561");
+        lone.sends(&[]);
+        let after = lone.connection.info(lone.now);
+        assert_eq!((after.cwnd, after.ssthresh), (before.cwnd, before.ssthresh), "sack: {sack}");
+        assert_eq!((after.ca_state, after.pmtu), (CongestionState::Disorder, 600));
+        lone.gets(". 1:1(0) ack 6561");
+        assert_eq!(lone.connection.info(lone.now).ca_state, CongestionState::Open);
+    }
+}
+
+/// [rfc8899 3-lost]: if something else is lost, too, the path is congested.
+#[test]
+fn a_probe_that_is_not_lost_alone_is_congestion() {
+    let mut lone = probing(true);
+    let before = lone.connection.info(lone.now).cwnd;
+    for at in [3681, 4241, 4801] {
+        lone.now += MS;
+        lone.gets(&format!(". 1:1(0) ack 1561 sack 3121-{at}"));
+    }
+    let after = lone.connection.info(lone.now);
+    assert_eq!(after.ca_state, CongestionState::Recovery);
+    assert!(after.ssthresh < before);
+}
+
+/// A probe that nothing follows would cost a time-out if it is lost: here the peer's window lets nothing follow.
+#[test]
+fn no_probe_whose_loss_nobody_would_tell() {
+    for (window, probes) in [(2000, false), (3000, true)] {
+        let mut lone = probing(false);
+        lone.window = window;
+        lone.gets(". 1:1(0) ack 2561");
+        lone.gets(". 1:1(0) ack 6561");
+        lone.connection.handle_mtu(lone.now, 600);
+        lone.wait(601 * SECOND);
+        lone.send(9000);
+        let lines = lone.drain();
+        assert_eq!(lines.iter().any(|line| line.contains("(1000)")), probes, "{window}: {lines:?}");
+    }
+}
+
 /// The user's limit holds both ways.
 #[test]
 fn the_user_limits_segments() {
