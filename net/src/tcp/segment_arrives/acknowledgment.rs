@@ -48,7 +48,8 @@ impl Connection {
         self.send.probes = 0;
         if segment.acknowledgment != self.send.unacknowledged {
             self.advance(arrival.now, segment);
-        } else if in_flight {
+        } else if in_flight && (duplicate || !segment.options.sack.is_empty() || self.takes_echo(segment)) {
+            // Else it says nothing of what is under way, as data that cross ours do.
             self.note_repeated(arrival.now, segment, duplicate);
         }
         self.note_fin_acknowledged(arrival.now);
@@ -121,9 +122,12 @@ impl Connection {
     /// [rfc7323 2.3-shift]: the window of a SYN is not shifted. [rfc9293 MUST-1] [rfc9293 REC-1]
     fn set_window(&mut self, segment: &Segment) {
         let shift = if segment.flags.contains(Flags::SYN) { 0 } else { self.send.shift };
-        self.send.window = u32::from(segment.window) << shift;
+        let before = std::mem::replace(&mut self.send.window, u32::from(segment.window) << shift);
         self.send.window_most = self.send.window_most.max(self.send.window);
-        if self.send.window > 0 && self.timers.state != Instant::MAX && self.state.may_transmit() {
+        // Only what waited for a shut window to open has waited enough: what is held back for being small has its own
+        // time, which windows that merely change do not prolong.
+        let opens = before == 0 && self.send.window > 0;
+        if opens && self.timers.state != Instant::MAX && self.state.may_transmit() {
             self.end_persist();
         }
     }

@@ -4,13 +4,15 @@ use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
 
 use crate::tcp::Ecn;
+use crate::tcp::config::Counter;
 use crate::tcp::connection::{Connection, Events, Marks};
 use crate::tcp::state::State;
 use crate::wire::plain::Plain;
 
 impl Connection {
-    /// Whether every step of RFC 9293 would let the segment, with `length` octets, pass and only deliver it. Those that
-    /// are not predicted go through the steps, which also end a wait for the window when a segment repeats the same one.
+    /// Whether every step of RFC 9293 would let the segment, with `length` octets, pass and only deliver it. What the steps
+    /// do with such a segment is what [`handle_predicted`](Self::handle_predicted) does, to the last bit of what leaves
+    /// afterwards.
     #[inline]
     pub(crate) fn is_predicted(&self, plain: &Plain, length: usize, ecn: Ecn) -> bool {
         let acknowledged = plain.acknowledgment - self.send.unacknowledged;
@@ -40,7 +42,9 @@ impl Connection {
         {
             self.clock.set_recent(now, stamps.value);
         }
-        self.send.window_sequence = plain.sequence;
+        // What came before its turn may have told of the window already.
+        self.send.window_sequence = self.send.window_sequence.latest(plain.sequence);
+        self.send.probes = 0;
         if plain.acknowledgment != self.send.unacknowledged {
             self.advance_plainly(now, plain);
         }
@@ -49,6 +53,8 @@ impl Connection {
             if self.receive.deliver(payload) {
                 self.events |= Events::READABLE;
                 self.acknowledge_later(now, length, plain.pushes);
+            } else {
+                self.shared.count(Counter::NoMemory);
             }
         }
     }

@@ -76,7 +76,14 @@ impl Connection {
         }
     }
 
-    fn segment_arrives(&mut self, now: Instant, segment: &Segment, payload: Buffer, ecn: Ecn) {
+    /// Of any segment, predicted or not.
+    pub(in crate::tcp) fn segment_arrives(
+        &mut self,
+        now: Instant,
+        segment: &Segment,
+        payload: Buffer,
+        ecn: Ecn,
+    ) {
         match self.state {
             State::Closed => self.arrives_closed(),
             State::SynSent => self.arrives_syn_sent(now, segment, payload, ecn),

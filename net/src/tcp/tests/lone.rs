@@ -22,6 +22,8 @@ pub(super) struct Lone {
     pub(super) last: Option<Transmit>,
     /// What the peer says if a line does not.
     pub(super) window: u16,
+    /// No segment is predicted.
+    pub(super) unpredicted: bool,
 }
 
 /// No options but the size of segments, so that scripts are short.
@@ -44,7 +46,7 @@ impl Lone {
         let shared = Rc::new(Shared::new(config));
         let now = Instant::from_nanos(1_000_000_000_000);
         let connection = Connection::connect(shared.clone(), now, start());
-        Lone { now, connection, shared, last: None, window: 50_000 }
+        Lone { now, connection, shared, last: None, window: 50_000, unpredicted: false }
     }
 
     pub(super) fn accepting(config: Config, syn: &str) -> Lone {
@@ -52,7 +54,7 @@ impl Lone {
         let now = Instant::from_nanos(1_000_000_000_000);
         let (syn, _) = parse(syn, 50_000);
         let connection = Connection::accept(shared.clone(), now, start(), &syn);
-        Lone { now, connection, shared, last: None, window: 50_000 }
+        Lone { now, connection, shared, last: None, window: 50_000, unpredicted: false }
     }
 
     /// Established, by its own SYN; quick acknowledgments are over.
@@ -127,7 +129,11 @@ impl Lone {
         let (segment, length) = parse(line, self.window);
         let first = segment.sequence.value().wrapping_sub(THEIRS);
         let payload: Vec<u8> = (0..length).map(|offset| (first + offset) as u8).collect();
-        self.connection.handle_segment(self.now, &segment, payload.into(), ecn);
+        if self.unpredicted {
+            self.connection.segment_arrives(self.now, &segment, payload.into(), ecn);
+        } else {
+            self.connection.handle_segment(self.now, &segment, payload.into(), ecn);
+        }
     }
 
     /// All that it sends now.

@@ -7,6 +7,7 @@ mod lone;
 mod mtu;
 mod opening;
 mod pair;
+mod prediction;
 mod programs;
 mod receiving;
 mod sending;

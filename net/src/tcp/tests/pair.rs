@@ -65,6 +65,8 @@ pub(super) struct End {
     seed: u8,
     /// What is plain leaves as the stack lets it leave.
     pub(super) plain: bool,
+    /// No segment is predicted.
+    pub(super) unpredicted: bool,
 }
 
 impl End {
@@ -80,6 +82,7 @@ impl End {
             limits: Limits::default(),
             seed,
             plain: false,
+            unpredicted: false,
         }
     }
 
@@ -158,7 +161,11 @@ impl End {
         if let Some(connection) = &mut self.connection
             && connection.state() != State::Closed
         {
-            connection.handle_segment(now, &packet.segment, payload, packet.ecn);
+            if self.unpredicted {
+                connection.segment_arrives(now, &packet.segment, payload, packet.ecn);
+            } else {
+                connection.handle_segment(now, &packet.segment, payload, packet.ecn);
+            }
             return None;
         }
         if self.connection.is_none() && packet.segment.flags.without(Flags::ECE | Flags::CWR) == Flags::SYN {
