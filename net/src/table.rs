@@ -264,7 +264,9 @@ mod tests {
             assert_eq!((model.find(&other), model.table.guess(&other)), (None, None));
         }
         assert_eq!((model.find(&flow), model.table.guess(&flow)), (Some(7), Some(7)));
-        assert!(!model.table.remove(&flow, 8) && model.table.remove(&flow, 7) && !model.table.remove(&flow, 7));
+        assert!(
+            !model.table.remove(&flow, 8) && model.table.remove(&flow, 7) && !model.table.remove(&flow, 7)
+        );
         assert_eq!((model.find(&flow), model.table.len()), (None, 0));
     }
 

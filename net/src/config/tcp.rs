@@ -52,6 +52,14 @@ pub struct TcpConfig {
     /// How long data may be unacknowledged (RFC 5482); without it, until [`retries`](TcpConfig::retries).
     #[serde(deserialize_with = "values::optional_text")]
     pub user_timeout: Option<Duration>,
+    /// Whether the peer is told of a user timeout, and heeded if it tells its own (RFC 5482).
+    pub user_timeout_option: bool,
+    /// The peer's own counts as this at least.
+    #[serde(deserialize_with = "values::text")]
+    pub user_timeout_least: Duration,
+    /// And as this at most.
+    #[serde(deserialize_with = "values::text")]
+    pub user_timeout_most: Duration,
     /// The longest that a closed connection waits for the peer to close.
     #[serde(deserialize_with = "values::text")]
     pub fin_wait: Duration,
@@ -89,6 +97,9 @@ impl Default for TcpConfig {
             acknowledgment_delay: Duration::from_millis(40),
             no_delay: false,
             user_timeout: None,
+            user_timeout_option: false,
+            user_timeout_least: Duration::from_secs(100),
+            user_timeout_most: Duration::from_secs(3600),
             fin_wait: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             syn_cookies: true,

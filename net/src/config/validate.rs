@@ -328,6 +328,8 @@ impl TcpConfig {
         if let Some(timeout) = self.user_timeout {
             within("tcp.user-timeout", timeout, SECOND..=24 * 60 * MINUTE)?;
         }
+        within("tcp.user-timeout-most", self.user_timeout_most, SECOND..=24 * 60 * MINUTE)?;
+        within("tcp.user-timeout-least", self.user_timeout_least, SECOND..=self.user_timeout_most)?;
         within("tcp.fin-wait", self.fin_wait, SECOND..=10 * MINUTE)?;
         within("tcp.time-wait", self.time_wait, SECOND..=4 * MINUTE)?;
         within("tcp.keepalive.idle", self.keepalive.idle, SECOND..=24 * 60 * MINUTE)?;

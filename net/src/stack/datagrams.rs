@@ -99,13 +99,7 @@ impl Stack {
     }
 
     /// Each socket gets what goes to a group that it has joined, or to everybody. [rfc1112 7.2]
-    fn deliver_to_all(
-        &mut self,
-        header: &Header,
-        packet: Packet,
-        source: SocketAddr,
-        kind: Kind,
-    ) {
+    fn deliver_to_all(&mut self, header: &Header, packet: Packet, source: SocketAddr, kind: Kind) {
         let group = packet.destination;
         let member = |slot: &u32| match self.sockets.get(*slot) {
             Some(Socket::Udp(udp)) => kind == Kind::Broadcast || udp.groups.contains(&group),

@@ -219,7 +219,13 @@ impl Interface {
 
     /// Sends a datagram, whose payload is copied, to a link on which there is room. Whether there was memory.
     #[inline(never)]
-    pub(crate) fn send_plain(&mut self, link: &LinkHeader, around: &Around, ports: u32, payload: &[u8]) -> bool {
+    pub(crate) fn send_plain(
+        &mut self,
+        link: &LinkHeader,
+        around: &Around,
+        ports: u32,
+        payload: &[u8],
+    ) -> bool {
         let sum = self.sum_of_payload(payload);
         let identification = self.next_identification();
         let Some(mut head) = self.room(DATAGRAM_FRAME + payload.len()) else { return false };

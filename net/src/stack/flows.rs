@@ -26,7 +26,9 @@ impl Stack {
     pub(super) fn look_up(&self, flow: &Flow) -> Option<u32> {
         self.flows.find(flow, |slot| match self.sockets.get(slot) {
             Some(Socket::Tcp(tcp)) => tcp.flow == *flow,
-            Some(Socket::TimeWait(place)) => self.waiting.get(*place).is_some_and(|waiting| waiting.flow == *flow),
+            Some(Socket::TimeWait(place)) => {
+                self.waiting.get(*place).is_some_and(|waiting| waiting.flow == *flow)
+            }
             _ => false,
         })
     }

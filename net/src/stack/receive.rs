@@ -134,7 +134,9 @@ impl Stack {
         payload: Range<usize>,
         ecn: Ecn,
     ) {
-        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return self.take_any_frame(now, frame) };
+        let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else {
+            return self.take_any_frame(now, frame);
+        };
         let payload = part(frame, payload);
         let free = matches!(tcp.holder, Holder::User | Holder::Nobody);
         if !free || !tcp.connection.is_predicted(plain, payload.len(), ecn) {

@@ -18,12 +18,7 @@ use std::net::IpAddr;
 
 /// What has happened to a connection is for its user, and it may have something to send.
 #[inline]
-pub(super) fn note(
-    tcp: &mut TcpSocket,
-    slot: u32,
-    ready: &mut Queue,
-    events: &mut Queue,
-) -> bool {
+pub(super) fn note(tcp: &mut TcpSocket, slot: u32, ready: &mut Queue, events: &mut Queue) -> bool {
     if !tcp.flags.ready {
         tcp.flags.ready = true;
         ready.push(slot);
@@ -120,14 +115,7 @@ impl Stack {
 
     /// For a connection that its listener still has.
     #[cold]
-    fn take_before_accept(
-        &mut self,
-        now: Instant,
-        slot: u32,
-        segment: &Segment,
-        payload: Buffer,
-        ecn: Ecn,
-    ) {
+    fn take_before_accept(&mut self, now: Instant, slot: u32, segment: &Segment, payload: Buffer, ecn: Ecn) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get(slot) else { return };
         if let Holder::HalfOpen { listener, .. } = tcp.holder
             && segment.flags.contains(Flags::ACK)

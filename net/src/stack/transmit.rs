@@ -91,7 +91,12 @@ fn rearm(deadlines: &mut Deadlines, now: Instant, slot: u32, tcp: &mut TcpSocket
 
 /// Transmits all that there is, if that is one plain segment or nothing, and its way is known.
 #[inline]
-fn transmit_plain(interface: &mut Interface, now: Instant, tcp: &mut TcpSocket, burst: &mut Vec<Frame>) -> bool {
+fn transmit_plain(
+    interface: &mut Interface,
+    now: Instant,
+    tcp: &mut TcpSocket,
+    burst: &mut Vec<Frame>,
+) -> bool {
     let Some(ends) = tcp.flow.to_v4() else { return false };
     let Some(link) = interface.out(&tcp.path).copied() else { return false };
     match tcp.connection.poll_plain(now, COPY as u32) {

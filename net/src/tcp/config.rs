@@ -53,6 +53,13 @@ pub struct Config {
     pub retries: u32,
     /// The same, once the user has closed.
     pub orphan_retries: u32,
+    /// Whether the peer is told how long data may be unacknowledged, if the user says so, and heeded if it tells (RFC 5482).
+    /// Not in Linux.
+    pub user_timeout_option: bool,
+    /// What the peer tells is heeded as if it were this at least, so that nobody ends connections early.
+    pub user_timeout_least: Duration,
+    /// And this at most, so that nobody holds memory here for long.
+    pub user_timeout_most: Duration,
     /// The longest that an acknowledgment waits for something to travel with. [rfc9293 MUST-40]
     pub acknowledgment_delay: Duration,
     /// The longest that a closed connection waits for the peer to close.
@@ -90,6 +97,9 @@ impl Default for Config {
             syn_ack_retries: 5,
             retries: 15,
             orphan_retries: 8,
+            user_timeout_option: false,
+            user_timeout_least: Duration::from_secs(100),
+            user_timeout_most: Duration::from_secs(3600),
             acknowledgment_delay: Duration::from_millis(40),
             fin_wait: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),

@@ -166,6 +166,15 @@ impl Receive {
         field as u16
     }
 
+    /// The field for the header of an acknowledgment of less than has come: the edge is not before where it was.
+    pub(crate) fn advertise_from(&mut self, acknowledgment: SequenceNumber) -> u16 {
+        let unit = (1u32 << self.shift) - 1;
+        let window = self.edge - acknowledgment;
+        let field = (window.saturating_add(unit) >> self.shift).min(u32::from(u16::MAX));
+        self.edge = self.edge.latest(acknowledgment + (field << self.shift));
+        field as u16
+    }
+
     /// The least by which the window is opened. [rfc9293 MUST-39]
     #[inline]
     fn worth_telling(&self) -> u32 {

@@ -84,7 +84,7 @@ impl TimeWait {
     }
 
     /// A SYN may begin a new connection if nothing of the old one can be taken for the new. [rfc6191 2]
-    /// [rfc9293 MAY-2] [rfc9293 SHLD-4]
+    /// [rfc9293 MAY-2] [rfc9293 SHLD-4] [rfc9293 3.4.1]
     fn handle_syn(&self, now: Instant, segment: &Segment) -> InTimeWait {
         let newer_number = segment.sequence.is_after(self.receive_next);
         let may = match segment.options.timestamps {
@@ -147,7 +147,7 @@ mod tests {
         Segment { flags, sequence: SequenceNumber::new(sequence), options, ..Segment::default() }
     }
 
-    /// [rfc1337 3-F1], [rfc6191 2], [rfc9293 MAY-2], [rfc9293 SHLD-4]
+    /// [rfc1337 3-F1], [rfc6191 2], [rfc9293 MAY-2], [rfc9293 SHLD-4], [rfc9293 3.4.1]
     #[test]
     fn each_segment_has_its_answer() {
         #[derive(Debug, PartialEq)]

@@ -21,6 +21,9 @@ const BEGIN: Instant = Instant::from_nanos(1_000_000_000);
 const LOCAL_PORT: u16 = 8080;
 const REMOTE_PORT: u16 = 40_000;
 
+/// By how much a connection that the peer opens anew is ahead of the one before.
+const NEXT: u32 = 1 << 20;
+
 /// Segments that leave without a pause between; more are an endless loop.
 const MOST: usize = 1000;
 
@@ -34,6 +37,12 @@ pub(crate) struct Host {
     /// Of a connection that its listener has not given away.
     ticket: Option<Ticket>,
     time_wait: Option<TimeWait>,
+    /// By how much the numbers of the connection that goes on are ahead of those of the first: ours, the peer's.
+    shift: (u32, u32),
+    /// SO_RCVBUF, which connections take over from their listener.
+    receive_buffer: Option<u32>,
+    /// TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT.
+    keepalive: (u64, u64, u32),
     left: VecDeque<(Instant, Segment, u32)>,
 }
 
@@ -53,6 +62,9 @@ impl Host {
             connection: None,
             ticket: None,
             time_wait: None,
+            shift: (0, 0),
+            receive_buffer: None,
+            keepalive: (7200, 75, 9),
             left: VecDeque::new(),
         }
     }
@@ -144,7 +156,8 @@ impl Host {
     fn transmit(&mut self) -> Result<(), String> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         while let Some(transmit) = connection.poll_transmit(self.now, &Limits::default()) {
-            self.left.push_back((self.now, transmit.segment, transmit.payload.len() as u32));
+            let segment = relative(&transmit.segment, self.shift);
+            self.left.push_back((self.now, segment, transmit.payload.len() as u32));
             if self.left.len() > MOST {
                 return Err("it sends for ever".to_owned());
             }
@@ -156,10 +169,27 @@ impl Host {
     }
 
     fn handle(&mut self, segment: &Segment, length: u32) {
-        let segment = Segment { source: REMOTE_PORT, destination: LOCAL_PORT, ..*segment };
-        if let Some(time_wait) = self.time_wait.as_mut().filter(|time_wait| self.now < time_wait.until()) {
-            if let InTimeWait::Answer(answer) = time_wait.handle_segment(self.now, &segment, length) {
-                self.left.push_back((self.now, answer, 0));
+        let mut segment = Segment { source: REMOTE_PORT, destination: LOCAL_PORT, ..*segment };
+        let begins = segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK);
+        let time_wait = self.time_wait.filter(|time_wait| self.now < time_wait.until());
+        if begins && time_wait.is_some() {
+            self.shift.1 += NEXT;
+        }
+        segment.sequence += self.shift.1;
+        segment.acknowledgment += self.shift.0;
+        if let Some(mut time_wait) = time_wait {
+            let answer = time_wait.handle_segment(self.now, &segment, length);
+            self.time_wait = Some(time_wait);
+            match answer {
+                InTimeWait::Drop => {}
+                InTimeWait::Answer(answer) => {
+                    self.left.push_back((self.now, relative(&answer, self.shift), 0));
+                }
+                InTimeWait::Reopen(initial) => {
+                    self.time_wait = None;
+                    self.shift.0 = initial - OURS;
+                    self.open(&segment);
+                }
             }
             return;
         }
@@ -167,7 +197,7 @@ impl Host {
             self.deliver(&segment, length);
         } else if !self.open(&segment) {
             let reset = reset_for(&segment, length);
-            self.left.extend(reset.map(|reset| (self.now, reset, 0)));
+            self.left.extend(reset.map(|reset| (self.now, relative(&reset, self.shift), 0)));
         }
     }
 
@@ -197,7 +227,12 @@ impl Host {
             let Socket::Listening(listener) = socket else { continue };
             if listener.on_syn(self.now) == OnSyn::Accept {
                 self.ticket = Some(listener.begin(self.now, ()));
-                self.connection = Some(Connection::accept(self.shared.clone(), self.now, start(), segment));
+                let start = start(OURS + self.shift.0);
+                let mut connection = Connection::accept(self.shared.clone(), self.now, start, segment);
+                if let Some(octets) = self.receive_buffer {
+                    connection.set_receive_buffer(octets);
+                }
+                self.connection = Some(connection);
             }
             return true;
         }
@@ -224,9 +259,16 @@ impl Host {
             }
             ("connect", Socket::Fresh) => {
                 self.sockets.insert(number, Socket::Connected);
-                self.connection = Some(Connection::connect(self.shared.clone(), self.now, start()));
+                self.connection = Some(Connection::connect(self.shared.clone(), self.now, start(OURS)));
                 Err("EINPROGRESS")
             }
+            ("setsockopt", Socket::Fresh | Socket::Listening(_)) => match option(call) {
+                Some(("SO_RCVBUF", octets)) => {
+                    self.receive_buffer = Some(octets);
+                    Ok(0)
+                }
+                _ => return Err("no such option of such a socket here".to_owned()),
+            },
             ("accept", Socket::Listening(listener)) => match listener.accept() {
                 Some(()) => Ok(self.add(Socket::Connected)),
                 None => Err("EAGAIN"),
@@ -270,8 +312,8 @@ impl Host {
                 Err(error) => Err(errno(error)),
             },
             "shutdown" if has("SHUT_WR") => connection.shutdown_write(now).map(|()| 0).map_err(errno),
-            "setsockopt" if has("TCP_NODELAY") && has("[1]") => {
-                connection.set_no_delay(true);
+            "setsockopt" => {
+                set(connection, now, &mut self.keepalive, option(call).ok_or("no option is set")?)?;
                 Ok(0)
             }
             "close" => {
@@ -290,8 +332,49 @@ impl Host {
     }
 }
 
-fn start() -> Start {
-    let initial = InitialNumbers { sequence: OURS, timestamp_offset: 0 };
+/// The option that a call sets, and its value: `setsockopt(3, SOL_TCP, TCP_NODELAY, [1], 4)`.
+fn option(call: &Call) -> Option<(&str, u32)> {
+    let value = call.arguments.get(3)?.strip_prefix('[')?.strip_suffix(']')?;
+    Some((call.arguments.get(2)?, value.parse().ok()?))
+}
+
+fn set(
+    connection: &mut Connection,
+    now: Instant,
+    keepalive: &mut (u64, u64, u32),
+    (name, value): (&str, u32),
+) -> Result<(), String> {
+    match name {
+        "TCP_NODELAY" => connection.set_no_delay(value != 0),
+        "TCP_CORK" => connection.set_cork(value != 0),
+        "TCP_USER_TIMEOUT" => {
+            let timeout = Duration::from_millis(value.into());
+            connection.set_user_timeout(now, Some(timeout).filter(|timeout| !timeout.is_zero()));
+        }
+        "SO_KEEPALIVE" => connection.set_keepalive(now, value != 0),
+        "TCP_KEEPIDLE" => keepalive.0 = value.into(),
+        "TCP_KEEPINTVL" => keepalive.1 = value.into(),
+        "TCP_KEEPCNT" => keepalive.2 = value,
+        _ => return Err(format!("no {name} here")),
+    }
+    if name.starts_with("TCP_KEEP") {
+        let (idle, interval, count) = *keepalive;
+        let seconds = Duration::from_secs;
+        connection.set_keepalive_times(now, seconds(idle), seconds(interval), count);
+    }
+    Ok(())
+}
+
+/// As if the connection were the first.
+fn relative(segment: &Segment, shift: (u32, u32)) -> Segment {
+    let mut segment = *segment;
+    segment.sequence = segment.sequence - shift.0;
+    segment.acknowledgment = segment.acknowledgment - shift.1;
+    segment
+}
+
+fn start(sequence: SequenceNumber) -> Start {
+    let initial = InitialNumbers { sequence, timestamp_offset: 0 };
     Start { local: LOCAL_PORT, remote: REMOTE_PORT, initial, mtu: 1500, ip_header: 20 }
 }
 

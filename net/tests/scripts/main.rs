@@ -6,7 +6,10 @@
 //!   `win`, and options `mss`, `sackOK`, `TS val V ecr E`, `wscale`, `sack L:R`, `nop`, `eol`; numbers are relative to
 //!   the SYNs. A `>` without `win` or with options `<...>` takes any;
 //! - calls that return at once, as on non-blocking sockets: `socket`, `bind`, `listen`, `connect`, `accept`, `write`,
-//!   `read`, `shutdown`, `close`, `setsockopt` that sets `TCP_NODELAY`, with what they return, and the name of an error.
+//!   `read`, `shutdown`, `close`, with what they return, and the name of an error; `setsockopt` of `TCP_NODELAY`, `TCP_CORK`,
+//!   `TCP_USER_TIMEOUT`, `SO_KEEPALIVE`, `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`, and of `SO_RCVBUF` before a connection.
+//!
+//! A SYN that finds the connection in TIME-WAIT begins another, and numbers are relative to its SYNs from then on.
 //!
 //! Unlike in packetdrill, what nobody expects fails a script as soon as it leaves, and the clock of timestamps begins
 //! at 1000.
@@ -47,6 +50,12 @@ scripts! {
     ack_of_nothing,
     nagle,
     paws,
+    silly_window_sender,
+    silly_window_receiver,
+    dsack,
+    keepalive,
+    user_timeout,
+    time_wait_reuse,
 }
 
 /// Runs a script; what is wrong, with the line.

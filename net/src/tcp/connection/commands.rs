@@ -212,24 +212,20 @@ impl Connection {
         }
     }
 
-    /// How long data may be unacknowledged before the connection is given up; `None` as the configuration says.
-    /// [rfc5482 3.1] [rfc9293 MUST-21]
-    pub fn set_user_timeout(&mut self, now: Instant, timeout: Option<Duration>) {
-        let rare = self.rare();
-        rare.user_timeout = timeout.filter(|timeout| !timeout.is_zero());
-        rare.progress.get_or_insert(now);
-    }
-
     /// Octets that may be sent and not acknowledged; fixed from now on.
     pub fn set_send_buffer(&mut self, octets: u32) {
         self.send.limit = octets.max(1);
         self.marks.remove(Marks::SEND_TUNING);
     }
 
-    /// Octets that may wait to be received; fixed from now on. What the peer was told stays.
+    /// Octets that may wait to be received; fixed from now on. What the peer was told stays. [rfc9293 SHLD-14]
     pub fn set_receive_buffer(&mut self, octets: u32) {
         let most = u32::from(u16::MAX) << self.receive.shift;
         self.receive.set_limit(octets.clamp(1, most));
+        let untold = self.send.next == self.send.unacknowledged;
+        if untold && matches!(self.state, State::SynReceived(_)) {
+            self.receive.edge = self.receive.next + self.syn_window();
+        }
     }
 
     /// The user wants no segments larger than this, either way, if it says so before the SYN has left.

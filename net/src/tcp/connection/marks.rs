@@ -97,10 +97,17 @@ impl Marks {
     pub(crate) const OVERRIDE: Marks = Marks(1 << 6);
     /// Urgent data are under way, of which every segment tells.
     pub(crate) const URGENT: Marks = Marks(1 << 7);
+    /// The peer is told how long data may be unacknowledged.
+    pub(crate) const USER_TIMEOUT: Marks = Marks(1 << 24);
+    /// Acknowledgments of earlier states wait, in [`Rare`](super::Rare).
+    pub(crate) const EARLIER: Marks = Marks(1 << 25);
+    /// What `header` adds to some segments.
+    pub(crate) const TOLD: Marks = Marks(Marks::URGENT.0 | Marks::USER_TIMEOUT.0);
     /// What only `transmit_special` looks at.
     pub(crate) const SPECIAL: Marks = Marks(
         Marks::RESET.0
             | Marks::SYN.0
+            | Marks::EARLIER.0
             | Marks::WINDOW_PROBE.0
             | Marks::KEEPALIVE_PROBE.0
             | Marks::TAIL_PROBE.0,
@@ -148,7 +155,7 @@ impl Marks {
     pub(crate) const UNUSUAL: Marks = Marks(
         Marks::SPECIAL.0
             | Marks::OVERRIDE.0
-            | Marks::URGENT.0
+            | Marks::TOLD.0
             | Marks::ECN_ECHO.0
             | Marks::ECN_REDUCED.0
             | Marks::WINDOW_PROBED.0

@@ -23,6 +23,7 @@ mod rare;
 mod tell;
 mod transmit;
 mod urgent;
+mod user_timeout;
 
 use std::rc::Rc;
 
@@ -35,7 +36,7 @@ pub use marks::Events;
 pub(crate) use marks::Marks;
 pub use open::{Negotiated, Start};
 pub(crate) use plain::Polled;
-pub(crate) use rare::Rare;
+pub(crate) use rare::{Earlier, Rare};
 pub use transmit::{Limits, Transmit};
 
 use super::config::Shared;

@@ -173,6 +173,9 @@ impl Connection {
         if let Some(size) = options.maximum_segment_size {
             self.send.maximum_segment = size.max(LEAST_SEGMENT);
         }
+        if let Some(timeout) = options.user_timeout {
+            self.heed_user_timeout(now, timeout);
+        }
         self.receive.begin(syn.sequence, self.syn_window());
         self.send.window_sequence = syn.sequence;
         self.set_segment_size();

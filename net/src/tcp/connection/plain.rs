@@ -37,8 +37,8 @@ impl Connection {
         let (mut payload, mut ecn) = (&[][..], Ecn::NotCapable);
         if length > 0 {
             let full = u32::from(self.send.segment);
-            let small = self.marks.contains(Marks::NO_DELAY)
-                || !self.send.small.is_after(self.send.unacknowledged);
+            let small =
+                self.marks.contains(Marks::NO_DELAY) || !self.send.small.is_after(self.send.unacknowledged);
             let room = self.window_room().min(self.recovery.allowance());
             if length > room.min(full).min(most) || !small {
                 return Polled::Other;

@@ -1,5 +1,7 @@
 //! What few connections need.
 
+use std::collections::VecDeque;
+
 use demikernel_runtime::time::{Duration, Instant};
 
 use crate::tcp::error::Error;
@@ -10,8 +12,14 @@ use crate::wire::tcp::SequenceNumber;
 #[derive(Default)]
 pub(crate) struct Rare {
     pub(crate) keepalive: Keepalive,
-    /// How long data may be unacknowledged, if the user has said so (RFC 5482).
+    /// How long data may be unacknowledged, if the user, or else the peer, has said so (RFC 5482).
     pub(crate) user_timeout: Option<Duration>,
+    /// It is the user who has.
+    pub(crate) user_timeout_is_ours: bool,
+    /// All that was sent from here on has told the peer.
+    pub(crate) user_timeout_told: Option<SequenceNumber>,
+    /// Acknowledgments that are to leave before any other: of what came before marks changed. [rfc8257 3.2]
+    pub(crate) earlier: VecDeque<Earlier>,
     /// When SND.UNA moved, or something left after everything was acknowledged, or the window shut; noted while there
     /// is this box.
     pub(crate) progress: Option<Instant>,
@@ -26,6 +34,14 @@ pub(crate) struct Rare {
     pub(crate) urgent_sent: Option<SequenceNumber>,
     /// Where the peer's end: RCV.UP.
     pub(crate) urgent_received: Option<SequenceNumber>,
+}
+
+/// An acknowledgment of what had come at some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Earlier {
+    pub(crate) acknowledgment: SequenceNumber,
+    /// Whether that had met congestion.
+    pub(crate) echo: bool,
 }
 
 /// A reset that is to be sent.

@@ -29,10 +29,45 @@ impl Connection {
             urgent: 0,
             options: Options { timestamps: self.clock.stamp(now), sack, ..Options::default() },
         };
-        if self.marks.contains(Marks::URGENT) {
-            self.point_at_urgent(&mut segment);
+        if self.marks.intersects(Marks::TOLD) {
+            self.tell_rarely(&mut segment);
         }
         segment
+    }
+
+    #[cold]
+    fn tell_rarely(&mut self, segment: &mut Segment) {
+        if self.marks.contains(Marks::URGENT) {
+            self.point_at_urgent(segment);
+        }
+        if self.marks.contains(Marks::USER_TIMEOUT) {
+            self.tell_user_timeout(segment);
+        }
+    }
+
+    /// An acknowledgment of what had come when marks of congestion began, or ended, so that the peer counts no other octets
+    /// as marked. [rfc8257 3.2]
+    #[cold]
+    pub(crate) fn acknowledge_earlier(&mut self, now: Instant) -> Option<Segment> {
+        let earlier = self.rare().earlier.pop_front();
+        let earlier = earlier.or_else(|| {
+            self.marks.remove(Marks::EARLIER);
+            None
+        })?;
+        let waits = self.marks.contains(Marks::ACKNOWLEDGE);
+        let (acknowledged, timer, pushed) =
+            (self.receive.acknowledged, self.timers.acknowledge, self.receive.pushed);
+        let mut segment = self.header(now, self.send.next, Flags::NONE);
+        // What has come since waits as before.
+        self.marks.set(Marks::ACKNOWLEDGE, waits);
+        self.timers.acknowledge = timer;
+        self.receive.pushed = pushed;
+        self.receive.acknowledged = acknowledged.latest(earlier.acknowledgment);
+        segment.acknowledgment = earlier.acknowledgment;
+        segment.window = self.receive.advertise_from(earlier.acknowledgment);
+        segment.flags =
+            if earlier.echo { segment.flags | Flags::ECE } else { segment.flags.without(Flags::ECE) };
+        Some(segment)
     }
 
     /// An acknowledgment of all that has come leaves.
@@ -56,9 +91,15 @@ impl Connection {
         blocks
     }
 
-    /// Octets that SACK blocks will take of the next segment.
+    /// Octets that SACK blocks and what is rare will take of the next segment.
     #[inline]
-    pub(crate) fn sack_room(&mut self) -> u16 {
+    pub(crate) fn options_room(&mut self) -> u16 {
+        let timeout = if self.marks.contains(Marks::USER_TIMEOUT) { 4 } else { 0 };
+        timeout + self.sack_room()
+    }
+
+    #[inline]
+    fn sack_room(&mut self) -> u16 {
         match &mut self.receive.reassembly {
             // A duplicate that is told with the blocks makes one more.
             Some(reassembly) if self.marks.contains(Marks::SACK) => {
@@ -90,7 +131,7 @@ impl Connection {
             // [rfc3168 6.1.1]: both bits in a SYN, one in its answer.
             flags |= if answers { Flags::ECE } else { Flags::ECE | Flags::CWR };
         }
-        Segment {
+        let mut segment = Segment {
             source: self.local,
             destination: self.remote,
             sequence: self.send.unacknowledged,
@@ -99,7 +140,11 @@ impl Connection {
             window: self.syn_window() as u16,
             urgent: 0,
             options,
+        };
+        if self.marks.contains(Marks::USER_TIMEOUT) {
+            self.tell_user_timeout(&mut segment);
         }
+        segment
     }
 
     /// The SYN that asked for notification is not answered: some routers drop those. [rfc3168 6.1.1.1]

@@ -84,6 +84,11 @@ impl Connection {
             self.note_syn_sent(now, if first { Sent::New } else { Sent::Retransmission });
             return Some(Transmit::bare(segment));
         }
+        if self.marks.contains(Marks::EARLIER)
+            && let Some(segment) = self.acknowledge_earlier(now)
+        {
+            return Some(Transmit::bare(segment));
+        }
         if self.marks.take(Marks::WINDOW_PROBE) {
             return self.probe_window(now);
         }
@@ -218,7 +223,7 @@ impl Connection {
     /// Octets that go in one segment, beside what is selectively acknowledged.
     #[inline]
     fn full_segment(&mut self) -> u32 {
-        u32::from(self.send.segment - self.sack_room().min(self.send.segment - 1))
+        u32::from(self.send.segment - self.options_room().min(self.send.segment - 1))
     }
 
     /// Size of a segment larger than the path is known to take, if it is time to try. [rfc8899 3]
@@ -234,7 +239,7 @@ impl Connection {
         let told = size + DUPLICATES * segment;
         let fits = told <= unsent.min(self.window_room()).min(self.recovery.congestion_window())
             && size <= self.recovery.allowance();
-        let well = self.recovery.state() == CongestionState::Open && self.receive.reassembly.is_none();
+        let well = self.recovery.state() == CongestionState::Open && self.options_room() == 0;
         if !worth || !fits || !well {
             return None;
         }

@@ -112,6 +112,9 @@ impl Connection {
         if arrival.flags().contains(Flags::URG) && self.state.may_receive() {
             self.process_urgent(arrival.segment.sequence, arrival.segment.urgent);
         }
+        if let Some(timeout) = arrival.segment.options.user_timeout {
+            self.heed_user_timeout(arrival.now, timeout);
+        }
         self.process_text(arrival)?;
         self.process_fin(arrival)
     }

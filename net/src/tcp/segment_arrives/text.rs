@@ -8,7 +8,7 @@ use demikernel_runtime::time::Instant;
 use super::{Arrival, Step};
 use crate::tcp::Ecn;
 use crate::tcp::config::Counter;
-use crate::tcp::connection::{Connection, Events, Marks};
+use crate::tcp::connection::{Connection, Earlier, Events, Marks};
 use crate::tcp::error::Error;
 use crate::tcp::state::State;
 use crate::wire::tcp::{Flags, SequenceNumber};
@@ -157,6 +157,7 @@ impl Connection {
         if self.marks.contains(Marks::ECN_EXACT) {
             let carries = !arrival.payload.is_empty();
             if carries && met != self.marks.contains(Marks::ECN_ECHO) {
+                self.acknowledge_before_change(!met);
                 self.marks.set(Marks::ECN_ECHO, met);
                 self.marks.insert(Marks::ACKNOWLEDGE);
             }
@@ -168,6 +169,18 @@ impl Connection {
         if met {
             self.marks.insert(Marks::ECN_ECHO);
             self.marks.insert(Marks::ACKNOWLEDGE);
+        }
+    }
+
+    /// What waits for its acknowledgment has met congestion, or not: other than what comes now. [rfc8257 3.2]
+    #[cold]
+    fn acknowledge_before_change(&mut self, echo: bool) {
+        /// More than come in a burst, or the peer changes its marks to make us work.
+        const MOST: usize = 32;
+        if self.receive.unacknowledged() > 0 && self.rare().earlier.len() < MOST {
+            let acknowledgment = self.receive.next;
+            self.rare().earlier.push_back(Earlier { acknowledgment, echo });
+            self.marks.insert(Marks::EARLIER);
         }
     }
 

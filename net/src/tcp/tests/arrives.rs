@@ -100,6 +100,12 @@ fn resets() {
         (LastAck, "R 2:2(0)", Closed, &[]),
         // [rfc1337 3-F1]
         (TimeWait, "R 2:2(0)", TimeWait, &[]),
+        // In SYN-RECEIVED as well: one that is merely in the window ends nothing.
+        (ACTIVE, "R 2:2(0)", ACTIVE, &[". 1:1(0) ack 1"]),
+        (FinWait1, "R 2:2(0)", FinWait1, &[". 2:2(0) ack 1"]),
+        (CloseWait, "R 3:3(0)", CloseWait, &[". 1:1(0) ack 2"]),
+        (Closing, "R 3:3(0)", Closing, &[". 2:2(0) ack 2"]),
+        (LastAck, "R 3:3(0)", LastAck, &[". 2:2(0) ack 2"]),
     ]);
     let reasons = [
         (PASSIVE, "R 1:1(0)", None),
@@ -131,6 +137,7 @@ fn syns_within_a_connection() {
         (CloseWait, "S 2:2(0)", CloseWait, &[". 1:1(0) ack 2"]),
         (Closing, "S 2:2(0)", Closing, &[". 2:2(0) ack 2"]),
         (LastAck, "S 2:2(0)", LastAck, &[". 2:2(0) ack 2"]),
+        (TimeWait, "S 2:2(0)", TimeWait, &[". 2:2(0) ack 2"]),
     ]);
 }
 
@@ -153,6 +160,22 @@ fn acknowledgments() {
         (Closing, ". 2:2(0) ack 2", TimeWait, &[]),
         (LastAck, ". 2:2(0) ack 1", LastAck, &[]),
         (LastAck, ". 2:2(0) ack 2", Closed, &[]),
+        (FinWait2, ". 1:1(0) ack 2", FinWait2, &[]),
+        (CloseWait, ". 2:2(0) ack 1", CloseWait, &[]),
+        (TimeWait, ". 2:2(0) ack 2", TimeWait, &[]),
+        // Of what was never sent.
+        (FinWait1, ". 1:1(0) ack 3", FinWait1, &[". 2:2(0) ack 1"]),
+        (FinWait2, ". 1:1(0) ack 3", FinWait2, &[". 2:2(0) ack 1"]),
+        (CloseWait, ". 2:2(0) ack 2", CloseWait, &[". 1:1(0) ack 2"]),
+        (Closing, ". 2:2(0) ack 3", Closing, &[". 2:2(0) ack 2"]),
+        (LastAck, ". 2:2(0) ack 3", LastAck, &[". 2:2(0) ack 2"]),
+        // Without the bit nothing is looked at.
+        (FinWait1, "F 1:1(0)", FinWait1, &[]),
+        (FinWait2, "F 1:1(0)", FinWait2, &[]),
+        (CloseWait, "P 2:3(1)", CloseWait, &[]),
+        (Closing, "P 2:3(1)", Closing, &[]),
+        (LastAck, "P 2:3(1)", LastAck, &[]),
+        (TimeWait, "P 2:3(1)", TimeWait, &[]),
     ]);
 }
 
@@ -174,6 +197,9 @@ fn text_and_fins() {
         (TimeWait, "F. 1:1(0) ack 2", TimeWait, &[". 2:2(0) ack 2"]),
         // Behind the FIN there is nothing.
         (CloseWait, "P. 2:5(3) ack 1", CloseWait, &[]),
+        (Closing, "P. 2:5(3) ack 1", Closing, &[]),
+        (LastAck, "P. 2:5(3) ack 1", LastAck, &[]),
+        (TimeWait, "P. 2:5(3) ack 2", TimeWait, &[". 2:2(0) ack 2"]),
     ]);
     for state in [Established, FinWait1, FinWait2] {
         let mut lone = Lone::in_state(state);

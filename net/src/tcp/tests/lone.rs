@@ -1,7 +1,7 @@
 //! One connection, and a script that plays its peer.
 //!
 //! Segments are written as tcpdump does, with numbers relative to the SYNs: `P. 1:5(4) ack 1 win 1000`. Options are
-//! `ts VALUE ECHO`, `sack LEFT-RIGHT`, `mss N`, `ws N`, `sackok`; what is not named is absent.
+//! `ts VALUE ECHO`, `sack LEFT-RIGHT`, `mss N`, `ws N`, `sackok`, `uto FIELD`; what is not named is absent.
 
 use std::rc::Rc;
 
@@ -229,6 +229,7 @@ fn parse(line: &str, window: u16) -> (Segment, u32) {
             "win" => segment.window = number(words.next()) as u16,
             "mss" => segment.options.maximum_segment_size = Some(number(words.next()) as u16),
             "ws" => segment.options.window_scale = Some(number(words.next()) as u8),
+            "uto" => segment.options.user_timeout = Some(number(words.next()) as u16),
             "sackok" => segment.options.sack_permitted = true,
             "ts" => {
                 let value = number(words.next());

@@ -2,6 +2,7 @@
 
 mod arrives;
 mod closing;
+mod events;
 mod goodput;
 mod lone;
 mod mtu;

@@ -182,3 +182,15 @@ fn a_cookie_becomes_a_connection() {
     assert_eq!((info.snd_mss, info.snd_wnd, info.snd_wscale), (988, 1600, 4));
     assert!(info.sack && info.timestamps && connection.receivable() == 3);
 }
+
+/// The window of our answer is that of the buffer that the user has set, and so are those that follow.
+#[test]
+fn a_buffer_that_is_set_before_the_answer_is_told_in_it() {
+    let mut lone = Lone::accepting(plain(), "S 0:0(0) mss 1000");
+    lone.connection.set_receive_buffer(3000);
+    lone.drain();
+    assert_eq!(lone.header().window, 3000);
+    lone.gets(". 1:1001(1000) ack 1");
+    lone.drain();
+    assert_eq!(lone.header().window, 2000);
+}

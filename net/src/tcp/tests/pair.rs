@@ -91,7 +91,9 @@ impl End {
         let connection = self.connection.as_mut()?;
         if self.plain {
             let plain = match connection.poll_plain(now, u32::MAX) {
-                Polled::Plain(plain, payload, ecn) => Some((plain, Sga::from(Buffer::from(payload.to_vec())), ecn)),
+                Polled::Plain(plain, payload, ecn) => {
+                    Some((plain, Sga::from(Buffer::from(payload.to_vec())), ecn))
+                }
                 Polled::Nothing => None,
                 Polled::Other => return connection.poll_transmit(now, &self.limits),
             };

@@ -196,6 +196,29 @@ fn marks_are_echoed_exactly() {
     }
 }
 
+/// [rfc8257 3.2]: what came before marks change is acknowledged at once, and without what came behind, so that the peer
+/// counts each octet for what it met.
+#[test]
+fn a_change_of_marks_is_acknowledged_apart() {
+    let mut lone = Lone::connecting(Config { ecn: EcnMode::Exact, ..plain() });
+    lone.drain();
+    lone.gets("S.E 0:0(0) ack 1 mss 1000");
+    lone.drain();
+    lone.connection.receive.quick = 0;
+    lone.gets_marked(". 1:11(10) ack 1", Ecn::Capable0);
+    lone.sends(&[]);
+    lone.gets_marked(". 11:21(10) ack 1", Ecn::Congestion);
+    lone.sends(&[". 1:1(0) ack 11", ".E 1:1(0) ack 21"]);
+    assert_eq!(lone.header().window, 59_980);
+    // In one burst; nothing waits before the first change.
+    lone.gets_marked(". 21:31(10) ack 1", Ecn::Capable0);
+    lone.gets_marked(". 31:41(10) ack 1", Ecn::Congestion);
+    lone.sends(&[". 1:1(0) ack 31", ".E 1:1(0) ack 41"]);
+    lone.gets_marked(". 41:51(10) ack 1", Ecn::Congestion);
+    lone.gets_marked(". 51:61(10) ack 1", Ecn::Capable0);
+    lone.sends(&[".E 1:1(0) ack 51", ". 1:1(0) ack 61"]);
+}
+
 /// The receive buffer follows the path: twice what the user takes in a round trip.
 #[test]
 fn the_receive_buffer_grows() {

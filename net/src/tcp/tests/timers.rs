@@ -37,6 +37,74 @@ fn the_user_says_how_patient_it_is() {
     }
 }
 
+fn with_user_timeouts() -> Config {
+    Config { user_timeout_option: true, user_timeout_most: 1000 * SECOND, ..plain() }
+}
+
+/// [rfc5482 3.1-option]: in the SYN, and later in all that is sent until some of it is acknowledged.
+#[test]
+fn the_peer_is_told_how_patient_the_user_is() {
+    let mut lone = Lone::connecting(with_user_timeouts());
+    lone.connection.set_user_timeout(lone.now, Some(300 * SECOND));
+    lone.drain();
+    assert_eq!(lone.header().options.user_timeout, Some(300));
+    lone.gets("S. 0:0(0) ack 1 mss 1000");
+    lone.drain();
+    assert_eq!(lone.header().options.user_timeout, None);
+    lone.connection.set_user_timeout(lone.now, Some(100_000 * SECOND));
+    lone.send(2000);
+    lone.sends(&[". 1:997(996) ack 1", ". 997:1993(996) ack 1", "P. 1993:2001(8) ack 1"]);
+    assert_eq!(lone.header().options.user_timeout, Some(1 << 15 | 1667));
+    lone.gets(". 1:1(0) ack 997");
+    lone.send(3000);
+    lone.sends(&[". 2001:2997(996) ack 1", ". 2997:3997(1000) ack 1", ". 3997:4997(1000) ack 1"]);
+    assert_eq!(lone.header().options.user_timeout, None);
+    // Nobody is told if that is not configured.
+    let mut lone = Lone::connecting(plain());
+    lone.connection.set_user_timeout(lone.now, Some(300 * SECOND));
+    lone.drain();
+    assert_eq!(lone.header().options.user_timeout, None);
+}
+
+/// [rfc5482 3.1-adapt]: the peer's patience is ours, within limits, unless the user has its own.
+#[test]
+fn the_peer_says_how_patient_it_is() {
+    // What the peer says, what the user here has said, after how many seconds it ends.
+    let cases = [
+        (300, None, 300),
+        (5, None, 100),
+        (1 << 15 | 10, None, 600),
+        (1 << 15 | 20, None, 1000),
+        (300, Some(150 * SECOND), 150),
+    ];
+    for (told, ours, seconds) in cases {
+        for in_syn in [false, true] {
+            let mut lone = Lone::connecting(with_user_timeouts());
+            lone.connection.set_user_timeout(lone.now, ours);
+            lone.drain();
+            let told = format!("uto {told}");
+            lone.gets(&format!("S. 0:0(0) ack 1 mss 1000 {}", if in_syn { &told } else { "" }));
+            lone.drain();
+            if !in_syn {
+                lone.gets(&format!("P. 1:2(1) ack 1 {told}"));
+            }
+            lone.send(10);
+            lone.wait((seconds - 1) * SECOND);
+            assert_eq!(lone.connection.state(), State::Established, "{told} {ours:?}");
+            lone.wait(2 * SECOND);
+            assert_eq!(lone.connection.take_error(), Some(Error::TimedOut), "{told} {ours:?}");
+        }
+    }
+    // Nothing says nothing, and so does anything if it is not configured.
+    for (config, told) in [(with_user_timeouts(), 0), (with_user_timeouts(), 1 << 15), (plain(), 5)] {
+        let mut lone = Lone::established(config);
+        lone.gets(&format!("P. 1:2(1) ack 1 uto {told}"));
+        lone.send(10);
+        lone.wait(200 * SECOND);
+        assert_eq!(lone.connection.state(), State::Established);
+    }
+}
+
 /// [rfc9293 MAY-5], [rfc9293 MUST-24], [rfc9293 MUST-25], [rfc9293 MUST-26], [rfc9293 MUST-27], [rfc9293 MUST-29],
 /// [rfc9293 SHLD-12]: questions with an old number, when
 /// nothing has come for long.

@@ -4,7 +4,9 @@ use super::{Around, LINK, frame, total, words};
 use crate::wire::checksum::Sum;
 use crate::wire::ip::protocol;
 use crate::wire::ipv4;
-use crate::wire::tcp::{ALIGNED_TIMESTAMPS, Flags, MINIMUM_HEADER, Options, Segment, SequenceNumber, Timestamps};
+use crate::wire::tcp::{
+    ALIGNED_TIMESTAMPS, Flags, MINIMUM_HEADER, Options, Segment, SequenceNumber, Timestamps,
+};
 use std::ops::Range;
 
 /// What a segment says that has no option but timestamps, and no control bits but ACK and PSH.
@@ -42,7 +44,9 @@ impl Plain {
     #[inline]
     pub(crate) fn of(segment: &Segment) -> Option<Plain> {
         let Segment { sequence, acknowledgment, flags, window, ref options, .. } = *segment;
-        let plain = flags.without(Flags::PSH) == Flags::ACK && options.sack.is_empty();
+        let plain = flags.without(Flags::PSH) == Flags::ACK
+            && options.sack.is_empty()
+            && options.user_timeout.is_none();
         let (pushes, timestamps) = (flags.contains(Flags::PSH), options.timestamps);
         plain.then_some(Plain { sequence, acknowledgment, window, pushes, timestamps })
     }

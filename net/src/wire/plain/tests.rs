@@ -19,15 +19,15 @@ fn around() -> impl Strategy<Value = Around> {
 }
 
 fn plain() -> impl Strategy<Value = Plain> {
-    any::<(u32, u32, u16, bool, Option<(u32, u32)>)>().prop_map(|(sequence, acknowledgment, window, pushes, stamps)| {
-        Plain {
+    any::<(u32, u32, u16, bool, Option<(u32, u32)>)>().prop_map(
+        |(sequence, acknowledgment, window, pushes, stamps)| Plain {
             sequence: SequenceNumber::new(sequence),
             acknowledgment: SequenceNumber::new(acknowledgment),
             window,
             pushes,
             timestamps: stamps.map(|(value, echo)| Timestamps { value, echo }),
-        }
-    })
+        },
+    )
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -66,7 +66,8 @@ fn datagram_by_layers(around: &Around, ports: (u16, u16), identification: u16, p
     let mut bytes = vec![0; ipv4::MINIMUM_HEADER + udp::HEADER];
     ipv4::Header { identification, ..header(around, protocol::UDP, length) }.emit(&mut bytes);
     let l4 = &mut bytes[ipv4::MINIMUM_HEADER..];
-    let sum = udp::Header { source: ports.0, destination: ports.1, payload_len: payload.len() as u16 }.emit(l4);
+    let sum =
+        udp::Header { source: ports.0, destination: ports.1, payload_len: payload.len() as u16 }.emit(l4);
     let (source, destination) = (around.source.into(), around.destination.into());
     let pseudo_header = Sum::pseudo_header_v4(source, destination, protocol::UDP, length as u16);
     udp::set_checksum(l4, pseudo_header.then(sum).then(Sum::of(payload)).checksum());
@@ -90,7 +91,10 @@ fn check_segment(packet: &[u8]) -> Result<bool, TestCaseError> {
     let Some((around, protocol::TCP, end)) = Around::parse(packet, false) else { return Ok(false) };
     let Some((plain, ports, payload)) = Plain::parse(packet, &around, end, false) else { return Ok(false) };
     let (header, range) = parsed_by_layers(packet).expect("it is a plain packet");
-    prop_assert_eq!((around.source, around.destination), (header.source.to_bits(), header.destination.to_bits()));
+    prop_assert_eq!(
+        (around.source, around.destination),
+        (header.source.to_bits(), header.destination.to_bits())
+    );
     prop_assert_eq!((around.hops, around.class), (header.time_to_live, header.traffic_class.bits()));
     let bytes = &packet[range.clone()];
     prop_assert_eq!(tcp::verify(pseudo_header(&header, bytes.len()), bytes), Ok(()));
@@ -129,6 +133,7 @@ fn segments_that_say_more_are_not_plain() {
         (Flags::RST, Options::default(), false),
         (Flags::SYN, Options::default(), false),
         (Flags::ACK, sack, false),
+        (Flags::ACK, Options { user_timeout: Some(7), ..stamps }, false),
     ] {
         let segment = Segment { flags, options, ..Segment::default() };
         let packet = segment_by_layers(&around, &segment, &[1; 40], true);
