@@ -186,7 +186,13 @@ fn arguments(config: &EalConfig, process: u32, processor: usize) -> Vec<String> 
     }
     if !given(&["--no-pci", "-a", "--allow", "-b", "--block"]) {
         match &config.allow[..] {
-            [] => say(&["--no-pci"]),
+            [] => {
+                say(&["--no-pci"]);
+                // Devices in software know no other addresses.
+                if !given(&["--iova-mode"]) {
+                    say(&["--iova-mode", "va"]);
+                }
+            }
             allow => allow.iter().for_each(|address| say(&["-a", address])),
         }
     }
@@ -216,7 +222,8 @@ mod tests {
         let ours = arguments(&config, 7, 1).join(" ");
         assert_eq!(
             ours,
-            "demikernel -l 1 --file-prefix demikernel-7 --no-telemetry --in-memory --single-file-segments --no-pci"
+            "demikernel -l 1 --file-prefix demikernel-7 --no-telemetry --in-memory --single-file-segments --no-pci \
+             --iova-mode va"
         );
         config.huge_pages = false;
         config.memory = 1;

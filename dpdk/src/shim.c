@@ -264,12 +264,26 @@ void *dk_mbuf_owner(struct rte_mbuf *mbuf)
 	return rte_mbuf_to_priv(mbuf);
 }
 
+/* Where a device finds the memory: of EAL's, without asking the kernel as rte_mem_virt2iova does. */
+static inline rte_iova_t iova_of(const void *memory)
+{
+	static __thread const struct rte_memseg_list *list;
+	const struct rte_memseg *segment;
+
+	if (likely(rte_eal_iova_mode() != RTE_IOVA_PA))
+		return (rte_iova_t)(uintptr_t)memory;
+	if (list == NULL || memory < list->base_va || memory >= RTE_PTR_ADD(list->base_va, list->len))
+		list = rte_mem_virt2memseg_list(memory);
+	segment = list == NULL ? NULL : rte_mem_virt2memseg(memory, list);
+	/* Drivers that copy never look at it. */
+	return segment == NULL ? RTE_BAD_IOVA : segment->iova + RTE_PTR_DIFF(memory, segment->addr);
+}
+
 static inline void set_memory(struct rte_mbuf *mbuf, void *memory, uint16_t length)
 {
 	mbuf->buf_addr = memory;
 	mbuf->buf_len = length;
-	rte_mbuf_iova_set(mbuf, likely(rte_eal_iova_mode() != RTE_IOVA_PA) ? (rte_iova_t)(uintptr_t)memory
-									   : rte_mem_virt2iova(memory));
+	rte_mbuf_iova_set(mbuf, iova_of(memory));
 }
 
 void dk_mbuf_set_memory(struct rte_mbuf *mbuf, void *memory, uint32_t length)
