@@ -42,6 +42,8 @@ pub fn run(plan: &Plan<'_>) -> io::Result<()> {
             if !plan.items.is_empty() && !plan.items.iter().any(|one| one == item) {
                 continue;
             }
+            // On one core, the two threads of that measurement would wait for each other.
+            machine::pin(machine::SERVER_CORE);
             let line = crate::floor::cores::cache_line();
             let figures = measure(item, round, plan.key_value)?;
             for (name, unit, figure) in figures {
