@@ -28,9 +28,10 @@ pub enum SocketOption {
     UserTimeout(u32),
     /// SO_LINGER: how long closing waits; zero resets the connection.
     Linger(Option<Duration>),
-    /// SO_SNDBUF, as given: Linux doubles it.
+    /// SO_SNDBUF: octets of payload that may be sent and not acknowledged. What is set is what is given back: Linux
+    /// gives back twice as much, since there it also counts what buffers cost beside their payload.
     SendBuffer(u32),
-    /// SO_RCVBUF, as given: Linux doubles it.
+    /// SO_RCVBUF: octets of payload that may wait to be received; set and given back likewise.
     ReceiveBuffer(u32),
     /// TCP_MAXSEG; 0 as the path says.
     MaximumSegment(u16),

@@ -15,7 +15,8 @@ fn both<T: PartialEq + std::fmt::Debug>(config: &Config, story: impl Fn(&mut Lon
     predicted.0
 }
 
-/// Data that cross ours acknowledge nothing: neither a round trip ends nor does a window change.
+/// [rfc5681 2]: data that cross ours acknowledge nothing, and are no duplicates: neither a round trip ends nor does a window
+/// change.
 #[test]
 fn data_that_cross_ours_say_nothing_of_them() {
     both(&plain(), |lone| {
@@ -24,6 +25,18 @@ fn data_that_cross_ours_say_nothing_of_them() {
         let before = format!("{:?}", lone.connection.recovery);
         lone.gets("P. 1:2(1) ack 1");
         assert_eq!(format!("{:?}", lone.connection.recovery), before);
+        // Nor does what changes the window, or is a FIN; three of the others would be a loss.
+        for line in [
+            ". 2:2(0) ack 1 win 49000",
+            ". 2:2(0) ack 1 win 49500",
+            ". 2:2(0) ack 1 win 50000",
+            "F. 3:3(0) ack 1",
+        ] {
+            lone.gets(line);
+        }
+        assert_eq!(lone.connection.info(lone.now).ca_state, CongestionState::Open);
+        (0..3).for_each(|_| lone.gets(". 2:2(0) ack 1"));
+        assert_eq!(lone.connection.info(lone.now).ca_state, CongestionState::Recovery);
         lone.gets(". 2:2(0) ack 5001");
     });
 }

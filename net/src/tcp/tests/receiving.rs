@@ -72,7 +72,7 @@ fn with_sack() -> Lone {
     lone
 }
 
-/// [rfc5681 4.2], [rfc9293 SHLD-31], [rfc9293 MAY-13], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
+/// [rfc5681 4.2], [rfc5681 4.2-hole], [rfc9293 SHLD-31], [rfc9293 MAY-13], [rfc2018 4], [rfc2018 3]: what is out of order is told at once, the newest first; so is a filled
 /// hole.
 #[test]
 fn what_is_out_of_order_is_told_at_once() {

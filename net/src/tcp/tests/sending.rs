@@ -306,3 +306,37 @@ fn an_older_segment_does_not_set_the_window() {
     lone.gets(". 201:201(0) ack 1 win 7000");
     assert_eq!(lone.connection.info(lone.now).snd_wnd, 7000);
 }
+
+/// [rfc3168 6.1.6]: nor are probes of the window marked.
+#[test]
+fn window_probes_are_not_marked() {
+    let mut lone = Lone::connecting(Config { ecn: EcnMode::Request, ..plain() });
+    lone.drain();
+    lone.gets("S.E 0:0(0) ack 1 mss 1000 win 0");
+    lone.drain();
+    lone.send(10);
+    assert!(lone.wait(2 * SECOND).iter().all(|line| line.ends_with(". 1:2(1) ack 1")));
+    assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::NotCapable));
+    lone.gets(". 1:1(0) ack 1 win 1000");
+    lone.sends(&["P. 1:11(10) ack 1"]);
+    assert_eq!(lone.last.as_ref().map(|transmit| transmit.ecn), Some(Ecn::Capable0));
+}
+
+/// [rfc8985 7.3]: the tail is probed with new data if the peer's window lets them go, else with the last segment again.
+#[test]
+fn a_tail_probe_is_new_data_if_there_are_any() {
+    for (unsent, probe) in [(true, ": P. 1501:1511(10) ack 1"), (false, ": P. 1001:1501(500) ack 1")] {
+        let mut lone = Lone::connecting(Config { sack: true, ..plain() });
+        lone.wait(100 * MS);
+        lone.gets("S. 0:0(0) ack 1 mss 1000 sackok");
+        lone.drain();
+        lone.send(1500);
+        lone.drain();
+        if unsent {
+            // Held back for being small.
+            lone.send(10);
+        }
+        let lines = lone.wait(250 * MS);
+        assert!(lines.len() == 1 && lines[0].ends_with(probe), "{lines:?}");
+    }
+}
