@@ -254,22 +254,12 @@ impl Port {
             let reason = format!("it has {most} pairs of queues, and {} are asked for", config.queues);
             return Err(fail("open", -libc::EINVAL, Some(reason)));
         }
-        let mtu = match (config.mtu, info.max_mtu) {
-            (Some(mtu), most) if most > 0 && mtu > most => {
-                let reason = format!("its MTU is {most} at most, and {mtu} is asked for");
-                return Err(fail("set the MTU", -libc::EINVAL, Some(reason)));
-            }
-            (Some(mtu), _) => mtu,
-            (None, _) => info.mtu,
-        };
+        let mtu = mtu_of(config, &info)?;
         // What this driver offers it does on the processor, with copies in mbufs of its own making.
         let offload = config.offload && driver != "net_tap";
         let offloads = if offload { can } else { can & (ffi::CAN_TX_SEGMENTS | ffi::CAN_RX_SCATTER) };
-        let buffer_size = match driver.as_str() {
-            // Its frames are of 2 KiB, whatever the MTU.
-            "net_af_packet" => buffer_size(mtu.max(2048)),
-            _ => buffer_size(mtu),
-        };
+        // Frames of this driver are of 2 KiB, whatever the MTU.
+        let buffer_size = buffer_size(if driver == "net_af_packet" { mtu.max(2048) } else { mtu });
         let mut setup = PortSetup {
             queues: config.queues,
             rx_descriptors: config.receive_descriptors,
@@ -537,6 +527,19 @@ fn zeroed() -> PortInfo {
 fn buffer_size(mtu: u16) -> u16 {
     let needed = u32::from(HEADROOM) + u32::from(mtu) + u32::from(LINK);
     [2 << 10, 4 << 10, 16 << 10].into_iter().find(|&size| u32::from(size) >= needed).unwrap_or(u16::MAX)
+}
+
+/// The largest packet: what is asked for, if the device takes it.
+fn mtu_of(config: &PortConfig, info: &PortInfo) -> Result<u16, Error> {
+    let most = info.max_mtu;
+    match config.mtu {
+        Some(mtu) if most > 0 && mtu > most => {
+            let reason = format!("its MTU is {most} at most, and {mtu} is asked for");
+            Err(port_error(&config.name, "set the MTU", -libc::EINVAL, Some(reason)))
+        }
+        Some(mtu) => Ok(mtu),
+        None => Ok(info.mtu),
+    }
 }
 
 fn can_of(offloads: u32) -> Can {
