@@ -64,11 +64,6 @@ impl Eal {
         Ok(eal)
     }
 
-    /// EAL, if it runs.
-    pub fn running() -> Option<&'static Eal> {
-        EAL.get()?.as_ref().ok()
-    }
-
     /// Memory that ports reach.
     pub fn memory(&self) -> Arc<Memory> {
         self.memory.clone()

@@ -40,7 +40,6 @@ pub(crate) struct SegmentIn {
     pub(crate) length: u32,
     pub(crate) flags: u32,
     pub(crate) hash: u32,
-    pub(crate) vlan: u32,
 }
 
 pub(crate) const IN_LAST: u32 = 1 << 0;
@@ -82,12 +81,6 @@ pub(crate) struct PortInfo {
     pub(crate) max_rx_queues: u16,
     pub(crate) max_tx_queues: u16,
     pub(crate) max_segments: u16,
-    pub(crate) min_rx_buffer: u32,
-    pub(crate) rx_offloads: u64,
-    pub(crate) tx_offloads: u64,
-    pub(crate) rss_hashes: u64,
-    pub(crate) reta_size: u16,
-    pub(crate) hash_key_size: u8,
     pub(crate) socket: i32,
 }
 
@@ -96,8 +89,6 @@ pub(crate) const CAN_TX_TCP_CHECKSUM: u32 = 1 << 1;
 pub(crate) const CAN_TX_UDP_CHECKSUM: u32 = 1 << 2;
 pub(crate) const CAN_TX_TSO: u32 = 1 << 3;
 pub(crate) const CAN_TX_SEGMENTS: u32 = 1 << 4;
-pub(crate) const CAN_RX_SCATTER: u32 = 1 << 7;
-pub(crate) const CAN_RSS_HASH: u32 = 1 << 8;
 
 /// `struct dk_port_setup`.
 #[repr(C)]
@@ -107,10 +98,6 @@ pub(crate) struct PortSetup {
     pub(crate) tx_descriptors: u16,
     pub(crate) mtu: u16,
     pub(crate) offloads: u32,
-    pub(crate) promiscuous: u8,
-    pub(crate) rx_interrupts: u8,
-    pub(crate) hash_key: *const u8,
-    pub(crate) hash_key_size: u8,
 }
 
 /// `struct dk_link`.
@@ -173,8 +160,6 @@ unsafe extern "C" {
     pub(crate) safe fn dk_port_close(port: u16);
     pub(crate) fn dk_port_link(port: u16, link: *mut Link) -> c_int;
     pub(crate) fn dk_port_counters(port: u16, counters: *mut Counter, room: c_int) -> c_int;
-    pub(crate) safe fn dk_port_interrupt_fd(port: u16, queue: u16) -> c_int;
-    pub(crate) safe fn dk_port_interrupt(port: u16, queue: u16, enable: c_int) -> c_int;
 
     pub(crate) fn dk_raw_echo(port: u16, queue: u16, stop: *const u8) -> u64;
     pub(crate) fn dk_raw_ping(

@@ -18,6 +18,7 @@ mod pool;
 mod port;
 mod queue;
 mod raw;
+mod reach;
 
 pub use eal::{Eal, EalConfig};
 pub use error::Error;

@@ -10,12 +10,14 @@
 use std::collections::HashSet;
 use std::ffi::{CString, c_void};
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 
 use crate::ffi::{self, Mbuf, Mempool, Stack};
+use crate::reach::Reach;
 
 const _: () = assert!(size_of::<Buffer>() <= ffi::OWNER_SIZE && align_of::<Buffer>() <= 8);
 const _: () = assert!(size_of::<BufferMut>() <= ffi::OWNER_SIZE && align_of::<BufferMut>() <= 8);
@@ -181,13 +183,22 @@ impl ReceivePool {
     /// # Errors
     ///
     /// What there is not enough of.
-    pub(crate) fn new(count: u32, size: u16, socket: i32) -> Result<ReceivePool, &'static str> {
-        let buffers: Result<Vec<BufferMut>, _> =
-            (0..count).map(|_| BufferMut::with_capacity(size.into())).collect();
-        let buffers = buffers.map_err(|_| {
-            "there are not enough buffers: raise the limit of the pool, reserve more huge pages, or ask for fewer \
-             descriptors"
-        })?;
+    pub(crate) fn new(
+        count: u32,
+        size: u16,
+        socket: i32,
+        reach: &Reach,
+    ) -> Result<ReceivePool, &'static str> {
+        let (mut buffers, mut others) = (Vec::new(), Vec::new());
+        while buffers.len() < count as usize {
+            let Ok(buffer) = BufferMut::with_capacity(size.into()) else {
+                return Err(
+                    "there are not enough buffers: raise the limit of the pool, reserve more huge pages, or \
+                            ask for fewer descriptors",
+                );
+            };
+            if reach.has(buffer.region()) { &mut buffers } else { &mut others }.push(buffer);
+        }
         let pool = Pool::new(count, size, socket).ok_or("DPDK has no memory for packet buffers")?;
         for (mbuf, buffer) in pool.all.iter().zip(buffers) {
             // SAFETY: free mbufs without a record.
@@ -200,8 +211,9 @@ impl ReceivePool {
         self.pool.mempool.as_ptr()
     }
 
-    /// The bytes of a segment that has arrived, whose mbuf goes back with other memory. `None` if there is no other
-    /// memory: then the bytes are lost, and the mbuf goes back as it is.
+    /// The bytes of a segment that has arrived, whose mbuf goes back with other memory. If the device does not reach that,
+    /// the bytes are copied to it instead, which `copied` counts. `None` if there is no other memory: then the bytes are
+    /// lost, and the mbuf goes back as it is.
     ///
     /// # Safety
     ///
@@ -213,10 +225,19 @@ impl ReceivePool {
         mbuf: NonNull<Mbuf>,
         data: *const u8,
         length: usize,
+        reach: &Reach,
+        copied: &mut u64,
     ) -> Option<Buffer> {
         let fresh = BufferMut::with_capacity(self.size.into()).ok();
-        let taken = fresh.map(|fresh| {
-            // SAFETY: the record is a buffer, which is moved out and replaced at once.
+        let taken = fresh.map(|mut fresh| {
+            if !reach.has(fresh.region()) {
+                *copied += 1;
+                // SAFETY: the bytes are in the mbuf's memory, as the caller promises.
+                fresh.extend_from_slice(unsafe { slice::from_raw_parts(data, length) });
+                return fresh.freeze();
+            }
+            // SAFETY: the record is a buffer, which is moved out and replaced at once; the device has filled in the bytes,
+            // and those before them were zeroed when the region was mapped.
             unsafe {
                 let mut buffer = record::<BufferMut>(mbuf).read();
                 fill(mbuf, fresh, self.size);

@@ -12,6 +12,7 @@ use crate::ffi::{self, PortInfo, PortSetup};
 use crate::log;
 use crate::pool::{ReceivePool, Retired, TransmitPool};
 use crate::queue::Queue;
+use crate::reach::Reach;
 
 /// Room that drivers leave in front of a packet (`RTE_PKTMBUF_HEADROOM`).
 const HEADROOM: u16 = 128;
@@ -191,9 +192,10 @@ impl Port {
     pub fn open(eal: &'static Eal, config: &PortConfig) -> Result<Queue, Error> {
         let (port, index) = Port::join(config)?;
         // From here on a failure fails the port for all.
+        let reach = if port.direct { Reach::of(eal) } else { Reach::everything() };
         let mut pools = None;
-        match port.prepare(index, &mut pools).and_then(|()| port.gather(index, &mut pools)) {
-            Ok(Pools { receive, transmit }) => Ok(Queue::new(eal, port, index, receive, transmit)),
+        match port.prepare(index, &reach, &mut pools).and_then(|()| port.gather(index, &mut pools)) {
+            Ok(Pools { receive, transmit }) => Ok(Queue::new(port, index, (receive, transmit), reach)),
             Err(error) => {
                 port.fail(&error);
                 let retire = |pools: Pools| vec![pools.receive.retire(false), pools.transmit.retire(false)];
@@ -215,7 +217,9 @@ impl Port {
                 return refuse("this process has it open with another configuration");
             }
             if state.opened == config.queues {
-                return refuse("this process has all its queues in use: ask for more (queues)");
+                return refuse(
+                    "all its queues are in use in this process: another runtime needs a port of its own",
+                );
             }
             state.opened += 1;
             state.live += 1;
@@ -257,7 +261,7 @@ impl Port {
         let mtu = mtu_of(config, &info)?;
         // What this driver offers it does on the processor, with copies in mbufs of its own making.
         let offload = config.offload && driver != "net_tap";
-        let offloads = if offload { can } else { can & (ffi::CAN_TX_SEGMENTS | ffi::CAN_RX_SCATTER) };
+        let offloads = if offload { can } else { can & ffi::CAN_TX_SEGMENTS };
         // Frames of this driver are of 2 KiB, whatever the MTU.
         let buffer_size = buffer_size(if driver == "net_af_packet" { mtu.max(2048) } else { mtu });
         let mut setup = PortSetup {
@@ -265,12 +269,7 @@ impl Port {
             rx_descriptors: config.receive_descriptors,
             tx_descriptors: config.transmit_descriptors,
             mtu,
-            // Every packet fits in one buffer.
-            offloads: offloads & !(ffi::CAN_RX_SCATTER | ffi::CAN_RSS_HASH),
-            promiscuous: config.promiscuous.into(),
-            rx_interrupts: 0,
-            hash_key: std::ptr::null(),
-            hash_key_size: 0,
+            offloads,
         };
         // SAFETY: all of it is filled in.
         let (result, reason) = log::with_reasons(|| unsafe { ffi::dk_port_configure(id, &raw mut setup) });
@@ -302,14 +301,14 @@ impl Port {
     }
 
     /// Memory for a queue, and the queue itself.
-    fn prepare(&self, index: u16, pools: &mut Option<Pools>) -> Result<(), Error> {
+    fn prepare(&self, index: u16, reach: &Reach, pools: &mut Option<Pools>) -> Result<(), Error> {
         let fail = |what, errno, reason| port_error(&self.config.name, what, errno, reason);
         let memory = |reason: &'static str| fail("get memory", -libc::ENOMEM, Some(reason.to_owned()));
         // Drivers are asked for queues one at a time.
         let state = lock(&self.state);
         let (receive, transmit) = state.descriptors;
         let pools = pools.insert(Pools {
-            receive: ReceivePool::new(u32::from(receive) + SPARE, self.buffer_size, self.socket)
+            receive: ReceivePool::new(u32::from(receive) + SPARE, self.buffer_size, self.socket, reach)
                 .map_err(memory)?,
             transmit: TransmitPool::new(u32::from(transmit) + SPARE, self.socket).map_err(memory)?,
         });
@@ -415,10 +414,6 @@ impl Port {
 
     pub(crate) fn id(&self) -> u16 {
         self.id
-    }
-
-    pub(crate) fn is_direct(&self) -> bool {
-        self.direct
     }
 
     pub(crate) fn max_segments(&self) -> usize {
@@ -556,7 +551,7 @@ fn can_of(offloads: u32) -> Can {
 fn is_direct(driver: &str, arguments: &str) -> bool {
     match driver {
         "net_memif" => arguments.contains("zero-copy=yes"),
-        "net_tap" | "net_af_packet" | "net_pcap" | "net_null" => false,
+        "net_tap" | "net_af_packet" | "net_pcap" => false,
         _ => true,
     }
 }

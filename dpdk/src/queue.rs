@@ -1,19 +1,15 @@
 //! A pair of queues: bursts of packets in and out.
 
-use std::cell::RefCell;
-use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
 use std::sync::Arc;
 
-use demikernel_runtime::buffer::pool::{self, RegionEvent, RegionHook};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use crate::BURST;
-use crate::eal::Eal;
 use crate::ffi::{self, SegmentIn, SegmentOut};
 use crate::pool::{ReceivePool, TransmitPool};
 use crate::port::Port;
+use crate::reach::Reach;
 
 /// Segments that one burst has at most, in either direction.
 const SEGMENTS: usize = 4 * BURST;
@@ -101,8 +97,7 @@ pub struct Queue {
     pools: Option<(ReceivePool, TransmitPool)>,
     arrived: Box<[SegmentIn; SEGMENTS]>,
     leaving: Vec<SegmentOut>,
-    /// By the number of a region: whether ports reach it. Not asked for drivers that copy.
-    reachable: Option<(Rc<RefCell<Vec<bool>>>, RegionHook)>,
+    reach: Reach,
     counters: QueueCounters,
     /// Whether the link was ever up.
     was_up: bool,
@@ -110,22 +105,19 @@ pub struct Queue {
 
 impl Queue {
     pub(crate) fn new(
-        eal: &'static Eal,
         port: Arc<Port>,
         index: u16,
-        receive: ReceivePool,
-        transmit: TransmitPool,
+        pools: (ReceivePool, TransmitPool),
+        reach: Reach,
     ) -> Queue {
-        let none =
-            SegmentIn { mbuf: ptr::null_mut(), data: ptr::null(), length: 0, flags: 0, hash: 0, vlan: 0 };
-        let reachable = port.is_direct().then(|| watch_regions(eal));
+        let none = SegmentIn { mbuf: ptr::null_mut(), data: ptr::null(), length: 0, flags: 0, hash: 0 };
         Queue {
             port,
             index,
-            pools: Some((receive, transmit)),
+            pools: Some(pools),
             arrived: Box::new([none; SEGMENTS]),
             leaving: Vec::with_capacity(SEGMENTS),
-            reachable,
+            reach,
             counters: QueueCounters::default(),
             was_up: false,
         }
@@ -149,17 +141,6 @@ impl Queue {
     /// What was counted.
     pub fn counters(&self) -> QueueCounters {
         self.counters
-    }
-
-    /// A descriptor that is readable when something has arrived since [`arm`](Queue::arm), if the device has interrupts.
-    pub fn descriptor(&self) -> Option<RawFd> {
-        let fd = ffi::dk_port_interrupt_fd(self.port.id(), self.index);
-        (fd >= 0).then_some(fd)
-    }
-
-    /// Has the device interrupt for the next packet, or no longer. Whether it does.
-    pub fn arm(&mut self, interrupts: bool) -> bool {
-        ffi::dk_port_interrupt(self.port.id(), self.index, interrupts.into()) == 0
     }
 
     /// Gives `take` what has arrived, [`BURST`] packets at most. Returns how many.
@@ -188,8 +169,10 @@ impl Queue {
                 at += 1;
             }
             at += 1;
-            // SAFETY: segments that the call above has filled in, each taken once.
-            if let Some(packet) = unsafe { packet(&self.arrived[first..at], pool, &mut self.counters) } {
+            let segments = &self.arrived[first..at];
+            // SAFETY: the call above has filled them in, and each is taken once.
+            let packet = unsafe { packet(segments, pool, &self.reach, &mut self.counters) };
+            if let Some(packet) = packet {
                 packets += 1;
                 take(packet);
             }
@@ -211,8 +194,7 @@ impl Queue {
             if self.leaving.len() + pieces.min(most) > SEGMENTS || pieces.min(most) > pool.available() {
                 break;
             }
-            let reaches = reaches(&self.reachable, packet);
-            if reaches && pieces <= most {
+            if pieces <= most && reaches(&self.reach, packet) {
                 add(pool, &mut self.leaving, packet);
             } else if !add_copy(pool, &mut self.leaving, packet) {
                 break;
@@ -303,34 +285,10 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-/// Keeps a table of the regions that ports reach.
-fn watch_regions(eal: &'static Eal) -> (Rc<RefCell<Vec<bool>>>, RegionHook) {
-    let table = Rc::new(RefCell::new(Vec::new()));
-    let (told, memory) = (table.clone(), eal.memory());
-    let hook = pool::on_region(move |event| {
-        let mut table = told.borrow_mut();
-        let (region, reachable) = match event {
-            RegionEvent::Mapped(region) => (region, memory.contains(region.base)),
-            RegionEvent::Unmapping(region) => (region, false),
-        };
-        let index = region.id as usize;
-        if index >= table.len() {
-            table.resize(index + 1, false);
-        }
-        table[index] = reachable;
-    });
-    (table, hook)
-}
-
 /// Whether the device reaches all of a packet.
 #[inline]
-fn reaches<P: Outgoing>(reachable: &Option<(Rc<RefCell<Vec<bool>>>, RegionHook)>, packet: &P) -> bool {
-    let Some((table, _)) = reachable else { return true };
-    let table = table.borrow();
-    let reaches = |buffer: &Buffer| {
-        buffer.region().is_some_and(|(region, _)| table.get(region as usize).copied().unwrap_or(false))
-    };
-    reaches(packet.head()) && packet.rest().iter().all(reaches)
+fn reaches<P: Outgoing>(reach: &Reach, packet: &P) -> bool {
+    reach.has(packet.head().region()) && packet.rest().iter().all(|piece| reach.has(piece.region()))
 }
 
 /// Adds the pieces of a packet; there are mbufs and room for them.
@@ -398,13 +356,14 @@ fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum) {
 unsafe fn packet(
     segments: &[SegmentIn],
     pool: &mut ReceivePool,
+    reach: &Reach,
     counters: &mut QueueCounters,
 ) -> Option<Packet> {
     let flags = segments[0].flags;
     let bad = flags & (ffi::IN_IP_BAD | ffi::IN_L4_BAD) != 0;
     let mut parts = segments.iter().map(|segment| {
         // SAFETY: as the caller promises.
-        unsafe { part(segment, pool, counters) }
+        unsafe { part(segment, pool, reach, counters) }
     });
     let head = parts.next().flatten();
     let mut complete = head.is_some();
@@ -432,20 +391,25 @@ unsafe fn packet(
     })
 }
 
-/// The bytes of a segment, whose mbuf is given back.
+/// The bytes of a segment, whose mbuf is given back. `None` if there is no memory.
 ///
 /// # Safety
 ///
 /// It was received, and its mbuf was not given back.
 #[inline]
-unsafe fn part(segment: &SegmentIn, pool: &mut ReceivePool, counters: &mut QueueCounters) -> Option<Buffer> {
+unsafe fn part(
+    segment: &SegmentIn,
+    pool: &mut ReceivePool,
+    reach: &Reach,
+    counters: &mut QueueCounters,
+) -> Option<Buffer> {
     let length = segment.length as usize;
     // SAFETY: the shim says so only of mbufs of the pool that hold the only count of their memory; drivers set data and
     // length within that memory.
     unsafe {
         let mbuf = NonNull::new_unchecked(segment.mbuf);
         if segment.flags & ffi::IN_OWN != 0 {
-            return pool.take(mbuf, segment.data, length);
+            return pool.take(mbuf, segment.data, length, reach, &mut counters.copied_in);
         }
         let bytes = std::slice::from_raw_parts(segment.data, length);
         let copy = Buffer::copy_from_slice(bytes).ok();

@@ -321,8 +321,6 @@ static const struct {
 	{ DK_CAN_TX_SEGMENTS, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, 0 },
 	{ DK_CAN_RX_IP_CHECKSUM, 0, RTE_ETH_RX_OFFLOAD_IPV4_CKSUM },
 	{ DK_CAN_RX_L4_CHECKSUM, 0, RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM },
-	{ DK_CAN_RX_SCATTER, 0, RTE_ETH_RX_OFFLOAD_SCATTER },
-	{ DK_CAN_RSS_HASH, 0, RTE_ETH_RX_OFFLOAD_RSS_HASH },
 };
 
 int dk_port_info(uint16_t port, struct dk_port_info *info, uint32_t *can)
@@ -346,12 +344,6 @@ int dk_port_info(uint16_t port, struct dk_port_info *info, uint32_t *can)
 	info->max_rx_queues = device.max_rx_queues;
 	info->max_tx_queues = device.max_tx_queues;
 	info->max_segments = device.tx_desc_lim.nb_mtu_seg_max ? device.tx_desc_lim.nb_mtu_seg_max : 32;
-	info->min_rx_buffer = device.min_rx_bufsize;
-	info->rx_offloads = device.rx_offload_capa;
-	info->tx_offloads = device.tx_offload_capa;
-	info->rss_hashes = device.flow_type_rss_offloads;
-	info->reta_size = device.reta_size;
-	info->hash_key_size = device.hash_key_size;
 	info->socket = rte_eth_dev_socket_id(port);
 	*can = 0;
 	for (size_t i = 0; i < RTE_DIM(offloads); i++) {
@@ -379,14 +371,12 @@ int dk_port_configure(uint16_t port, struct dk_port_setup *setup)
 			conf.rxmode.offloads |= offloads[i].receive;
 		}
 	}
-	if (setup->hash_key != NULL) {
+	/* With the device's own key and table. */
+	if (setup->queues > 1 && device.flow_type_rss_offloads != 0) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-		conf.rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)setup->hash_key;
-		conf.rx_adv_conf.rss_conf.rss_key_len = setup->hash_key_size;
 		conf.rx_adv_conf.rss_conf.rss_hf =
 			device.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
 	}
-	conf.intr_conf.rxq = setup->rx_interrupts;
 	result = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
 	if (result != 0)
 		return result;
@@ -465,16 +455,6 @@ int dk_port_counters(uint16_t port, struct dk_counter *counters, int room)
 		counters[i].value = values[i].value;
 	}
 	return count;
-}
-
-int dk_port_interrupt_fd(uint16_t port, uint16_t queue)
-{
-	return rte_eth_dev_rx_intr_ctl_q_get_fd(port, queue);
-}
-
-int dk_port_interrupt(uint16_t port, uint16_t queue, int enable)
-{
-	return enable ? rte_eth_dev_rx_intr_enable(port, queue) : rte_eth_dev_rx_intr_disable(port, queue);
 }
 
 /* Bursts */

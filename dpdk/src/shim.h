@@ -41,7 +41,6 @@ struct dk_segment_in {
 	/* DK_IN_* */
 	uint32_t flags;
 	uint32_t hash;
-	uint32_t vlan;
 };
 
 #define DK_IN_LAST (1u << 0)		/* of its packet */
@@ -81,12 +80,6 @@ struct dk_port_info {
 	uint16_t max_rx_queues;
 	uint16_t max_tx_queues;
 	uint16_t max_segments;
-	uint32_t min_rx_buffer;
-	uint64_t rx_offloads;
-	uint64_t tx_offloads;
-	uint64_t rss_hashes;
-	uint16_t reta_size;
-	uint8_t hash_key_size;
 	int32_t socket;
 };
 
@@ -98,8 +91,6 @@ struct dk_port_info {
 #define DK_CAN_TX_SEGMENTS (1u << 4)
 #define DK_CAN_RX_IP_CHECKSUM (1u << 5)
 #define DK_CAN_RX_L4_CHECKSUM (1u << 6)
-#define DK_CAN_RX_SCATTER (1u << 7)
-#define DK_CAN_RSS_HASH (1u << 8)
 
 /* What a port is configured with. */
 struct dk_port_setup {
@@ -109,11 +100,6 @@ struct dk_port_setup {
 	uint16_t mtu;
 	/* DK_CAN_* that are to be used. */
 	uint32_t offloads;
-	uint8_t promiscuous;
-	uint8_t rx_interrupts;
-	/* RSS with this key, if there is one. */
-	const uint8_t *hash_key;
-	uint8_t hash_key_size;
 };
 
 struct dk_link {
@@ -160,8 +146,6 @@ void dk_port_stop(uint16_t port);
 void dk_port_close(uint16_t port);
 int dk_port_link(uint16_t port, struct dk_link *link);
 int dk_port_counters(uint16_t port, struct dk_counter *counters, int room);
-int dk_port_interrupt_fd(uint16_t port, uint16_t queue);
-int dk_port_interrupt(uint16_t port, uint16_t queue, int enable);
 
 /* Bursts. */
 uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segments, uint16_t room, uint32_t *dropped,

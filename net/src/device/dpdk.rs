@@ -11,8 +11,9 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 
-/// The most that one segment may carry for a device to cut: an IP packet has 16 bits for its length.
-const SEGMENTATION: usize = 65_535 - 128;
+/// The most that one segment may carry for a device to cut: an mbuf, which may have to hold all of a frame, has 16 bits
+/// for its length, as an IP packet has.
+const SEGMENTATION: usize = 65_535 - 256;
 
 /// Turns without anything received after which the link is looked at.
 const QUIET: u32 = 1 << 16;
