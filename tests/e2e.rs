@@ -4,6 +4,7 @@
 
 mod programs;
 
+use programs::clients::speak_http_to;
 use programs::{Server, built, client, text};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -362,26 +363,7 @@ fn read_until(stream: &mut TcpStream, end: &[u8]) {
 fn curl_takes_and_gives_bodies_of_every_kind() {
     on_each_transport(|transport| {
         let server = Server::start("http", &["--listen", "127.0.0.1:0", "--transport", transport]);
-        let url = format!("http://{}", server.address);
-        let echo = format!("{url}/echo");
-        let curl = |arguments: &[&str], input: &[u8]| client("curl", &[&["-sS"], arguments].concat(), input);
-        let large: Vec<u8> = (0..15_000_000_u32).map(|index| (index / 7) as u8).collect();
-        for headers in [&["-H", "Expect: 100-continue"][..], &["-H", "Transfer-Encoding: chunked"]] {
-            let arguments = [&["--fail", "--data-binary", "@-", &echo], headers].concat();
-            let Some(output) = curl(&arguments, &large) else { return };
-            assert!(output.status.success() && output.stdout == large, "{headers:?}");
-        }
-        let too_large = vec![0; 17_000_000];
-        let arguments = ["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", "@-", &echo];
-        assert_eq!(curl(&arguments, &too_large).as_ref().map(text).as_deref(), Some("413"));
-        // %{num_connects} counts new connections: the second request uses the first one's.
-        let arguments = [&url, &url, "-w", "%{num_connects} "];
-        let expected = "hello from core 0\n1 hello from core 0\n0 ";
-        assert_eq!(curl(&arguments, b"").as_ref().map(text).as_deref(), Some(expected));
-        let old = curl(&["-0", "-i", &url], b"").as_ref().map(text).unwrap();
-        assert!(old.starts_with("HTTP/1.0 200") && old.ends_with("\r\n\r\nhello from core 0\n"), "{old}");
-        let head = curl(&["-I", &url], b"").as_ref().map(text).unwrap();
-        assert!(head.contains("content-length: 18\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        speak_http_to(&server);
     });
 }
 

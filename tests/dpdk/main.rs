@@ -4,8 +4,6 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. None needs huge pages but those that say so.
 
 mod kernel;
-#[path = "../tap/lab.rs"]
-mod lab;
 mod pairs;
 #[path = "../programs/mod.rs"]
 mod programs;

@@ -1,7 +1,7 @@
 //! Two processes of ours over shared memory: memif, and virtio_user with vhost.
 
-use crate::lab::Lab;
 use crate::programs::Server;
+use crate::programs::lab::Lab;
 use std::path::PathBuf;
 use std::time::Duration;
 

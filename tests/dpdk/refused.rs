@@ -1,7 +1,7 @@
 //! What cannot start says why, and what to do.
 
-use crate::lab::Lab;
 use crate::programs::built;
+use crate::programs::lab::Lab;
 use std::process::{Command, Stdio};
 
 fn errors(name: &str, dpdk: &str) -> String {

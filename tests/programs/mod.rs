@@ -3,6 +3,9 @@
 // Not every test uses all of it.
 #![allow(dead_code)]
 
+pub(crate) mod clients;
+pub(crate) mod lab;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! What tshark finds in captures of the stack's: an opinion of others on what it writes, and on the capture itself.
 
-use crate::lab::Lab;
+use crate::programs::lab::Lab;
 use crate::programs::{client, text};
+use crate::tap;
 use crate::transfers::echoed;
 use std::path::Path;
 use std::time::Duration;
@@ -76,7 +77,7 @@ fn captured(lab: &Lab, capture: &Path) -> Option<()> {
 
 #[test]
 fn tshark_finds_nothing_wrong() {
-    let Some(lab) = Lab::new("capture") else { return };
+    let Some(lab) = tap("capture") else { return };
     let capture = lab.configuration.with_extension("pcapng");
     let done = captured(&lab, &capture).and_then(|()| check(&capture));
     let _ = std::fs::remove_file(&capture);

@@ -6,7 +6,8 @@
 //!
 //! Both interfaces are in one namespace, but only the far one has addresses: the near one is a cable.
 
-use crate::lab::{Lab, ip};
+use crate::programs::lab::{Lab, ip};
+use crate::tap;
 use crate::transfers::echoed;
 use demikernel_net::device::{
     FaultInjector, Faults, FrameDevice, MacAddress, PacketConfig, PacketSocket, Tap, TapConfig,
@@ -87,7 +88,7 @@ fn wait(near: &impl FrameDevice, far: &impl FrameDevice) {
 
 /// Echoes over a link with these faults.
 fn over(name: &str, listen: &str, faults: Faults, size: usize, settings: &str) {
-    let Some(lab) = Lab::bare(name, "tap", "") else { return };
+    let Some(lab) = Lab::new(name, "tap", "near") else { return };
     for arguments in [
         "tuntap add near mode tap",
         "tuntap add far mode tap",
@@ -102,8 +103,6 @@ fn over(name: &str, listen: &str, faults: Faults, size: usize, settings: &str) {
     std::fs::write("/proc/sys/net/ipv6/conf/near/disable_ipv6", "1").unwrap();
     ip("link set near up");
     lab.configure(&format!("offload = false\n{settings}"));
-    let configuration = std::fs::read_to_string(&lab.configuration).unwrap().replace("\"tap0\"", "\"near\"");
-    std::fs::write(&lab.configuration, configuration).unwrap();
     let server = lab.serve("echo", &["serve", "--listen", listen]);
     let relay = Relay::start(faults, 7);
     echoed(server.address, size);
@@ -145,7 +144,7 @@ fn bbr_bears_losses() {
 /// Those that the configuration asks for, on the device of the program itself.
 #[test]
 fn faults_of_the_configuration() {
-    let Some(lab) = Lab::new("faults") else { return };
+    let Some(lab) = tap("faults") else { return };
     let faults = "[faults]\nseed = 9\ndrop = 0.01\ncorrupt = 0.01\nduplicate = 0.01\nreorder = 0.01\n\
                   reorder-delay = \"2ms\"\ndelay = \"1ms\"\n";
     for offload in [true, false] {

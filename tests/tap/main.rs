@@ -5,9 +5,13 @@
 
 mod captures;
 mod examples;
-mod iperf;
-mod lab;
 mod lossy;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod transfers;
+
+use programs::lab::Lab;
+
+fn tap(name: &str) -> Option<Lab> {
+    Lab::tap(name, "tap", "tap0", "")
+}

@@ -1,6 +1,6 @@
 //! Much data, which comes back as it was.
 
-use crate::lab::Lab;
+use crate::tap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub(crate) fn echoed(server: SocketAddr, size: usize) {
 
 #[test]
 fn a_hundred_megabytes_each_way() {
-    let Some(lab) = Lab::new("megabytes") else { return };
+    let Some(lab) = tap("megabytes") else { return };
     // Large segments and checksums that the kernel fills in, and everything by ourselves.
     for (offload, size) in [(true, 100 << 20), (false, 20 << 20)] {
         lab.configure(&format!("offload = {offload}\n"));

@@ -4,6 +4,5 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod examples;
-mod lab;
 #[path = "../programs/mod.rs"]
 mod programs;

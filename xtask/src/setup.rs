@@ -56,7 +56,6 @@ pub(crate) static VALGRIND: Tool = debian("valgrind", "valgrind", "test stages v
 pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
 pub(crate) static PKG_CONFIG: Tool = debian("pkg-config", "pkg-config", "the feature dpdk");
 pub(crate) static DPDK: Tool = library("libdpdk", "libdpdk-dev", "the feature dpdk");
-pub(crate) static ETHTOOL: Tool = debian("ethtool", "ethtool", "end-to-end tests of the userspace stack");
 pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
 pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the userspace stack");
 pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
@@ -79,7 +78,7 @@ pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
 const VM: &str = "test stage old-kernel, cargo xtask vm";
 
-static ALL: [&Tool; 22] = [
+static ALL: [&Tool; 21] = [
     &RUSTFMT,
     &CLIPPY,
     &PKG_CONFIG,
@@ -92,7 +91,6 @@ static ALL: [&Tool; 22] = [
     &DNSMASQ,
     &IPERF3,
     &TSHARK,
-    &ETHTOOL,
     &CURL,
     &WRK,
     &REDIS_CLI,

@@ -143,7 +143,6 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::DNSMASQ,
             &setup::IPERF3,
             &setup::TSHARK,
-            &setup::ETHTOOL,
             &setup::CURL,
             &setup::WRK,
             &setup::REDIS_CLI,

@@ -1,29 +1,32 @@
-//! Network namespaces with a veth pair: the stack at one end through AF_XDP, the kernel at the other.
+//! Network namespaces, and programs of ours in them.
 
-use crate::programs::{Server, built, text};
+use super::{Server, built, text};
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
 
-const CONFIGURATION: &str = r#"
+const NETWORK: &str = r#"
 [network]
-interface = "near"
 addresses = ["10.9.0.2/24", "fd00:9::2/64"]
 gateways = ["10.9.0.1"]
 # The tests start many servers, and nobody else is there.
 duplicate-detection = "optimistic"
 "#;
 
-/// A network namespace, and the file that says how the stack is to be.
+/// A network namespace, and the file that says how the stack in it is to be. The kernel is 10.9.0.1 and fd00:9::1.
 pub(crate) struct Lab {
     pub(crate) configuration: PathBuf,
+    transport: &'static str,
+    /// What the file says in any case, the last of it in the section `[network]`.
+    base: String,
 }
 
 impl Lab {
-    /// Moves this thread, and what it starts, there. `None` where that is not allowed and need not be.
-    pub(crate) fn new(name: &str, queues: u32) -> Option<Lab> {
+    /// One with nothing but the loopback, whose stack is to be on this interface. Moves this thread, and what it starts,
+    /// there. `None` where that is not allowed and need not be.
+    pub(crate) fn new(name: &str, transport: &'static str, interface: &str) -> Option<Lab> {
         // SAFETY: affects this thread alone.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
             let error = io::Error::last_os_error();
@@ -32,28 +35,42 @@ impl Lab {
             return None;
         }
         ip("link set lo up");
-        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
-        ip(&format!("link add near {queues} type veth peer name far {queues}"));
-        for arguments in [
-            "addr add 10.9.0.1/24 dev far",
-            "-6 addr add fd00:9::1/64 dev far nodad",
-            "link set far up",
-            // The kernel has nothing to say at this end.
-            "link set near addrgenmode none",
-            "link set near up",
-        ] {
-            ip(arguments);
-        }
-        send_whole("far");
-        let file = format!("demikernel-xdp-{}-{name}.toml", std::process::id());
-        let lab = Lab { configuration: std::env::temp_dir().join(file) };
-        lab.configure("");
+        Some(Lab::here(name, transport, &format!("{NETWORK}interface = \"{interface}\"\n")))
+    }
+
+    /// The same with a TAP interface that is made before the servers and kept when they end; `kind` adds to its kind.
+    pub(crate) fn tap(name: &str, transport: &'static str, interface: &str, kind: &str) -> Option<Lab> {
+        let lab = Lab::new(name, transport, interface)?;
+        ip(&format!("tuntap add {interface} mode tap{kind}"));
+        give_to_kernel(interface);
         Some(lab)
     }
 
-    /// Adds to the configuration.
+    /// The same with a veth pair of so many queues: `near` is the stack's, and `far` the kernel's.
+    pub(crate) fn veth(name: &str, transport: &'static str, queues: u32) -> Option<Lab> {
+        let lab = Lab::new(name, transport, "near")?;
+        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+        ip(&format!("link add near {queues} type veth peer name far {queues}"));
+        give_to_kernel("far");
+        // The kernel has nothing to say at this end.
+        ip("link set near addrgenmode none");
+        ip("link set near up");
+        send_whole("far");
+        Some(lab)
+    }
+
+    /// One in the namespace that this thread is in, with a file of this text.
+    pub(crate) fn here(name: &str, transport: &'static str, text: &str) -> Lab {
+        let file = format!("demikernel-{transport}-{}-{name}.toml", std::process::id());
+        let configuration = std::env::temp_dir().join(file);
+        let lab = Lab { configuration, transport, base: text.to_owned() };
+        lab.configure("");
+        lab
+    }
+
+    /// Adds to the configuration, first to its section `[network]`.
     pub(crate) fn configure(&self, text: &str) {
-        std::fs::write(&self.configuration, format!("{CONFIGURATION}{text}")).unwrap();
+        std::fs::write(&self.configuration, format!("{}{text}", self.base)).unwrap();
     }
 
     /// Starts an example on the stack, as its command line and its environment say.
@@ -70,7 +87,7 @@ impl Lab {
 
     fn variables(&self) -> [(&str, &str); 2] {
         let configuration = self.configuration.to_str().unwrap();
-        [("DEMIKERNEL_TRANSPORT", "xdp"), ("DEMIKERNEL_CONFIG", configuration)]
+        [("DEMIKERNEL_TRANSPORT", self.transport), ("DEMIKERNEL_CONFIG", configuration)]
     }
 }
 
@@ -78,6 +95,12 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.configuration);
     }
+}
+
+fn give_to_kernel(interface: &str) {
+    ip(&format!("addr add 10.9.0.1/24 dev {interface}"));
+    ip(&format!("-6 addr add fd00:9::1/64 dev {interface} nodad"));
+    ip(&format!("link set {interface} up"));
 }
 
 pub(crate) fn ip(arguments: &str) {
