@@ -215,8 +215,8 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         Some(name) => vec![name],
         None => demikernel::transports().iter().copied().filter(here).collect(),
     };
-    println!("64-byte messages, server and client on one core each, idle policy {}", runtime.idle);
-    println!("io_uring, epoll: over the kernel's loopback; dpdk: over shared memory (memif)");
+    println!("64-byte messages, server and client on one core each, idle policy {};", runtime.idle);
+    println!("over the kernel's loopback, and on dpdk over shared memory (memif)");
     print_head();
     for &name in &names {
         for connections in [1, 32] {

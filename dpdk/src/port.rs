@@ -279,7 +279,7 @@ impl Port {
         tracing::debug!(port = config.name, driver, mtu, ?setup.rx_descriptors, ?setup.tx_descriptors, "port set up");
         Ok(Port {
             id,
-            direct: is_direct(&driver, &config.name),
+            direct: is_direct(&driver),
             driver,
             mac: info.mac,
             mtu,
@@ -482,6 +482,11 @@ fn find(config: &PortConfig) -> Result<u16, Error> {
     if by_name() == 0 {
         return Ok(id);
     }
+    if config.name.starts_with("net_memif") && config.name.contains("zero-copy=yes") {
+        let reason = "zero-copy=yes is not supported: the driver shares memory as it is when the ends meet, and buffers \
+                      come from memory that grows";
+        return Err(fail("open", -libc::ENOTSUP, Some(reason.to_owned())));
+    }
     remove_stale_socket(&config.name);
     // SAFETY: a string.
     let (result, reason) = log::with_reasons(|| unsafe { ffi::dk_port_probe(devargs.as_ptr()) });
@@ -547,13 +552,9 @@ fn can_of(offloads: u32) -> Can {
     }
 }
 
-/// Drivers that copy on the processor what is sent, and so take any memory.
-fn is_direct(driver: &str, arguments: &str) -> bool {
-    match driver {
-        "net_memif" => arguments.contains("zero-copy=yes"),
-        "net_tap" | "net_af_packet" | "net_pcap" => false,
-        _ => true,
-    }
+/// Other drivers than those that copy on the processor what is sent, and so take any memory.
+fn is_direct(driver: &str) -> bool {
+    !["net_memif", "net_tap", "net_af_packet", "net_pcap"].contains(&driver)
 }
 
 fn text(name: &[std::ffi::c_char; 64]) -> String {

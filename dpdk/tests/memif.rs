@@ -194,18 +194,12 @@ fn what_cannot_be_opened_says_why() {
     assert!(matches!(Eal::start(&other), Err(Error::Other { .. })));
 }
 
-/// Without a cable: a device that has a frame whenever it is asked, and takes any.
-fn null(number: usize, queues: u16) -> PortConfig {
-    let mut config = PortConfig::new(format!("net_null{number},size=60"));
-    config.queues = queues;
-    config
-}
-
+/// Without a cable: the device has a frame whenever it is asked, and takes any.
 #[test]
 fn memory_out_of_the_devices_reach_is_copied() {
     // The region of this one was mapped before there was EAL's memory, and has room for more.
     let old = Buffer::copy_from_slice(&[3; 2000]).unwrap();
-    let mut queue = Port::open(eal(), &null(5, 1)).unwrap();
+    let mut queue = Port::open(eal(), &PortConfig::new("net_null5,size=60")).unwrap();
     let mut sent = vec![Frame { head: old.clone(), rest: Sga::default() }, frame(&[4; 60], &[])];
     assert_eq!(queue.transmit(&mut sent), 2);
     assert!(queue.counters().copied_out >= 1, "{:?}", queue.counters());
@@ -217,23 +211,4 @@ fn memory_out_of_the_devices_reach_is_copied() {
     let counters = queue.counters();
     assert!(0 < counters.copied_in && counters.copied_in < counters.received, "{counters:?}");
     assert!(kept.iter().all(|packet| packet.head.len() == 60));
-}
-
-#[test]
-fn queues_of_one_port_are_opened_on_threads_and_left_one_by_one() {
-    let open = || {
-        let eal = eal();
-        Port::open(eal, &null(6, 2)).unwrap_or_else(|error| panic!("{error}"))
-    };
-    let other = std::thread::spawn(move || {
-        let mut queue = open();
-        let count = queue.receive(drop);
-        (queue.index(), count)
-        // The thread ends with its pool, while the port goes on.
-    });
-    let mut queue = open();
-    let (index, count) = other.join().unwrap();
-    assert_eq!((queue.index() + index, count), (1, 32));
-    assert_eq!(queue.receive(drop), 32);
-    assert_eq!(queue.transmit(&mut vec![frame(&[1; 60], &[])]), 1);
 }

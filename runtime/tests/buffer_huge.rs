@@ -49,11 +49,13 @@ fn reserved_huge_pages_are_used_while_there_are_some() {
     let Some(_restore) = reserve() else {
         return eprintln!("skipped: no huge pages can be reserved here");
     };
-    // More than was reserved, so that other pages have to serve in the end.
-    let mut buffers: Vec<_> =
-        (0..64).map(|_| BufferMut::with_capacity(1 << 20)).collect::<Result<_, _>>().unwrap();
-    for buffer in &mut buffers {
+    pool::set_limit(usize::MAX);
+    let mut buffers = Vec::new();
+    // More than is reserved, here and by others before, so that other pages have to serve in the end.
+    while pool::regions().iter().all(|region| region.huge) || buffers.len() < 4 * PAGES {
+        let mut buffer = BufferMut::with_capacity(1 << 20).unwrap();
         buffer.resize(1 << 20, 7);
+        buffers.push(buffer);
     }
     let stats = pool::stats();
     assert!(stats.huge_regions >= 1, "{stats:?}");

@@ -63,6 +63,49 @@ fn echoes_cross_memif() {
     }
 }
 
+/// Huge pages, reserved while this lives; the number that there was is put back.
+struct HugePages(String);
+
+impl HugePages {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    /// `None` where that is not allowed and need not be.
+    fn reserve(pages: usize) -> Option<HugePages> {
+        let before = std::fs::read_to_string(Self::FILE).unwrap().trim().to_owned();
+        let wanted = before.parse::<usize>().unwrap() + pages;
+        if let Err(error) = std::fs::write(Self::FILE, wanted.to_string()) {
+            assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "no huge pages: {error}");
+            eprintln!("skipped: no huge pages: {error}");
+            return None;
+        }
+        Some(HugePages(before))
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        std::fs::write(Self::FILE, &self.0).unwrap();
+    }
+}
+
+#[test]
+fn echoes_cross_memif_and_vhost_in_huge_pages() {
+    let Some(_pages) = HugePages::reserve(128) else { return };
+    let (cable, socket) = (Meeting::new("huge"), Meeting::new("huge-vhost"));
+    let path = socket.0.display();
+    let vhost = [
+        end("huge-vhost", 1, &format!("net_vhost0,iface={path},queues=1"), ""),
+        end("huge-vhost", 2, &format!("net_virtio_user0,path={path}"), ""),
+    ];
+    for [server, client] in [memif("huge", &cable, ""), vhost] {
+        let _server = serve(&server, "10.7.0.1:7000");
+        for (connections, size) in [("1", "64"), ("8", "20000")] {
+            let rate = load(&client, "10.7.0.1:7000", connections, size);
+            assert!(rate > 10, "{rate} with {connections} of {size}");
+        }
+    }
+}
+
 /// The client's side is killed in the midst of a load and comes back; then the server's.
 #[test]
 fn either_end_may_vanish_and_return() {

@@ -41,6 +41,11 @@ fn devices_that_are_not_there_are_named() {
         &["port \"net_nothing0\": cannot find or start the device"],
     );
     refused("pci", "port = \"0000:7f:1f.7\"", &["port \"0000:7f:1f.7\": cannot find or start the device"]);
+    refused(
+        "zero-copy",
+        "port = \"net_memif0,role=client,zero-copy=yes\"",
+        &["zero-copy=yes is not supported"],
+    );
     refused("iface", "port = \"net_af_packet0,iface=nowhere0\"", &["cannot find or start the device"]);
 }
 

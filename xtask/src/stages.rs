@@ -165,8 +165,8 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "no-default",
-        about: "unit and integration tests without io_uring compiled in",
-        needs: &[],
+        about: "unit and integration tests with all features but io_uring",
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 30,
         applies: always,
         run: no_default,
@@ -318,16 +318,17 @@ fn soak(job: &mut Job<'_>) -> Result<Outcome> {
 
 fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
     const PACKAGES: [&str; 2] = ["demikernel", "demikernel-runtime"];
-    // All but io_uring.
-    const FEATURES: [&str; 3] =
-        ["--no-default-features", "--features", "demikernel/hyper,demikernel/tap,demikernel/xdp"];
+    let features = job.workspace.members.iter().filter(|package| package.name == PACKAGES[0]);
+    let features = features.flat_map(|package| &package.features).filter(|name| *name != "io-uring");
+    let features: Vec<_> = features.map(|name| format!("{}/{name}", PACKAGES[0])).collect();
+    let features = ["--no-default-features", "--features", &features.join(",")];
     let mut command = job.workspace.cargo("test");
     let mut counts =
-        run_tests(job, command.args(FEATURES).arg("--lib").args(PACKAGES.map(|name| format!("-p={name}"))))?;
+        run_tests(job, command.args(features).arg("--lib").args(PACKAGES.map(|name| format!("-p={name}"))))?;
     let with_tests =
         |package: &&Package| PACKAGES.contains(&&*package.name) && has_integration_tests(package);
     let packages: Vec<_> = job.workspace.members.iter().filter(with_tests).collect();
-    counts += integration(job, &packages, &FEATURES)?;
+    counts += integration(job, &packages, &features)?;
     counts.outcome()
 }
 
