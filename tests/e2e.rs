@@ -4,7 +4,6 @@
 
 mod programs;
 
-use programs::clients::speak_http_to;
 use programs::{Server, built, client, text};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -369,7 +368,7 @@ fn read_until(stream: &mut TcpStream, end: &[u8]) {
 fn curl_takes_and_gives_bodies_of_every_kind() {
     on_each_transport(|transport| {
         let server = Server::start("http", &["--listen", "127.0.0.1:0", "--transport", transport]);
-        speak_http_to(&server);
+        programs::clients::speak_http_to(&server);
     });
 }
 
