@@ -375,6 +375,26 @@ fn what_cannot_be_opened_is_said_with_what_to_do() {
 }
 
 #[test]
+fn what_another_one_is_about_to_leave_is_waited_for() {
+    if !pair() {
+        return;
+    }
+    let (ready, opened) = std::sync::mpsc::channel();
+    // A child of a process has all its descriptors until it becomes another program: so the interface is left later
+    // than the owner has left it.
+    let owner = std::thread::spawn(move || {
+        let device = Xdp::open(&small("near")).unwrap();
+        ready.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        drop(device);
+    });
+    opened.recv().unwrap();
+    let device = Xdp::open(&small("near")).unwrap();
+    assert!(device.is_in_driver(), "it is not content with the second best place");
+    owner.join().unwrap();
+}
+
+#[test]
 fn larger_chunks_carry_larger_frames() {
     if !pair() {
         return;

@@ -4,7 +4,7 @@
 //! - [`Xdp`], [`XdpConfig`], [`XdpMode`]: the device.
 //! - `open`: how it comes to be, and what can be wrong. `program`: what the kernel runs for each frame that arrives.
 //! - `queue`: a socket with its four rings. `ring`: one ring. `umem`: the memory, and what of it the kernel has.
-//! - `watch`: whether the interface is up, down or gone. `release`: when the kernel has let go of the memory.
+//! - `patience`: what somebody else has is waited for. `watch`: whether the interface is up, down or gone. `release`: when the kernel has let go of the memory.
 //! - `kernel`: system calls.
 //!
 //! # Memory
@@ -28,6 +28,7 @@
 
 mod kernel;
 mod open;
+mod patience;
 mod program;
 mod queue;
 mod release;
@@ -144,7 +145,7 @@ pub struct Xdp {
 }
 
 impl Xdp {
-    /// Opens queues of an interface. Waits up to two seconds for one that somebody else has, who may be ending.
+    /// Opens queues of an interface. Waits up to two seconds for what somebody else has, who may be ending.
     ///
     /// # Errors
     /// What the kernel says, with what to do; `InvalidInput` for what cannot be.

@@ -1,6 +1,7 @@
 //! How the device is opened: sizes, the program, sockets in the best mode that there is, and errors that say what to do.
 
 use super::kernel::{self, HEADROOM};
+use super::patience::Patience;
 use super::program::{MOST_QUEUES, Program};
 use super::queue::{Counters, Queue, Setup};
 use super::umem::Umem;
@@ -9,16 +10,12 @@ use super::{Xdp, XdpConfig, XdpMode};
 use crate::device::{Capabilities, Medium, interface};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 /// Bytes of an Ethernet header and of a VLAN tag, beyond the MTU.
 const LINK_HEADER: usize = 14 + 4;
 
 /// Sizes of chunks: the kernel takes a page at most.
 const CHUNKS: [usize; 2] = [2048, 4096];
-
-/// How long a queue that is in use is waited for: the kernel lets go of that of an ended process some time later.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// See [`Xdp::open`].
 pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
@@ -32,8 +29,9 @@ pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
     let (mtu, own) = (interface::mtu(&any, name)?, interface::hardware_address(&any, name)?);
     let address = config.address.unwrap_or(own);
     let umem = memory(config, chunk_of(name, mtu)?)?;
-    let program = Program::attach(index as u32)?;
-    let (queues, flags) = sockets(config, index as u32, &program, &umem)?;
+    let patience = Patience::new();
+    let program = Program::attach(index as u32, patience)?;
+    let (queues, flags) = sockets(config, index as u32, &program, &umem, patience)?;
     let (watch, alarm) = (Watch::new(index as u32)?, kernel::alarm()?);
     let others = [watch.descriptor(), alarm.as_raw_fd()];
     let descriptors = queues.iter().map(|queue| queue.socket().as_raw_fd()).chain(others);
@@ -126,43 +124,37 @@ fn memory(config: &XdpConfig, chunk: usize) -> io::Result<Umem> {
 }
 
 /// Sockets on all queues, in the best mode that the driver has for the first; and the flags of that.
-fn sockets(config: &XdpConfig, index: u32, program: &Program, umem: &Umem) -> io::Result<(Vec<Queue>, u16)> {
+fn sockets(
+    config: &XdpConfig,
+    index: u32,
+    program: &Program,
+    umem: &Umem,
+    patience: Patience,
+) -> io::Result<(Vec<Queue>, u16)> {
     let (receive, transmit) = (config.receive_ring, config.transmit_ring);
     let modes = modes(config, program)?;
-    let end = Instant::now() + PATIENCE;
     let first = config.queues[0];
-    let (queue, setup) = patiently(end, || {
-        let mut result = Err(io::ErrorKind::Unsupported.into());
-        for &flags in &modes {
-            let setup = Setup { index, receive, transmit, flags };
-            result = Queue::open(&setup, first, umem, None).map(|queue| (queue, setup));
-            if result.is_ok() {
-                break;
+    let (queue, setup) = patience
+        .try_for(|| {
+            let mut result = Err(io::ErrorKind::Unsupported.into());
+            for &flags in &modes {
+                let setup = Setup { index, receive, transmit, flags };
+                result = Queue::open(&setup, first, umem, None).map(|queue| (queue, setup));
+                if result.is_ok() {
+                    break;
+                }
             }
-        }
-        result
-    })
-    .map_err(|error| explain(config, first, &error))?;
+            result
+        })
+        .map_err(|error| explain(config, first, &error))?;
     let mut queues = vec![queue];
     for &number in &config.queues[1..] {
         // It shares the memory of the first.
         let shared = Some(queues[0].socket().as_raw_fd());
-        let queue = patiently(end, || Queue::open(&setup, number, umem, shared));
+        let queue = patience.try_for(|| Queue::open(&setup, number, umem, shared));
         queues.push(queue.map_err(|error| explain(config, number, &error))?);
     }
     Ok((queues, setup.flags))
-}
-
-/// Tries until `end`, as long as somebody else has what is asked for.
-fn patiently<R>(end: Instant, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    loop {
-        match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
-    }
 }
 
 /// The flags to try, the best first.

@@ -4,6 +4,7 @@
 //! own stack. It is so short that it stands here as instructions; neither a compiler nor a library is needed. What
 //! attaches it is a link, which the kernel removes with the last descriptor of it: so also when a process is killed.
 
+use super::patience::{Patience, is_in_use};
 use std::ffi::{c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -42,19 +43,13 @@ pub(super) struct Program {
 
 impl Program {
     /// Loads the program and attaches it to the interface of this number, in the driver if that can run it.
-    pub(super) fn attach(index: u32) -> io::Result<Program> {
+    pub(super) fn attach(index: u32, patience: Patience) -> io::Result<Program> {
         let map = create_map().map_err(|error| explain(&error, "make a map of sockets"))?;
         let program = load(&map).map_err(|error| explain(&error, "load an XDP program"))?;
-        let driver = link(&program, index, XDP_FLAGS_DRV_MODE);
-        if let Ok(link) = driver {
-            return Ok(Program { map, _link: link, in_driver: true });
-        }
-        let generic = link(&program, index, XDP_FLAGS_SKB_MODE);
-        if let (Err(error), Ok(_)) = (&driver, &generic) {
-            tracing::warn!(%error, "the driver runs no XDP program: the kernel does, behind it, which costs more");
-        }
-        let link = generic.map_err(|error| explain(&error, "attach an XDP program"))?;
-        Ok(Program { map, _link: link, in_driver: false })
+        let (link, in_driver) = patience
+            .try_for(|| attach_once(&program, index))
+            .map_err(|error| explain(&error, "attach an XDP program"))?;
+        Ok(Program { map, _link: link, in_driver })
     }
 
     /// From now on, what this queue receives goes to this socket.
@@ -138,6 +133,19 @@ fn load(map: &OwnedFd) -> io::Result<OwnedFd> {
     };
     // SAFETY: the instructions are as many as is said, the licence ends with a zero, and both live during the call.
     unsafe { bpf_descriptor(BPF_PROG_LOAD, &mut load) }
+}
+
+/// Attaches the program in the best place that there is; and whether that is the driver.
+fn attach_once(program: &OwnedFd, index: u32) -> io::Result<(OwnedFd, bool)> {
+    let refusal = match link(program, index, XDP_FLAGS_DRV_MODE) {
+        Ok(link) => return Ok((link, true)),
+        // The second best place would be taken where the best is about to be free.
+        Err(error) if is_in_use(&error) => return Err(error),
+        Err(error) => error,
+    };
+    let link = link(program, index, XDP_FLAGS_SKB_MODE)?;
+    tracing::warn!(error = %refusal, "the driver runs no XDP program: the kernel does, behind it, which costs more");
+    Ok((link, false))
 }
 
 fn link(program: &OwnedFd, interface: u32, flags: u32) -> io::Result<OwnedFd> {

@@ -1,5 +1,6 @@
 //! Queues on both ends of a veth pair, in ways that the device does not take on such an interface.
 
+use super::patience::Patience;
 use super::program::Program;
 use super::queue::{Counters, Kick, Queue, Setup, Taken};
 use super::release;
@@ -36,7 +37,7 @@ impl End {
     fn open(name: &str, flags: u16) -> End {
         let index = interface::index(&interface::any_socket().unwrap(), name).unwrap() as u32;
         let mut umem = Umem::new(2 << 20, 2048).unwrap();
-        let program = Program::attach(index).unwrap();
+        let program = Program::attach(index, Patience::new()).unwrap();
         let setup = Setup { index, receive: 64, transmit: 64, flags };
         let mut queue = Queue::open(&setup, 0, &umem, None).unwrap();
         assert!(queue.fill(64, &mut umem));
