@@ -17,6 +17,9 @@ pub(crate) struct Mbuf {
 /// Bytes of the record behind an mbuf's header.
 pub(crate) const OWNER_SIZE: usize = 16;
 
+/// Of an mbuf's header.
+pub(crate) const MBUF_SIZE: usize = 128;
+
 /// `struct dk_stack`.
 #[repr(C)]
 pub(crate) struct Stack {
@@ -49,6 +52,8 @@ pub(crate) const IN_L4_GOOD: u32 = 1 << 3;
 pub(crate) const IN_HASH: u32 = 1 << 4;
 pub(crate) const IN_IP_BAD: u32 = 1 << 5;
 pub(crate) const IN_L4_BAD: u32 = 1 << 6;
+/// What takes a closer look, or not, if only the first two are set of them.
+pub(crate) const IN_KIND: u32 = IN_LAST | IN_OWN | IN_IP_BAD | IN_L4_BAD;
 
 /// `struct dk_segment_out`.
 #[repr(C)]
@@ -138,7 +143,6 @@ unsafe extern "C" {
         stack: *mut Stack,
     ) -> *mut Mempool;
     pub(crate) fn dk_pool_free(pool: *mut Mempool);
-    pub(crate) fn dk_mbuf_owner(mbuf: *mut Mbuf) -> *mut c_void;
     pub(crate) fn dk_mbuf_set_memory(mbuf: *mut Mbuf, memory: *mut c_void, length: u32);
     pub(crate) fn dk_mbuf_free(mbuf: *mut Mbuf);
     pub(crate) fn dk_stack_take_foreign(stack: *mut Stack) -> u32;

@@ -165,11 +165,10 @@ impl Drop for Pool {
     }
 }
 
-/// The record of an mbuf.
+/// The record of an mbuf, which all of these pools have behind their header, aligned to 8.
 #[inline]
 fn record<T>(mbuf: NonNull<Mbuf>) -> *mut T {
-    // SAFETY: all mbufs of these pools have a record behind their header, that is aligned to 8.
-    unsafe { ffi::dk_mbuf_owner(mbuf.as_ptr()).cast() }
+    mbuf.as_ptr().wrapping_byte_add(ffi::MBUF_SIZE).cast()
 }
 
 /// Mbufs for packets to arrive in. Every record is a [`BufferMut`].
@@ -219,7 +218,7 @@ impl ReceivePool {
     ///
     /// The mbuf is of this pool, was received from a driver and not given back since, and `length` bytes have arrived at
     /// `data`, in its memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn take(
         &mut self,
         mbuf: NonNull<Mbuf>,

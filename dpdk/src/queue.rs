@@ -99,6 +99,8 @@ pub struct Queue {
     leaving: Vec<SegmentOut>,
     reach: Reach,
     counters: QueueCounters,
+    /// Whether the port had no room the last time.
+    is_full: bool,
     /// Whether the link was ever up.
     was_up: bool,
 }
@@ -119,6 +121,7 @@ impl Queue {
             leaving: Vec::with_capacity(SEGMENTS),
             reach,
             counters: QueueCounters::default(),
+            is_full: false,
             was_up: false,
         }
     }
@@ -164,17 +167,34 @@ impl Queue {
         let mut packets = 0;
         let mut at = 0;
         while at < usize::from(filled) {
-            let first = at;
-            while self.arrived[at].flags & ffi::IN_LAST == 0 {
+            let first = self.arrived[at];
+            let packet = if first.flags & ffi::IN_KIND == ffi::IN_LAST | ffi::IN_OWN {
                 at += 1;
-            }
-            at += 1;
-            let segments = &self.arrived[first..at];
-            // SAFETY: the call above has filled them in, and each is taken once.
-            let packet = unsafe { packet(segments, pool, &self.reach, &mut self.counters) };
-            if let Some(packet) = packet {
+                // SAFETY: as the shim says of an mbuf of the pool, and below.
+                let head = unsafe {
+                    let mbuf = NonNull::new_unchecked(first.mbuf);
+                    let copied = &mut self.counters.copied_in;
+                    pool.take(mbuf, first.data, first.length as usize, &self.reach, copied)
+                };
+                self.counters.no_buffer += u64::from(head.is_none());
+                head.map(|head| (head, Sga::new()))
+            } else {
+                let count =
+                    1 + self.arrived[at..].iter().take_while(|it| it.flags & ffi::IN_LAST == 0).count();
+                let segments = &self.arrived[at..at + count];
+                at += count;
+                // SAFETY: the call above has filled them in, and each is taken once.
+                unsafe { pieces(segments, pool, &self.reach, &mut self.counters) }
+            };
+            if let Some((head, rest)) = packet {
                 packets += 1;
-                take(packet);
+                take(Packet {
+                    head,
+                    rest,
+                    ip_checksum_good: first.flags & ffi::IN_IP_GOOD != 0,
+                    l4_checksum_good: first.flags & ffi::IN_L4_GOOD != 0,
+                    hash: (first.flags & ffi::IN_HASH != 0).then_some(first.hash),
+                });
             }
         }
         self.counters.received += packets as u64;
@@ -185,11 +205,24 @@ impl Queue {
     /// Returns how many are gone.
     #[inline]
     pub fn transmit<P: Outgoing>(&mut self, packets: &mut Vec<P>) -> usize {
+        let mut gone = 0;
+        if self.is_full {
+            // One packet tells whether there is room again; to make others ready would be for nothing.
+            gone = self.transmit_some(packets, 1);
+            if self.is_full {
+                return gone;
+            }
+        }
+        gone + self.transmit_some(packets, BURST - gone)
+    }
+
+    #[inline]
+    fn transmit_some<P: Outgoing>(&mut self, packets: &mut Vec<P>, burst: usize) -> usize {
         let Some((_, pool)) = &mut self.pools else { return 0 };
         pool.settle();
         self.leaving.clear();
         let most = self.port.max_segments();
-        for packet in packets.iter().take(BURST) {
+        for packet in packets.iter().take(burst) {
             let pieces = 1 + packet.rest().segments();
             if self.leaving.len() + pieces.min(most) > SEGMENTS || pieces.min(most) > pool.available() {
                 break;
@@ -205,7 +238,7 @@ impl Queue {
         if self.leaving.is_empty() {
             return 0;
         }
-        let gone = self.send(packets.len().min(BURST));
+        let gone = self.send(packets.len().min(burst));
         packets.drain(..gone);
         gone
     }
@@ -245,6 +278,7 @@ impl Queue {
             }
             passed += usize::from(segment.flags & ffi::OUT_LAST != 0);
         }
+        self.is_full = false;
         if sent == passed {
             return sent;
         }
@@ -254,6 +288,7 @@ impl Queue {
             return sent + 1;
         }
         self.counters.full += 1;
+        self.is_full = true;
         if sent == 0 && self.is_link_lost() {
             // Nobody would take them, and who waits for answers tries again in its own time.
             self.counters.link_down += count as u64;
@@ -288,7 +323,8 @@ impl std::fmt::Debug for Queue {
 /// Whether the device reaches all of a packet.
 #[inline]
 fn reaches<P: Outgoing>(reach: &Reach, packet: &P) -> bool {
-    reach.has(packet.head().region()) && packet.rest().iter().all(|piece| reach.has(piece.region()))
+    reach.is_everything()
+        || reach.has(packet.head().region()) && packet.rest().iter().all(|piece| reach.has(piece.region()))
 }
 
 /// Adds the pieces of a packet; there are mbufs and room for them.
@@ -296,7 +332,12 @@ fn reaches<P: Outgoing>(reach: &Reach, packet: &P) -> bool {
 fn add<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, packet: &P) {
     let first = leaving.len();
     push(pool, leaving, packet.head().clone());
-    packet.rest().iter().for_each(|piece| push(pool, leaving, piece.clone()));
+    let rest = packet.rest();
+    match (rest.segments(), rest.first()) {
+        (1, Some(piece)) => push(pool, leaving, piece.clone()),
+        (0, _) => {}
+        _ => rest.iter().for_each(|piece| push(pool, leaving, piece.clone())),
+    }
     finish(leaving, first, &packet.checksum());
 }
 
@@ -313,7 +354,7 @@ fn add_copy<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>,
     true
 }
 
-#[inline]
+#[inline(always)]
 fn push(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, buffer: Buffer) {
     let (data, length) = (buffer.as_ptr(), buffer.len() as u32);
     let Some(mbuf) = pool.take(buffer) else { unreachable!("as many are available as were asked for") };
@@ -347,20 +388,19 @@ fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum) {
     }
 }
 
-/// A packet out of its segments. `None` if its bytes are lost.
+/// A packet out of its segments, unless its bytes are lost.
 ///
 /// # Safety
 ///
 /// The segments are one packet's that was received, and their mbufs were not given back.
-#[inline]
-unsafe fn packet(
+#[cold]
+unsafe fn pieces(
     segments: &[SegmentIn],
     pool: &mut ReceivePool,
     reach: &Reach,
     counters: &mut QueueCounters,
-) -> Option<Packet> {
-    let flags = segments[0].flags;
-    let bad = flags & (ffi::IN_IP_BAD | ffi::IN_L4_BAD) != 0;
+) -> Option<(Buffer, Sga)> {
+    let bad = segments[0].flags & (ffi::IN_IP_BAD | ffi::IN_L4_BAD) != 0;
     let mut parts = segments.iter().map(|segment| {
         // SAFETY: as the caller promises.
         unsafe { part(segment, pool, reach, counters) }
@@ -382,13 +422,7 @@ unsafe fn packet(
         counters.no_buffer += 1;
         return None;
     }
-    Some(Packet {
-        head: head?,
-        rest,
-        ip_checksum_good: flags & ffi::IN_IP_GOOD != 0,
-        l4_checksum_good: flags & ffi::IN_L4_GOOD != 0,
-        hash: (flags & ffi::IN_HASH != 0).then_some(segments[0].hash),
-    })
+    Some((head?, rest))
 }
 
 /// The bytes of a segment, whose mbuf is given back. `None` if there is no memory.

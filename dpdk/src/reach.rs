@@ -44,6 +44,12 @@ impl Reach {
         Reach(Some(Table { reached, hook }))
     }
 
+    /// Whether it reaches any memory of the process.
+    #[inline]
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether it reaches a buffer that lies there ([`Buffer::region`](demikernel_runtime::buffer::Buffer::region)).
     #[inline]
     pub(crate) fn has(&self, region: Option<(u32, usize)>) -> bool {

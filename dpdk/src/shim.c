@@ -33,6 +33,9 @@ const void *dk_thread(void)
 
 static dk_log_callback log_callback;
 
+/* Whether devices use physical addresses: it stays as it is, and is asked for each packet. */
+static int is_physical;
+
 static ssize_t log_write(void *cookie, const char *text, size_t length)
 {
 	int level = rte_log_cur_msg_loglevel();
@@ -53,7 +56,10 @@ int dk_eal_init(int argc, char **argv, dk_log_callback log)
 	/* A message is one write, made while its level can be asked for. */
 	setvbuf(stream, NULL, _IOFBF, 4096);
 	rte_openlog_stream(stream);
-	return rte_eal_init(argc, argv) < 0 ? -(rte_errno ? rte_errno : EINVAL) : 0;
+	if (rte_eal_init(argc, argv) < 0)
+		return -(rte_errno ? rte_errno : EINVAL);
+	is_physical = rte_eal_iova_mode() == RTE_IOVA_PA;
+	return 0;
 }
 
 const char *dk_version(void)
@@ -259,10 +265,7 @@ void dk_pool_free(struct rte_mempool *pool)
 	rte_mempool_free(pool);
 }
 
-void *dk_mbuf_owner(struct rte_mbuf *mbuf)
-{
-	return rte_mbuf_to_priv(mbuf);
-}
+_Static_assert(sizeof(struct rte_mbuf) == DK_MBUF_SIZE, "rte_mbuf_to_priv: what is behind the header");
 
 /* Where a device finds the memory: of EAL's, without asking the kernel as rte_mem_virt2iova does. */
 static inline rte_iova_t iova_of(const void *memory)
@@ -270,7 +273,7 @@ static inline rte_iova_t iova_of(const void *memory)
 	static __thread const struct rte_memseg_list *list;
 	const struct rte_memseg *segment;
 
-	if (likely(rte_eal_iova_mode() != RTE_IOVA_PA))
+	if (likely(!is_physical))
 		return (rte_iova_t)(uintptr_t)memory;
 	if (list == NULL || memory < list->base_va || memory >= RTE_PTR_ADD(list->base_va, list->len))
 		list = rte_mem_virt2memseg_list(memory);

@@ -15,6 +15,8 @@ struct rte_mbuf;
 
 /* What a pool's packet buffers have behind their header: the owner of the memory that they point to. */
 #define DK_OWNER_SIZE 16
+/* Of an mbuf's header, behind which its owner's record is. */
+#define DK_MBUF_SIZE 128
 
 /* Free packet buffers of a pool, last in first out. Only its owner thread touches `count`, `settled` and `objects`. */
 struct dk_stack {
@@ -129,7 +131,6 @@ int dk_memory_is_reachable(const void *memory);
 /* Pools of packet buffers: to receive with `buffer_size` bytes each, or to send if that is 0. */
 struct rte_mempool *dk_pool_create(const char *name, uint32_t count, uint32_t buffer_size, int32_t socket, struct dk_stack *stack);
 void dk_pool_free(struct rte_mempool *pool);
-void *dk_mbuf_owner(struct rte_mbuf *mbuf);
 void dk_mbuf_set_memory(struct rte_mbuf *mbuf, void *memory, uint32_t length);
 void dk_mbuf_free(struct rte_mbuf *mbuf);
 uint32_t dk_stack_take_foreign(struct dk_stack *stack);
