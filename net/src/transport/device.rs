@@ -106,10 +106,16 @@ impl NetTransport {
         matches!(*self.state.borrow(), State::Running)
     }
 
-    /// One turn: in, up to those who wait, and out.
+    /// One turn: out with what tasks have asked for, which does not wait for a look at what has come; in, up to those
+    /// who wait, and out with what the stack says by itself.
     fn turn(&self) -> io::Result<bool> {
         let now = Instant::now();
-        let mut any = self.engine.borrow_mut().take_in(now)?;
+        self.turned.set(now);
+        let mut any = {
+            let mut engine = self.engine.borrow_mut();
+            let sent = engine.send_out(now)?;
+            engine.take_in(now)? | sent
+        };
         any |= self.progress_events();
         if !self.again.borrow().is_empty() {
             any |= self.progress_again();

@@ -28,7 +28,9 @@ impl Engine {
     /// If the device is gone.
     pub(super) fn take_in(&mut self, now: Instant) -> io::Result<bool> {
         let count = self.device.receive(&mut self.inbound)?;
-        self.stack.receive(now, &mut self.inbound);
+        if count > 0 || self.stack.is_busy() {
+            self.stack.receive(now, &mut self.inbound);
+        }
         self.stack.handle_deadlines(now);
         Ok(count > 0)
     }
@@ -40,6 +42,9 @@ impl Engine {
     pub(super) fn send_out(&mut self, now: Instant) -> io::Result<bool> {
         let mut any = false;
         for _ in 0..BURSTS {
+            if !self.is_busy() {
+                break;
+            }
             self.stack.transmit(now, &mut self.outbound);
             if self.outbound.is_empty() {
                 break;

@@ -71,6 +71,8 @@ pub struct NetTransport {
     waiting: Cell<usize>,
     /// Sockets that something was asked of while the stack was busy.
     again: RefCell<VecDeque<SocketId>>,
+    /// When the last turn began.
+    turned: Cell<Instant>,
     state: RefCell<State>,
     names: RefCell<Option<Names>>,
 }
@@ -103,6 +105,7 @@ impl NetTransport {
             sockets: RefCell::default(),
             waiting: Cell::new(0),
             again: RefCell::default(),
+            turned: Cell::new(Instant::now()),
             state: RefCell::new(State::Running),
             names: RefCell::new(None),
         })
@@ -203,18 +206,19 @@ impl NetTransport {
         self.waiting.set(self.waiting.get() - operations);
     }
 
-    /// Tries a call on a socket: `None` if it is to wait.
+    /// Tries a call on a socket: `None` if it is to wait. The clock is left to calls that need it, as reading it is a
+    /// good part of what some of them cost.
     #[inline]
     fn attempt<R>(
         &self,
         socket: &Socket,
-        call: impl FnOnce(&mut Stack, Instant, SocketId) -> io::Result<R>,
+        call: impl FnOnce(&mut Stack, SocketId) -> io::Result<R>,
     ) -> Attempt<R> {
         let Ok(mut engine) = self.engine.try_borrow_mut() else {
             self.put_off(socket);
             return None;
         };
-        match call(&mut engine.stack, Instant::now(), socket.id) {
+        match call(&mut engine.stack, socket.id) {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => None,
             result => Some(result),
         }

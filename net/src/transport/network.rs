@@ -5,6 +5,7 @@ use super::{Key, NetTransport, copy, errno, errors, options};
 use crate::stack;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
+use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
 use demikernel_runtime::transport::{
     Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption,
@@ -183,7 +184,7 @@ impl NetTransport {
         let Some(connect) = socket.connect.take() else { return };
         let Connect { peer, .. } = connect;
         // Once more says what has become of it.
-        let result = self.attempt(socket, |stack, now, id| stack.connect(now, id, peer));
+        let result = self.attempt(socket, |stack, id| stack.connect(Instant::now(), id, peer));
         match result {
             None => *socket.connect.borrow_mut() = Some(connect),
             Some(Err(error)) if error.raw_os_error() == Some(libc::EALREADY) => {

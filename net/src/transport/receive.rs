@@ -103,7 +103,7 @@ impl NetTransport {
     }
 
     fn accept_now(&self, socket: &Socket) -> Attempt<Accepted> {
-        let accepted = self.attempt(socket, |stack, _, id| stack.accept(id))?;
+        let accepted = self.attempt(socket, |stack, id| stack.accept(id))?;
         Some(accepted.map_err(errors::socket_error).map(|(id, peer)| {
             let socket = self.insert(Socket::new(id, SocketKind::Stream));
             Accepted { qd: socket.qd(), peer: peer.into() }
@@ -114,12 +114,13 @@ impl NetTransport {
     fn pop_now(&self, socket: &Socket, limit: usize) -> Attempt<Buffer> {
         // A receive of nothing would look like the end of the stream.
         let limit = if socket.kind == SocketKind::Stream { limit.max(1) } else { limit };
-        self.attempt(socket, |stack, now, id| stack.recv(now, id, limit))
+        // The buffer's size follows how fast data are taken: for that the turn's time will do.
+        self.attempt(socket, |stack, id| stack.recv(self.turned.get(), id, limit))
     }
 
     #[inline]
     fn pop_from_now(&self, socket: &Socket, limit: usize) -> Attempt<(Buffer, SocketAddr)> {
-        let datagram = self.attempt(socket, |stack, _, id| stack.recv_from(id))?;
+        let datagram = self.attempt(socket, |stack, id| stack.recv_from(id))?;
         Some(datagram.map(|mut datagram| {
             datagram.payload.truncate(limit);
             (datagram.payload, datagram.source)

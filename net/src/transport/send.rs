@@ -2,9 +2,10 @@
 
 use super::socket::{Send, Socket, take_first};
 use super::{Attempt, Key, NetTransport, copy};
-use crate::stack::Shutdown;
+use crate::stack::{Shutdown, Stack};
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::Sga;
+use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::readiness::Push;
 use demikernel_runtime::transport::{Qd, SocketKind};
 use std::io;
@@ -64,7 +65,8 @@ impl NetTransport {
             Send::Shutdown => {
                 // The program was told that it is done. It fails if the connection has failed, and then pops and
                 // pushes say so.
-                if self.attempt(socket, |stack, now, id| stack.shutdown(now, id, Shutdown::Write)).is_none() {
+                let shutdown = |stack: &mut Stack, id| stack.shutdown(Instant::now(), id, Shutdown::Write);
+                if self.attempt(socket, shutdown).is_none() {
                     socket.sends.borrow_mut().push_front(Send::Shutdown);
                     return false;
                 }
@@ -115,12 +117,14 @@ impl NetTransport {
     #[inline]
     fn push_now(&self, socket: &Socket, data: &mut Sga, peer: Option<SocketAddr>) -> Attempt<()> {
         match socket.kind {
-            SocketKind::Stream => match self.attempt(socket, |stack, now, id| stack.send(now, id, data))? {
-                Ok(_) => data.is_empty().then_some(Ok(())),
-                Err(error) => Some(Err(error)),
-            },
+            SocketKind::Stream => {
+                match self.attempt(socket, |stack, id| stack.send(Instant::now(), id, data))? {
+                    Ok(_) => data.is_empty().then_some(Ok(())),
+                    Err(error) => Some(Err(error)),
+                }
+            }
             SocketKind::Datagram => {
-                let sent = self.attempt(socket, |stack, now, id| stack.send_to(now, id, data, peer))?;
+                let sent = self.attempt(socket, |stack, id| stack.send_to(Instant::now(), id, data, peer))?;
                 Some(sent.map(|_| ()))
             }
         }

@@ -449,6 +449,7 @@ impl Core {
         }
     }
 
+    #[inline]
     pub(super) fn device(&self, index: usize) -> Option<Rc<dyn Device>> {
         self.devices.borrow().get(index).cloned()
     }
