@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const SIZE: usize = 64;
+pub(super) const SIZE: usize = 64;
 const WARM_UP: usize = 20_000;
 const ROUND_TRIPS: usize = 200_000;
-const MESSAGE: usize = 256 << 10;
+pub(super) const MESSAGE: usize = 256 << 10;
 const CONNECTIONS: usize = 1000;
 /// How long throughput is measured, after as much again to warm up.
 const TIME: Duration = Duration::from_secs(2);
@@ -41,11 +41,15 @@ impl Cable {
         vec!["--socket".to_owned(), self.socket.clone(), "--mtu".to_owned(), self.mtu.to_string()]
     }
 
+    pub(super) fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
     fn port(&self, end: usize) -> String {
         let role = ["server", "client"][end];
         // Room for a packet in one buffer of the device.
         let size = if self.mtu > 1600 { 16384 } else { 2048 };
-        format!("net_memif0,role={role},id=0,bsize={size},socket={}", self.socket)
+        format!("net_memif{end},role={role},id=0,bsize={size},socket={}", self.socket)
     }
 
     /// The file for the stack at an end, 0 or 1.
@@ -64,7 +68,7 @@ impl Cable {
         builder.configuration(&self.configuration(end)).build()?.block_on(main)
     }
 
-    fn queue(&self, end: usize) -> io::Result<Queue> {
+    pub(super) fn queue(&self, end: usize) -> io::Result<Queue> {
         let eal = Eal::start(&EalConfig::default())?;
         pool::set_source(eal.memory());
         let mut config = PortConfig::new(self.port(end));
@@ -95,6 +99,8 @@ pub enum Kind {
     Flood,
     /// TCP as fast as it goes
     Stream,
+    /// Both ends in one thread
+    Solo,
     /// Requests to a key-value server
     Kv,
 }
@@ -123,6 +129,7 @@ pub fn run(child: &Child) -> io::Result<()> {
     let end = usize::from(!server);
     match child.kind {
         Kind::Raw | Kind::Flood => raw(child, cable.queue(end)?),
+        Kind::Solo => super::solo::run(cable),
         Kind::Udp if server => cable.run(end, serve_udp(address)),
         Kind::Udp => cable.run(end, drive_udp(address)),
         Kind::Tcp if server => cable.run(end, serve_tcp(address, true)),

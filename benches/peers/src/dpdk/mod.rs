@@ -6,6 +6,7 @@
 
 pub mod ends;
 mod report;
+mod solo;
 
 use crate::echo;
 use crate::echo::server::Server as EchoServer;
@@ -18,7 +19,7 @@ use std::time::Duration;
 /// What is measured, in the order of the table.
 ///
 /// Not an MTU of 9000: the memif driver of DPDK 22.11 takes frames of 1518 bytes at most.
-pub const ITEMS: [&str; 6] = ["raw", "udp", "tcp", "kernel", "stream", "kv"];
+pub const ITEMS: [&str; 7] = ["raw", "udp", "tcp", "solo", "kernel", "stream", "kv"];
 
 /// Figures of one item in one round: a name, its unit, and the figure.
 pub type Figures = Vec<(String, &'static str, f64)>;
@@ -68,10 +69,23 @@ fn measure(item: &str, round: usize, key_value: &Path) -> io::Result<Figures> {
     };
     match item {
         "raw" | "udp" | "tcp" => latency(item),
+        "solo" => solo(round),
         "kernel" => kernel(),
         "stream" => stream(round, 1500),
         _ => requests(round, key_value),
     }
+}
+
+/// Both ends in one thread.
+fn solo(round: usize) -> io::Result<Figures> {
+    let cable = ends::Cable::new("solo", round, 1500);
+    machine::pin(machine::CLIENT_CORE);
+    let names =
+        ["frame round trip", "UDP round trip", "TCP round trip", "frames of MTU 1500", "TCP at MTU 1500"];
+    let units = ["ns", "ns", "ns", "Gb/s", "Gb/s"];
+    let figures = client("solo", &cable, &[])?;
+    let rows = names.iter().zip(units).zip(figures);
+    Ok(rows.map(|((name, unit), figure)| (format!("one thread, {name}"), unit, figure)).collect())
 }
 
 /// A blocking and a spinning server of other runtimes behind the kernel's loopback.

@@ -1,0 +1,227 @@
+//! Both ends of a cable in one thread: what sending and receiving take, without waiting for another core.
+
+use super::ends::{Cable, MESSAGE, SIZE};
+use demikernel::net::{TcpListener, TcpStream, UdpSocket};
+use demikernel::time::Instant;
+use demikernel::{Buffer, Idle, spawn};
+use demikernel_dpdk::{Checksum, Outgoing, Packet, Queue};
+use demikernel_net::device::{Dpdk, FrameDevice};
+use demikernel_net::stack::{Stack, StackConfig};
+use demikernel_net::transport::NetTransport;
+use demikernel_runtime::Runtime;
+use demikernel_runtime::buffer::Sga;
+use demikernel_runtime::transport::Network;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Round trips of which one figure is made.
+const ROUND_TRIPS: usize = 10_000;
+/// Bytes of a stream, or of frames, of which one figure is made.
+const BYTES: usize = 64 << 20;
+/// Figures of which the median is printed, after as many again to warm up.
+const FIGURES: usize = 25;
+/// What is under way of bare frames: no more than either ring has room for.
+const BURST: usize = 32;
+
+/// A frame as it comes from a queue and as it goes to one.
+struct Bare(Buffer, Sga);
+
+impl Outgoing for Bare {
+    fn head(&self) -> &Buffer {
+        &self.0
+    }
+
+    fn rest(&self) -> &Sga {
+        &self.1
+    }
+
+    fn checksum(&self) -> Checksum {
+        Checksum::default()
+    }
+}
+
+/// Prints nanoseconds per round trip of a bare frame, over UDP and over TCP, and Gb/s of bare frames and of TCP.
+pub(super) fn run(cable: &Cable) -> io::Result<()> {
+    let (mut near, mut far) = (cable.queue(0)?, cable.queue(1)?);
+    while !near.port().link().up {
+        (near.receive(drop), far.receive(drop));
+    }
+    let trip = round_trip_of_frames(&mut near, &mut far)?;
+    let frames = frames(&mut near, &mut far, usize::from(cable.mtu()) + 14)?;
+    let runtime = demikernel_runtime::Builder::new().idle(Idle::Spin).build()?;
+    let near = attach(&runtime, near, "10.66.0.1");
+    let far = attach(&runtime, far, "10.66.0.2");
+    let (udp, tcp, stream) = runtime.block_on(async {
+        let udp = udp(&near, &far).await?;
+        let (stream, peer) = connect(&near, &far).await?;
+        let tcp = tcp(&stream, peer).await?;
+        let (stream, peer) = connect(&near, &far).await?;
+        io::Result::Ok((udp, tcp, goodput(stream, peer).await?))
+    })?;
+    println!("{trip} {udp} {tcp} {frames} {stream}");
+    Ok(())
+}
+
+/// Takes what is sent from one end to the other. A ring has room when its other end was looked at.
+fn pass(from: &mut Queue, to: &mut Queue, frames: &mut Vec<Bare>, mut take: impl FnMut(Packet)) {
+    while !frames.is_empty() {
+        from.transmit(frames);
+        while to.receive(&mut take) > 0 {}
+    }
+}
+
+fn round_trip_of_frames(near: &mut Queue, far: &mut Queue) -> io::Result<f64> {
+    let frame = Buffer::copy_from_slice(&[0; SIZE]).map_err(io::Error::other)?;
+    let (mut there, mut back) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
+    let mut figures = Figures::new(ROUND_TRIPS);
+    while !figures.are_complete() {
+        there.push(Bare(frame.clone(), Sga::default()));
+        pass(near, far, &mut there, |packet| back.push(Bare(packet.head, packet.rest)));
+        pass(far, near, &mut back, drop);
+        figures.add(1);
+    }
+    Ok(figures.median())
+}
+
+fn frames(near: &mut Queue, far: &mut Queue, size: usize) -> io::Result<f64> {
+    let frame = Buffer::copy_from_slice(&vec![0; size]).map_err(io::Error::other)?;
+    let mut frames = Vec::with_capacity(BURST);
+    let mut figures = Figures::new(BYTES);
+    while !figures.are_complete() {
+        frames.extend((0..BURST).map(|_| Bare(frame.clone(), Sga::default())));
+        let mut bytes = 0;
+        pass(near, far, &mut frames, |packet| bytes += packet.head.len() + packet.rest.len());
+        figures.add(bytes);
+    }
+    Ok(8.0 / figures.median())
+}
+
+/// Time of the thread per unit of something, in nanoseconds.
+struct Figures {
+    /// Units of which one figure is made.
+    per_figure: usize,
+    units: usize,
+    start: Duration,
+    all: Vec<f64>,
+}
+
+impl Figures {
+    fn new(per_figure: usize) -> Figures {
+        Figures { per_figure, units: 0, start: thread_time(), all: Vec::new() }
+    }
+
+    fn add(&mut self, units: usize) {
+        self.units += units;
+        if self.units >= self.per_figure {
+            let now = thread_time();
+            self.all.push((now - self.start).as_nanos() as f64 / self.units as f64);
+            (self.start, self.units) = (now, 0);
+        }
+    }
+
+    fn are_complete(&self) -> bool {
+        self.all.len() >= 2 * FIGURES
+    }
+
+    fn median(&self) -> f64 {
+        let mut last = self.all[self.all.len().saturating_sub(FIGURES)..].to_vec();
+        last.sort_by(f64::total_cmp);
+        last[last.len() / 2]
+    }
+}
+
+/// Time that this thread has run: what others do on a shared machine counts less so.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is a `timespec`.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0, "every Linux has this clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// A stack of its own for a queue.
+fn attach(runtime: &Runtime, queue: Queue, address: &str) -> Rc<dyn Network> {
+    let device = Dpdk::new(queue, None);
+    let mut config = StackConfig::new(device.capabilities(), [7; 32]);
+    config = config.address(address.parse().expect("an address"), 24);
+    config.duplicate_detection = demikernel_net::stack::DuplicateDetection::Off;
+    let transport = NetTransport::new("end", Stack::new(Instant::now(), config), device);
+    runtime.attach(transport.clone().transport());
+    transport
+}
+
+async fn udp(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<f64> {
+    let address = SocketAddr::from(([10, 66, 0, 1], 7000));
+    let server = UdpSocket::bind_on(near, address).await?;
+    let task = spawn(async move {
+        loop {
+            let (data, from) = server.pop_from().await?;
+            server.push_to(data, from).await?;
+        }
+        #[expect(unreachable_code, reason = "the type of the task")]
+        io::Result::Ok(())
+    });
+    let socket = UdpSocket::bind_on(far, SocketAddr::from(([10, 66, 0, 2], 0))).await?;
+    let message = Buffer::copy_from_slice(&[0x5a; SIZE]).map_err(io::Error::other)?;
+    let mut figures = Figures::new(ROUND_TRIPS);
+    while !figures.are_complete() {
+        socket.push_to(message.clone(), address).await?;
+        socket.pop_from().await?;
+        figures.add(1);
+    }
+    drop(task);
+    Ok(figures.median())
+}
+
+async fn connect(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<(TcpStream, TcpStream)> {
+    let address = SocketAddr::from(([10, 66, 0, 1], 7000));
+    let listener = TcpListener::bind_on(near, address).await?;
+    let accepting = spawn(async move { listener.accept().await });
+    let stream = TcpStream::connect_on(far, address).await?;
+    let (peer, _) = accepting.await??;
+    for end in [&stream, &peer] {
+        end.set_nodelay(true)?;
+    }
+    Ok((stream, peer))
+}
+
+async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<f64> {
+    let echo = spawn(async move {
+        loop {
+            let data = peer.pop().await?;
+            if data.is_empty() {
+                return io::Result::Ok(());
+            }
+            peer.push(data).await?;
+        }
+    });
+    let message = Buffer::copy_from_slice(&[0x5a; SIZE]).map_err(io::Error::other)?;
+    let mut figures = Figures::new(ROUND_TRIPS);
+    while !figures.are_complete() {
+        stream.push(message.clone()).await?;
+        let mut missing = SIZE;
+        while missing > 0 {
+            missing -= stream.pop().await?.len();
+        }
+        figures.add(1);
+    }
+    drop(echo);
+    Ok(figures.median())
+}
+
+async fn goodput(stream: TcpStream, peer: TcpStream) -> io::Result<f64> {
+    let message = Buffer::copy_from_slice(&vec![0x5a; MESSAGE]).map_err(io::Error::other)?;
+    let sending = spawn(async move {
+        // Until the receiver has gone.
+        while peer.push(message.clone()).await.is_ok() {}
+    });
+    let mut figures = Figures::new(BYTES);
+    while !figures.are_complete() {
+        figures.add(stream.pop().await?.len());
+    }
+    drop(stream);
+    sending.await?;
+    Ok(8.0 / figures.median())
+}
