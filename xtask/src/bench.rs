@@ -102,8 +102,11 @@ fn dpdk(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut example = workspace.cargo("build");
     example.args(["--release", "-p", "demikernel", "--all-features", "--example", "key-value"]);
     measure(&mut example)?;
+    let features = ["--release", "--manifest-path", PEERS, "--features", "dpdk"];
+    // All of its programs, as above.
+    measure(workspace.cargo("build").args(features))?;
     let mut peers = workspace.cargo("run");
-    peers.args(["--release", "--manifest-path", PEERS, "--features", "dpdk", "--", "dpdk", "--key-value"]);
+    peers.args(features).args(["--", "dpdk", "--key-value"]);
     measure(peers.arg(workspace.target.join("release/examples/key-value")).args(arguments))
 }
 

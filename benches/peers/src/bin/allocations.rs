@@ -1,5 +1,5 @@
-//! The same with an allocator that counts: prints allocations per operation of executors, and what idle connections of
-//! stacks take.
+//! The same with an allocator that counts: prints allocations per operation of executors and per round trip over DPDK, and
+//! what idle connections of stacks take.
 
 use clap::Parser;
 use peers::allocator::Counting;
@@ -11,7 +11,7 @@ static ALLOCATOR: Counting = Counting;
 /// Count allocations, and the memory of connections.
 #[derive(Parser)]
 struct Arguments {
-    /// The runtime, or `stack` before the name of a stack
+    /// The runtime, `stack` before the name of a stack, or `dpdk` before that of a socket for memif
     runtime: String,
     /// The round of the records
     #[arg(long, default_value_t = 0)]
@@ -25,6 +25,8 @@ fn main() {
     let Arguments { runtime, round, operations } = Arguments::parse();
     match (&*runtime, &*operations) {
         ("stack", [stack, items @ ..]) => stack::report(stack, items, round),
+        #[cfg(feature = "dpdk")]
+        ("dpdk", [socket, ..]) => peers::dpdk::count_allocations(socket).expect("DPDK starts"),
         _ => operations::report(&runtime, &operations, round, true),
     }
 }

@@ -41,6 +41,15 @@ impl Cable {
         vec!["--socket".to_owned(), self.socket.clone(), "--mtu".to_owned(), self.mtu.to_string()]
     }
 
+    /// At this socket.
+    pub(super) fn at(socket: &str, mtu: u16) -> Cable {
+        Cable { socket: socket.to_owned(), mtu }
+    }
+
+    pub(super) fn socket(&self) -> &str {
+        &self.socket
+    }
+
     pub(super) fn mtu(&self) -> u16 {
         self.mtu
     }

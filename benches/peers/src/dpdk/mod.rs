@@ -84,8 +84,28 @@ fn solo(round: usize) -> io::Result<Figures> {
         ["frame round trip", "UDP round trip", "TCP round trip", "frames of MTU 1500", "TCP at MTU 1500"];
     let units = ["ns", "ns", "ns", "Gb/s", "Gb/s"];
     let figures = client("solo", &cable, &[])?;
-    let rows = names.iter().zip(units).zip(figures);
-    Ok(rows.map(|((name, unit), figure)| (format!("one thread, {name}"), unit, figure)).collect())
+    let mut rows: Figures = names
+        .iter()
+        .zip(units)
+        .zip(figures)
+        .map(|((name, unit), figure)| (format!("one thread, {name}"), unit, figure))
+        .collect();
+    let counting = std::env::current_exe()?.with_file_name("allocations");
+    let mut counting = Command::new(counting);
+    let figures = figures_of(counting.args(["dpdk", &format!("{}-counting", cable.socket())]))?;
+    let names = ["per UDP echo", "per TCP echo"];
+    let counts = names.iter().zip(figures);
+    rows.extend(counts.map(|(name, figure)| (format!("one thread, allocations {name}"), "", figure)));
+    Ok(rows)
+}
+
+/// Prints how often memory is allocated per echo over UDP and over TCP, for both ends in one thread, in a program whose
+/// allocator counts.
+///
+/// # Errors
+/// Those of DPDK and of sockets.
+pub fn count_allocations(socket: &str) -> io::Result<()> {
+    solo::count_allocations(&ends::Cable::at(socket, 1500))
 }
 
 /// A blocking and a spinning server of other runtimes behind the kernel's loopback.
@@ -162,12 +182,16 @@ fn pair(kind: &str, round: usize, mtu: u16, arguments: &[&str]) -> io::Result<Ve
 
 fn client(kind: &str, cable: &ends::Cable, arguments: &[&str]) -> io::Result<Vec<f64>> {
     let mut client = Command::new(std::env::current_exe()?);
-    client.args(["dpdk-child", kind]).args(cable.arguments()).args(arguments);
-    let output = client.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    figures_of(client.args(["dpdk-child", kind]).args(cable.arguments()).args(arguments))
+}
+
+/// The numbers that a program prints.
+fn figures_of(command: &mut Command) -> io::Result<Vec<f64>> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     if !output.status.success() || figures.is_empty() {
-        return Err(io::Error::other(format!("the client of {kind} has failed: {text}")));
+        return Err(io::Error::other(format!("{command:?} has failed: {text}")));
     }
     Ok(figures)
 }

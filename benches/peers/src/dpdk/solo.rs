@@ -1,6 +1,7 @@
 //! Both ends of a cable in one thread: what sending and receiving take, without waiting for another core.
 
 use super::ends::{Cable, MESSAGE, SIZE};
+use crate::allocator;
 use demikernel::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel::time::Instant;
 use demikernel::{Buffer, Idle, spawn};
@@ -44,24 +45,45 @@ impl Outgoing for Bare {
 
 /// Prints nanoseconds per round trip of a bare frame, over UDP and over TCP, and Gb/s of bare frames and of TCP.
 pub(super) fn run(cable: &Cable) -> io::Result<()> {
+    let (mut near, mut far) = open(cable)?;
+    let trip = round_trip_of_frames(&mut near, &mut far)?;
+    let frames = frames(&mut near, &mut far, usize::from(cable.mtu()) + 14)?;
+    let [udp, tcp, stream] = over_stacks(near, far)?;
+    let (trip, udp, tcp) = (trip.median(), udp.median(), tcp.median());
+    println!("{trip} {udp} {tcp} {} {}", 8.0 / frames.median(), 8.0 / stream.median());
+    Ok(())
+}
+
+/// Prints allocations per round trip over UDP and over TCP.
+pub(super) fn count_allocations(cable: &Cable) -> io::Result<()> {
+    assert!(allocator::is_counting(), "only the program `allocations` counts");
+    let (near, far) = open(cable)?;
+    let [udp, tcp, _] = over_stacks(near, far)?;
+    println!("{} {}", udp.allocations(), tcp.allocations());
+    Ok(())
+}
+
+/// Both ends, joined.
+fn open(cable: &Cable) -> io::Result<(Queue, Queue)> {
     let (mut near, mut far) = (cable.queue(0)?, cable.queue(1)?);
     while !near.port().link().up {
         (near.receive(drop), far.receive(drop));
     }
-    let trip = round_trip_of_frames(&mut near, &mut far)?;
-    let frames = frames(&mut near, &mut far, usize::from(cable.mtu()) + 14)?;
+    Ok((near, far))
+}
+
+/// Round trips over UDP and TCP, and bytes of a stream.
+fn over_stacks(near: Queue, far: Queue) -> io::Result<[Figures; 3]> {
     let runtime = demikernel_runtime::Builder::new().idle(Idle::Spin).build()?;
     let near = attach(&runtime, near, "10.66.0.1");
     let far = attach(&runtime, far, "10.66.0.2");
-    let (udp, tcp, stream) = runtime.block_on(async {
+    runtime.block_on(async {
         let udp = udp(&near, &far).await?;
         let (stream, peer) = connect(&near, &far).await?;
         let tcp = tcp(&stream, peer).await?;
         let (stream, peer) = connect(&near, &far).await?;
-        io::Result::Ok((udp, tcp, goodput(stream, peer).await?))
-    })?;
-    println!("{trip} {udp} {tcp} {frames} {stream}");
-    Ok(())
+        Ok([udp, tcp, goodput(stream, peer).await?])
+    })
 }
 
 /// Takes what is sent from one end to the other. A ring has room when its other end was looked at.
@@ -72,7 +94,7 @@ fn pass(from: &mut Queue, to: &mut Queue, frames: &mut Vec<Bare>, mut take: impl
     }
 }
 
-fn round_trip_of_frames(near: &mut Queue, far: &mut Queue) -> io::Result<f64> {
+fn round_trip_of_frames(near: &mut Queue, far: &mut Queue) -> io::Result<Figures> {
     let frame = Buffer::copy_from_slice(&[0; SIZE]).map_err(io::Error::other)?;
     let (mut there, mut back) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
     let mut figures = Figures::new(ROUND_TRIPS);
@@ -82,10 +104,10 @@ fn round_trip_of_frames(near: &mut Queue, far: &mut Queue) -> io::Result<f64> {
         pass(far, near, &mut back, drop);
         figures.add(1);
     }
-    Ok(figures.median())
+    Ok(figures)
 }
 
-fn frames(near: &mut Queue, far: &mut Queue, size: usize) -> io::Result<f64> {
+fn frames(near: &mut Queue, far: &mut Queue, size: usize) -> io::Result<Figures> {
     let frame = Buffer::copy_from_slice(&vec![0; size]).map_err(io::Error::other)?;
     let mut frames = Vec::with_capacity(BURST);
     let mut figures = Figures::new(BYTES);
@@ -95,7 +117,7 @@ fn frames(near: &mut Queue, far: &mut Queue, size: usize) -> io::Result<f64> {
         pass(near, far, &mut frames, |packet| bytes += packet.head.len() + packet.rest.len());
         figures.add(bytes);
     }
-    Ok(8.0 / figures.median())
+    Ok(figures)
 }
 
 /// Time of the thread per unit of something, in nanoseconds.
@@ -105,11 +127,21 @@ struct Figures {
     units: usize,
     start: Duration,
     all: Vec<f64>,
+    /// Units since the program was warm, and allocations when it had become so, and now.
+    counted: usize,
+    allocated: [u64; 2],
 }
 
 impl Figures {
     fn new(per_figure: usize) -> Figures {
-        Figures { per_figure, units: 0, start: thread_time(), all: Vec::new() }
+        Figures {
+            per_figure,
+            units: 0,
+            start: thread_time(),
+            all: Vec::with_capacity(2 * FIGURES),
+            counted: 0,
+            allocated: [0; 2],
+        }
     }
 
     fn add(&mut self, units: usize) {
@@ -117,12 +149,24 @@ impl Figures {
         if self.units >= self.per_figure {
             let now = thread_time();
             self.all.push((now - self.start).as_nanos() as f64 / self.units as f64);
+            if self.all.len() == FIGURES {
+                self.allocated[0] = allocator::count();
+            } else if self.all.len() > FIGURES {
+                self.counted += self.units;
+                self.allocated[1] = allocator::count();
+            }
             (self.start, self.units) = (now, 0);
         }
     }
 
     fn are_complete(&self) -> bool {
         self.all.len() >= 2 * FIGURES
+    }
+
+    /// Per unit.
+    fn allocations(&self) -> f64 {
+        let [before, after] = self.allocated;
+        (after - before) as f64 / self.counted.max(1) as f64
     }
 
     fn median(&self) -> f64 {
@@ -152,7 +196,7 @@ fn attach(runtime: &Runtime, queue: Queue, address: &str) -> Rc<dyn Network> {
     transport
 }
 
-async fn udp(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<f64> {
+async fn udp(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<Figures> {
     let address = SocketAddr::from(([10, 66, 0, 1], 7000));
     let server = UdpSocket::bind_on(near, address).await?;
     let task = spawn(async move {
@@ -172,7 +216,7 @@ async fn udp(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<f64> {
         figures.add(1);
     }
     drop(task);
-    Ok(figures.median())
+    Ok(figures)
 }
 
 async fn connect(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<(TcpStream, TcpStream)> {
@@ -187,7 +231,7 @@ async fn connect(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<(T
     Ok((stream, peer))
 }
 
-async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<f64> {
+async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<Figures> {
     let echo = spawn(async move {
         loop {
             let data = peer.pop().await?;
@@ -208,10 +252,10 @@ async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<f64> {
         figures.add(1);
     }
     drop(echo);
-    Ok(figures.median())
+    Ok(figures)
 }
 
-async fn goodput(stream: TcpStream, peer: TcpStream) -> io::Result<f64> {
+async fn goodput(stream: TcpStream, peer: TcpStream) -> io::Result<Figures> {
     let message = Buffer::copy_from_slice(&vec![0x5a; MESSAGE]).map_err(io::Error::other)?;
     let sending = spawn(async move {
         // Until the receiver has gone.
@@ -223,5 +267,5 @@ async fn goodput(stream: TcpStream, peer: TcpStream) -> io::Result<f64> {
     }
     drop(stream);
     sending.await?;
-    Ok(8.0 / figures.median())
+    Ok(figures)
 }
