@@ -1,10 +1,11 @@
 //! The settings of a program's runtimes.
 
-use crate::choose::{self, Choice};
+use crate::choose::{self, Choice, Team};
 use demikernel_runtime::{Idle, Runtime, Time, run_on_cores};
 use std::future::Future;
 use std::io;
 use std::process::{ExitCode, Termination};
+use std::sync::Arc;
 
 /// Makes runtimes: one with [`build`](Self::build), or one per core with [`run`](Self::run).
 ///
@@ -103,12 +104,17 @@ impl Builder {
     /// `InvalidInput` for names nobody knows; `Unsupported` for transports that are not compiled in; and
     /// what the system says when a transport that was named cannot start. The text says what to do.
     pub fn build(&self) -> io::Result<Runtime> {
-        self.build_from(demikernel_runtime::Builder::new())
+        self.build_from(demikernel_runtime::Builder::new(), None)
     }
 
-    fn build_from(&self, builder: demikernel_runtime::Builder) -> io::Result<Runtime> {
+    fn build_from(
+        &self,
+        builder: demikernel_runtime::Builder,
+        team: Option<&Arc<Team>>,
+    ) -> io::Result<Runtime> {
         let mut choice = Choice::new(self.transport.as_deref(), self.storage.as_deref(), self.seed)?;
         choice.configuration.clone_from(&self.configuration);
+        choice.core = team.map(|team| (builder.place().0, team.clone()));
         let runtime = builder.idle(self.idle).time(self.time).build()?;
         for transport in choose::open(&choice)? {
             runtime.attach(transport);
@@ -131,9 +137,10 @@ impl Builder {
         F::Output: Termination,
     {
         let main = || async { main().await.report() };
+        let team = Team::new(self.cores.unwrap_or(1));
         let results = run_on_cores(
-            self.cores.unwrap_or(1),
-            |builder| self.build_from(builder),
+            team.cores(),
+            |builder| self.build_from(builder, Some(&team)),
             main,
             |code| *code != ExitCode::SUCCESS,
         );

@@ -5,6 +5,7 @@ use demikernel_runtime::transport::epoll::Epoll;
 use demikernel_runtime::transport::memory::Memory;
 use std::env;
 use std::io;
+use std::sync::Arc;
 
 /// Overrides the automatic choice.
 const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
@@ -67,6 +68,46 @@ pub(crate) struct Choice {
     seed: u64,
     /// The text of a file for the userspace stack; `None`: what the environment names.
     pub(crate) configuration: Option<String>,
+    /// Of a runtime that is one of several, which core it is for, and what it has in common with the others.
+    pub(crate) core: Option<(usize, Arc<Team>)>,
+}
+
+/// What the runtimes of a program have in common.
+#[derive(Debug)]
+pub(crate) struct Team {
+    cores: usize,
+    /// Made by the first that needs it: kernel sockets do not.
+    #[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
+    shared: std::sync::Mutex<Option<Arc<demikernel_net::cores::Cores>>>,
+}
+
+impl Team {
+    /// Of so many.
+    pub(crate) fn new(cores: usize) -> Arc<Team> {
+        Arc::new(Team {
+            cores,
+            #[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
+            shared: std::sync::Mutex::default(),
+        })
+    }
+
+    pub(crate) fn cores(&self) -> usize {
+        self.cores
+    }
+}
+
+#[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
+impl Team {
+    /// What their stacks share a device by.
+    fn shared(&self) -> io::Result<Arc<demikernel_net::cores::Cores>> {
+        let mut shared = self.shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(shared) = &*shared {
+            return Ok(shared.clone());
+        }
+        let cores = demikernel_net::cores::Cores::new(self.cores)?;
+        *shared = Some(cores.clone());
+        Ok(cores)
+    }
 }
 
 impl Choice {
@@ -83,7 +124,7 @@ impl Choice {
         // What is simulated has its files in memory, whatever its sockets are.
         let storage = storage.map(|name| if name == "sim" { "memory" } else { name });
         let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
-        Ok(Choice { transport, storage, seed, configuration: None })
+        Ok(Choice { transport, storage, seed, configuration: None, core: None })
     }
 }
 
@@ -179,7 +220,11 @@ fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
         _ => Device::Tap,
     };
     config.validate().map_err(|error| invalid(error.to_string()))?;
-    demikernel_net::transport::open(&config).map(|transport| transport.transport())
+    let opened = match &choice.core {
+        Some((core, team)) => demikernel_net::transport::open_on(&config, &team.shared()?, *core),
+        None => demikernel_net::transport::open(&config),
+    };
+    opened.map(|transport| transport.transport())
 }
 
 /// io_uring where it is compiled in and the kernel allows it, else epoll.

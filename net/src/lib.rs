@@ -8,6 +8,7 @@
 //! In the order in which a packet that arrives passes through them:
 //!
 //! - [`device`]: bursts of [`Frame`](device::Frame)s in and out.
+//! - [`cores`]: several cores on one port, if there are.
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry, and hosts and whole machines between them.
 //! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
@@ -17,6 +18,7 @@
 //! - [`transport`]: the stack as a device of the runtime.
 
 pub mod config;
+pub mod cores;
 mod counters;
 pub mod device;
 pub mod ip;

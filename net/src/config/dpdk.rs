@@ -16,6 +16,8 @@ pub struct DpdkConfig {
     /// Memory without huge pages, in bytes.
     #[serde(deserialize_with = "values::size")]
     pub memory: u32,
+    /// Pairs of queues; `None` for as many as there are cores.
+    pub queues: Option<u16>,
     /// Descriptors of each receive queue.
     pub receive_descriptors: u16,
     /// Descriptors of each transmit queue.
@@ -31,6 +33,7 @@ impl Default for DpdkConfig {
             eal: Vec::new(),
             huge_pages: true,
             memory: 512 << 20,
+            queues: None,
             receive_descriptors: 512,
             transmit_descriptors: 512,
             promiscuous: false,

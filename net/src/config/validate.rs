@@ -73,6 +73,9 @@ impl NetConfig {
             let expected = "the PCI address or the name of a port, as the device is \"dpdk\"";
             return Err(Invalid::new("dpdk.port", "\"\"", expected));
         }
+        if let Some(queues) = dpdk.queues {
+            within("dpdk.queues", queues, 1..=64)?;
+        }
         within("dpdk.receive-descriptors", dpdk.receive_descriptors, 32..=1 << 15)?;
         within("dpdk.transmit-descriptors", dpdk.transmit_descriptors, 32..=1 << 15)?;
         within("dpdk.memory", dpdk.memory, 32 << 20..=u32::MAX)

@@ -77,6 +77,7 @@ impl FrameDevice for Dpdk {
                     ip_checksum_good: packet.ip_checksum_good,
                     l4_checksum_good: packet.l4_checksum_good,
                     hash: packet.hash,
+                    passed: 0,
                 },
                 head: packet.head,
                 rest: packet.rest,

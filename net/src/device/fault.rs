@@ -206,6 +206,10 @@ impl<D: FrameDevice, C: Fn() -> Instant> FrameDevice for FaultInjector<D, C> {
         if self.holds_back() { None } else { self.device.descriptor() }
     }
 
+    fn will_sleep(&self) {
+        self.device.will_sleep();
+    }
+
     fn is_awaited(&self) -> bool {
         self.holds_back() || self.device.is_awaited()
     }

@@ -75,4 +75,6 @@ pub struct Received {
     pub l4_checksum_good: bool,
     /// The hash by which it chose the queue.
     pub hash: Option<u32>,
+    /// How many cores have passed it on, as they have nobody it is for.
+    pub passed: u8,
 }

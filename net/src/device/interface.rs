@@ -28,6 +28,18 @@ pub(super) fn any_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC)
 }
 
+/// A descriptor that is readable when one of these is.
+pub(crate) fn any_of(descriptors: impl Iterator<Item = RawFd>) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
+    let any = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+    for fd in descriptors {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: the event is only read.
+        check(unsafe { libc::epoll_ctl(any.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+    }
+    Ok(any)
+}
+
 /// A new socket.
 pub(super) fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.

@@ -24,6 +24,7 @@ pub use crate::wire::ethernet::MacAddress;
 #[cfg(feature = "dpdk")]
 pub use dpdk::Dpdk;
 pub use fault::{FaultInjector, FaultStats, Faults};
+pub(crate) use interface::any_of;
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
 pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
@@ -31,6 +32,8 @@ pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
 #[cfg(feature = "xdp")]
 pub use xdp::{Xdp, XdpConfig, XdpMode};
+#[cfg(feature = "xdp")]
+pub(crate) use xdp::XdpProgram;
 
 use std::io;
 
@@ -86,7 +89,8 @@ pub trait FrameDevice {
     /// What it does. Constant but for the MTU.
     fn capabilities(&self) -> Capabilities;
 
-    /// Adds what has arrived to `burst`, [`BURST`] frames at most; returns how many.
+    /// Adds what has arrived to `burst`, [`BURST`] frames at most (as many again if they come from several places);
+    /// returns how many.
     ///
     /// # Errors
     /// When the device is gone for good. What may pass is counted and reported as no frames.
@@ -102,6 +106,10 @@ pub trait FrameDevice {
     fn descriptor(&self) -> Option<std::os::fd::RawFd> {
         None
     }
+
+    /// The thread is about to block until the [descriptor](FrameDevice::descriptor) is readable, or for a time: what
+    /// comes from here on must make it readable.
+    fn will_sleep(&self) {}
 
     /// Whether frames may come without anything else happening here. If not, a runtime may sleep until a timer is due
     /// without asking; whoever brings frames then makes it ask.

@@ -120,6 +120,7 @@ impl FrameDevice for Pair {
                 ip_checksum_good: frame.checksum.ip.is_some(),
                 l4_checksum_good: frame.checksum.l4.is_some(),
                 hash: None,
+                passed: 0,
             };
             (frame.checksum, frame.segmentation) = (ChecksumOffload::default(), None);
         }

@@ -86,6 +86,10 @@ impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
         self.device.descriptor()
     }
 
+    fn will_sleep(&self) {
+        self.device.will_sleep();
+    }
+
     fn is_awaited(&self) -> bool {
         self.device.is_awaited()
     }

@@ -203,6 +203,17 @@ pub struct Addresses {
     list: Vec<Address>,
 }
 
+impl FromIterator<Address> for Addresses {
+    /// Those that there is room for.
+    fn from_iter<I: IntoIterator<Item = Address>>(addresses: I) -> Addresses {
+        let mut list = Addresses::new();
+        for address in addresses {
+            let _ = list.add(address);
+        }
+        list
+    }
+}
+
 impl Addresses {
     /// None yet.
     #[must_use]

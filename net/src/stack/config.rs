@@ -2,6 +2,7 @@
 
 use super::automatic::DuplicateDetection;
 use super::options::{Options, SocketOption};
+use crate::cores::Place;
 use crate::device::Capabilities;
 use crate::ip::addresses::Address;
 use crate::ip::routes::Route;
@@ -9,6 +10,7 @@ use crate::ip::{neighbours, reassembly};
 use crate::tcp;
 use std::io;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 /// What is limited, so that nothing that comes from outside grows without end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +101,8 @@ pub struct StackConfig {
     pub limits: Limits,
     /// Random octets that nobody else knows: all that is to be unpredictable comes from them.
     pub key: [u8; 32],
+    /// Of a stack that shares its device with those of other cores.
+    pub(crate) place: Option<Rc<Place>>,
     pub(super) stream_options: Options,
     pub(super) datagram_options: Options,
 }
@@ -120,6 +124,7 @@ impl StackConfig {
             ports: tcp::EphemeralPorts::DEFAULT,
             limits: Limits::default(),
             key,
+            place: None,
             stream_options: Options::default(),
             datagram_options: Options::default(),
         }

@@ -4,10 +4,11 @@ use super::Stack;
 use super::counters::Counter;
 use super::receive::Packet;
 use super::socket::{Socket, shown};
+use crate::cores::Protocol;
 use crate::ip::addresses::Kind;
 use crate::ip::icmp::Complaint;
 use crate::table::Flow;
-use crate::tcp::Events;
+use crate::tcp::{Events, Tuple};
 use crate::udp::{self, Datagram};
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{Version, protocol};
@@ -90,6 +91,11 @@ impl Stack {
         let destination = packet.destination;
         match self.interface.addresses.kind(destination) {
             Kind::Local => {
+                let (local_port, remote_port) = (header.destination, header.source);
+                let tuple = Tuple { local: destination, local_port, remote: packet.source, remote_port };
+                if self.pass_on(Protocol::Udp, &tuple, &packet) {
+                    return;
+                }
                 self.interface.counters.count(Counter::NoPort);
                 self.complain(now, &packet, Complaint::PortUnreachable);
             }

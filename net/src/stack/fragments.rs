@@ -11,6 +11,7 @@ use crate::wire::ipv6::{Chain, Refusal};
 use crate::wire::{ipv4, ipv6};
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_runtime::time::Instant;
+use std::net::IpAddr;
 
 impl Stack {
     /// A piece of an IPv4 packet to us.
@@ -71,6 +72,12 @@ impl Stack {
 
     /// All pieces are here.
     fn take_whole(&mut self, now: Instant, id: &Id, whole: reassembly::Packet) {
+        if self.place.is_some()
+            && let Some(packet) = rebuilt(id, &whole)
+        {
+            self.interface.counters.count(Counter::Reassembled);
+            return self.take_for_cores(now, packet);
+        }
         let start = whole.header.len();
         let Ok(mut head) = BufferMut::with_capacity(start + whole.payload.len()) else {
             return self.interface.counters.count(Counter::NoMemory);
@@ -135,6 +142,48 @@ impl Stack {
             self.deadlines.set(FRAGMENTS, at);
         }
     }
+}
+
+/// A packet of a transport as if it had come in one piece, for whichever core its flow is of. `None` of others, and without
+/// memory for it: those stay where they are.
+fn rebuilt(id: &Id, whole: &reassembly::Packet) -> Option<Frame> {
+    if !matches!(whole.next_header, protocol::TCP | protocol::UDP) {
+        return None;
+    }
+    let (length, class) = (whole.payload.len(), TrafficClass { ecn: whole.ecn, ..TrafficClass::default() });
+    let payload_len = u16::try_from(length).ok()?;
+    let mut head = BufferMut::with_capacity(ipv6::HEADER + length).ok()?;
+    match (id.source, id.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let protocol = whole.next_header;
+            let header = ipv4::Header {
+                source,
+                destination,
+                protocol,
+                payload_len,
+                traffic_class: class,
+                ..ipv4::Header::default()
+            };
+            head.resize(header.header_len(), 0);
+            header.emit(&mut head);
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let next_header = whole.next_header;
+            let header = ipv6::Header {
+                source,
+                destination,
+                next_header,
+                payload_len,
+                traffic_class: class,
+                ..ipv6::Header::default()
+            };
+            head.resize(ipv6::HEADER, 0);
+            header.emit(&mut head);
+        }
+        _ => return None,
+    }
+    whole.payload.iter().for_each(|part| head.extend_from_slice(part));
+    Some(Frame::new(head.freeze()))
 }
 
 /// The first piece as it came.

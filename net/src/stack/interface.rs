@@ -120,6 +120,8 @@ pub(crate) struct Interface {
     /// Of packets of IPv6, as routers say, unless a socket says otherwise.
     pub(super) hop_limit: u8,
     pub(super) automatic: Automatic,
+    /// It answers for its addresses; of several cores only one does.
+    pub(super) answers: bool,
     pub(super) generation: u32,
     pub(super) recent: Box<Recent>,
 }
@@ -158,6 +160,7 @@ impl Interface {
             mtu_v6: u16::MAX,
             hop_limit: HOP_LIMIT,
             automatic: Automatic::new(now, config),
+            answers: config.place.as_ref().is_none_or(|place| place.is_first()),
             generation: 1,
             recent: Recent::new(),
         }
@@ -288,4 +291,4 @@ pub(super) const HOP_LIMIT: u8 = 64;
 const LOOPBACK_MTU: u16 = 65_535;
 
 /// What never left the machine needs no checksum.
-pub(super) const VERIFIED: Received = Received { ip_checksum_good: true, l4_checksum_good: true, hash: None };
+pub(super) const VERIFIED: Received = Received { ip_checksum_good: true, l4_checksum_good: true, hash: None, passed: 0 };

@@ -66,6 +66,8 @@ impl Stack {
         let is_ours = |address| addresses.find(IpAddr::V4(address)).is_some();
         let may_answer = |address| addresses.find(IpAddr::V4(address)).is_some_and(|known| known.unique);
         match neighbours.on_arp(now, &packet, is_ours, may_answer) {
+            // The first core does that.
+            ArpNews::Answer(_) | ArpNews::Conflict(_) if !self.interface.answers => {}
             ArpNews::Answer(answer) => self.interface.send_arp(answer.target_hardware, &answer),
             ArpNews::Conflict(address) => self.take_conflict(now, address.into()),
             ArpNews::Nothing => {}
@@ -105,6 +107,9 @@ impl Stack {
     /// Of an address of ours it says that another host has it. [rfc4862 5.4.4]
     fn take_advertisement(&mut self, now: Instant, neighbor: NeighborAdvertisement) {
         if self.interface.addresses.find(neighbor.target.into()).is_some() {
+            if !self.interface.answers {
+                return;
+            }
             return self.take_conflict(now, neighbor.target.into());
         }
         let advertisement = Advertisement {
@@ -127,6 +132,11 @@ impl Stack {
         let Medium::Ethernet(own) = self.interface.capabilities.medium else { return };
         match on_solicitation(source, target, &self.interface.addresses, own) {
             Solicited::Nothing => {}
+            _ if !self.interface.answers => {
+                if let Some(from) = from.filter(|_| !source.is_unspecified()) {
+                    self.interface.neighbours.on_solicitation(now, source, from, None);
+                }
+            }
             Solicited::Conflict => self.take_conflict(now, target.into()),
             Solicited::Answer { destination, mut advertisement } => {
                 if let Some(from) = from {

@@ -6,6 +6,7 @@ use super::interface::Path;
 use super::receive::Packet;
 use super::segments::note;
 use super::socket::{Flags as SocketFlags, Holder, Listening, Socket, TcpSocket};
+use crate::cores::Protocol;
 use crate::table::Flow;
 use crate::tcp::{self, Connection, Ecn, Events, InitialNumbers, OnSyn, Start, Tuple};
 use crate::wire::tcp::{Flags, Segment, SequenceNumber};
@@ -51,7 +52,7 @@ impl Stack {
         }
     }
 
-    fn tuple(packet: &Packet, segment: &Segment) -> Tuple {
+    pub(super) fn tuple(packet: &Packet, segment: &Segment) -> Tuple {
         Tuple {
             local: packet.destination,
             local_port: segment.destination,
@@ -139,6 +140,9 @@ impl Stack {
     pub(super) fn list(&mut self, slot: u32, flow: Flow, reuse: bool) {
         debug_assert_eq!(self.connection_of(&flow), None, "a flow has one connection");
         self.flows.insert(&flow, slot);
+        if let Some(place) = &self.place {
+            place.list(Protocol::Tcp, &flow);
+        }
         if !reuse {
             self.tcp_ports.hold(flow.local_port(), flow.local());
         }

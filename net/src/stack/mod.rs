@@ -20,6 +20,7 @@ mod ahead;
 mod automatic;
 mod calls;
 mod config;
+mod cores;
 mod counters;
 mod datagrams;
 mod dispatch;
@@ -52,6 +53,7 @@ pub use counters::Counter;
 pub use options::{OptionName, SocketOption};
 pub use socket::SocketId;
 
+use crate::cores::{Place, Protocol};
 use crate::device::{Capabilities, Frame};
 use crate::ip::addresses::Addresses;
 use crate::ip::icmp::{Answers, Rate, Rates};
@@ -116,6 +118,8 @@ pub struct Stack {
     looping: bool,
     resets: RateLimit,
     answers: Answers,
+    /// Beside the stacks of other cores, if there are.
+    place: Option<Rc<Place>>,
 }
 
 impl Stack {
@@ -134,8 +138,8 @@ impl Stack {
             sockets: Slots::new(limits.sockets),
             flows: Table::new([word(0), word(1), word(2), word(3)]),
             peers: Table::new([word(3), word(2), word(1), word(0)]),
-            tcp_ports: Ports::new(false),
-            udp_ports: Ports::new(true),
+            tcp_ports: Ports::new(Protocol::Tcp, config.place.clone()),
+            udp_ports: Ports::new(Protocol::Udp, config.place.clone()),
             deadlines: Deadlines::new(now),
             reassembly: Reassembly::new(limits.fragments, ip_key),
             neighbors_at: Instant::MAX,
@@ -155,6 +159,7 @@ impl Stack {
             looping: false,
             resets: RateLimit::new(limits.resets, now),
             answers: Answers::new(rates(&limits), ip_key),
+            place: config.place,
         };
         stack.interface.begin(now);
         stack.settle_automatic();
@@ -267,6 +272,9 @@ impl Stack {
         }
         for frame in burst.drain(..) {
             self.take_frame(now, frame);
+        }
+        if self.place.is_some() {
+            self.take_from_cores(now);
         }
         if !self.interface.loopback.is_empty() {
             self.receive_loopback(now);

@@ -1,6 +1,8 @@
 //! Who has which port: listeners, bound sockets, and connections that keep a port from being bound.
 
+use crate::cores::{Place, Protocol};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Ports in a page: most pages are never made.
 const PAGE: usize = 256;
@@ -83,12 +85,29 @@ pub(crate) struct Ports {
     holdings: Vec<Holding>,
     /// Whether it is UDP.
     datagrams: bool,
+    /// Who tells other cores, if there are.
+    place: Option<Rc<Place>>,
 }
 
 impl Ports {
-    pub(crate) fn new(datagrams: bool) -> Ports {
+    pub(crate) fn new(protocol: Protocol, place: Option<Rc<Place>>) -> Ports {
         let (nodes, holdings) = (Vec::new(), Vec::new());
-        Ports { pages: vec![None; 65_536 / PAGE], nodes, free: NONE, holdings, datagrams }
+        let datagrams = protocol == Protocol::Udp;
+        Ports { pages: vec![None; 65_536 / PAGE], nodes, free: NONE, holdings, datagrams, place }
+    }
+
+    /// Other cores know whether a port can be reached here.
+    fn tell(&self, number: u16) {
+        if let Some(place) = &self.place {
+            let protocol = if self.datagrams { Protocol::Udp } else { Protocol::Tcp };
+            place.set_port(protocol, number, self.is_bound(number));
+        }
+    }
+
+    /// Takes a port that no core has: whether it was so.
+    pub(crate) fn claim(&self, number: u16) -> bool {
+        let protocol = if self.datagrams { Protocol::Udp } else { Protocol::Tcp };
+        self.place.as_ref().is_none_or(|place| place.claim(protocol, number))
     }
 
     #[inline]
@@ -145,6 +164,7 @@ impl Ports {
             self.nodes.len() as u32 - 1
         };
         self.port_mut(number).first = index;
+        self.tell(number);
     }
 
     /// Forgets the binding of a socket.
@@ -162,7 +182,7 @@ impl Ports {
             }
             self.nodes[index as usize].next = self.free;
             self.free = index;
-            return;
+            return self.tell(number);
         }
     }
 
@@ -259,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_name_goes_before_any() {
-        let mut ports = Ports::new(false);
+        let mut ports = Ports::new(Protocol::Tcp, None);
         for (socket, address) in [(1, "0.0.0.0"), (2, "10.0.0.1"), (3, "::1")] {
             assert!(ports.may_bind(80, &binding(socket, address)) || socket == 2);
             ports.bind(80, binding(socket, address));
@@ -278,7 +298,7 @@ mod tests {
 
     #[test]
     fn both_families_are_one_unless_they_are_not_to_be() {
-        let mut ports = Ports::new(false);
+        let mut ports = Ports::new(Protocol::Tcp, None);
         ports.bind(80, binding(1, "::"));
         assert!(!ports.may_bind(80, &binding(2, "0.0.0.0")));
         assert_eq!(ports.find(80, "10.0.0.1".parse().unwrap(), 0), Some(1));
@@ -289,7 +309,7 @@ mod tests {
 
     #[test]
     fn reuse_is_by_the_rules_of_linux() {
-        let mut ports = Ports::new(false);
+        let mut ports = Ports::new(Protocol::Tcp, None);
         let reuse = |socket, listens| Binding { reuse_address: true, listens, ..binding(socket, "0.0.0.0") };
         ports.bind(80, reuse(1, false));
         assert!(ports.may_bind(80, &reuse(2, false)));

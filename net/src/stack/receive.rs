@@ -227,10 +227,22 @@ impl Stack {
         for _ in 0..self.interface.loopback.len() {
             let Some(frame) = self.interface.loopback.pop_front() else { return };
             self.interface.counters.count(Counter::LoopedBack);
-            self.looping = true;
-            self.take_packet(now, frame, 0, false);
-            self.looping = false;
+            let frame = match &self.place {
+                None => frame,
+                Some(place) => match place.steer_packet(frame) {
+                    Some(frame) => frame,
+                    None => continue,
+                },
+            };
+            self.take_inner(now, frame);
         }
+    }
+
+    /// A packet without a link header that did not come from outside, or was looked at when it did.
+    pub(super) fn take_inner(&mut self, now: Instant, frame: Frame) {
+        self.looping = true;
+        self.take_packet(now, frame, 0, false);
+        self.looping = false;
     }
 
     /// With TCP's beginning in one piece of code: packets are large values, which nobody moves so.

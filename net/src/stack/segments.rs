@@ -7,6 +7,7 @@ use super::queue::Queue;
 use super::receive::Packet;
 use super::socket::{Holder, Socket, TcpSocket};
 use super::{RESERVED, Stack};
+use crate::cores::Protocol;
 use crate::table::Flow;
 use crate::tcp::{Ecn, Events, InTimeWait, State, reset_for};
 use crate::wire::checksum::Sum;
@@ -190,7 +191,7 @@ impl Stack {
         let spread = u64::from(segment.source).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         if let Some(listener) = self.tcp_ports.find(segment.destination, packet.destination, spread) {
             self.take_for_listener(now, listener, segment, header, packet, after);
-        } else {
+        } else if !self.pass_on(Protocol::Tcp, &Self::tuple(&packet, segment), &packet) {
             self.interface.counters.count(Counter::NoConnection);
             self.refuse(now, segment, (packet.len() - header) as u32, &packet);
         }

@@ -4,6 +4,7 @@ use super::counters::Counter;
 use super::segments::note;
 use super::socket::{Holder, Socket, Waiting};
 use super::{RESERVED, Stack};
+use crate::cores::Protocol;
 use crate::tcp::State;
 use demikernel_runtime::time::Instant;
 
@@ -69,6 +70,9 @@ impl Stack {
         self.deadlines.clear(slot + RESERVED);
         if listed {
             self.flows.remove(&flow, slot);
+            if let Some(place) = &self.place {
+                place.unlist(Protocol::Tcp, &flow);
+            }
             if held {
                 self.tcp_ports.let_go(flow.local_port(), flow.local());
             }
@@ -104,6 +108,9 @@ impl Stack {
         self.deadlines.clear(slot + RESERVED);
         let Some(waiting) = waiting else { return };
         self.flows.remove(&waiting.flow, slot);
+        if let Some(place) = &self.place {
+            place.unlist(Protocol::Tcp, &waiting.flow);
+        }
         if waiting.held {
             self.tcp_ports.let_go(waiting.flow.local_port(), waiting.flow.local());
         }

@@ -50,6 +50,12 @@ impl Device for NetTransport {
         }
     }
 
+    fn will_sleep(&self) {
+        if self.is_running() {
+            self.engine.borrow().device.will_sleep();
+        }
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         match *self.state.borrow() {
             State::Running => self.engine.borrow().stack.next_deadline(),
@@ -80,6 +86,7 @@ impl Device for NetTransport {
         }
         if was_running {
             self.turn_until(end, || !self.engine.borrow().stack.has_unfinished());
+            self.serve_other_cores();
             self.engine.borrow_mut().stack.abort_all(Instant::now());
             // Resets, as far as the device takes them now.
             let _ = self.turn();
@@ -104,6 +111,16 @@ impl Device for NetTransport {
 impl NetTransport {
     fn is_running(&self) -> bool {
         matches!(*self.state.borrow(), State::Running)
+    }
+
+    /// Goes on until all cores on the device are done: frames for others come to this one's queue.
+    fn serve_other_cores(&self) {
+        let place = self.engine.borrow().stack.place();
+        if let Some(place) = place {
+            place.finish();
+            let for_ever = std::time::Instant::now() + Duration::from_secs(u64::from(u32::MAX));
+            self.turn_until(for_ever, || place.is_free());
+        }
     }
 
     /// One turn: out with what tasks have asked for, which does not wait for a look at what has come; in, up to those

@@ -10,7 +10,7 @@
 //! - `engine`: the stack and its device, and bursts between them.
 //! - `key`: what the runtime calls an operation.
 //! - `socket`: one socket, and who waits for it.
-//! - [`open`]: a transport as a [configuration](crate::config) says.
+//! - [`open`], [`open_on`]: a transport as a [configuration](crate::config) says, and one for each of several cores.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
 //!
 //! Nothing is borrowed while an operation is completed. The stack lets go of sent data while it is borrowed, and the
@@ -23,6 +23,7 @@ mod errors;
 mod key;
 mod network;
 mod open;
+mod open_on;
 mod options;
 mod receive;
 mod send;
@@ -37,6 +38,7 @@ use engine::Engine;
 use errors::{copy, errno};
 use key::Key;
 pub use open::open;
+pub use open_on::open_on;
 use socket::Socket;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

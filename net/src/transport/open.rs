@@ -26,23 +26,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
     let network = &config.network;
     let device: Box<dyn FrameDevice> = match network.device {
-        Device::Tap => {
-            let mut tap = TapConfig::new(&network.interface, network.mac.map_or_else(local_address, Ok)?);
-            tap.offload = network.offload;
-            wrapped(Tap::open(&tap)?, config)?
-        }
-        Device::Packet => {
-            let mut packet = PacketConfig::new(&network.interface);
-            (packet.address, packet.frames) = (network.mac, network.ring_frames as usize);
-            wrapped(PacketSocket::open(&packet)?, config)?
-        }
+        Device::Tap => wrapped(Tap::open(&tap_config(config)?)?, config)?,
+        Device::Packet => wrapped(PacketSocket::open(&packet_config(config))?, config)?,
         Device::Dpdk => open_dpdk(config)?,
         Device::Xdp => open_xdp(config)?,
     };
-    check_medium(config, device.capabilities().medium)?;
-    let mut stack = stack_config(config, device.capabilities(), random()?)?;
-    stack.stable_secret = machine_secret();
-    let stack = Stack::new(Instant::now(), stack);
+    let stack = Stack::new(Instant::now(), stack_on(config, device.capabilities())?);
     let transport = NetTransport::with_device(network.device.name(), stack, device);
     transport.wait_for_addresses(network.wait).map_err(|error| explain(name_of(config), &error))?;
     Ok(transport)
@@ -50,9 +39,20 @@ pub fn open(config: &NetConfig) -> io::Result<Rc<NetTransport>> {
 
 /// A pair of queues of a port; from here on buffers of this thread are in memory that ports reach.
 #[cfg(feature = "dpdk")]
-fn open_dpdk(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn open_dpdk(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     use crate::device::Dpdk;
-    use demikernel_dpdk::{Eal, EalConfig, Port, PortConfig};
+    use demikernel_dpdk::Port;
+    let (eal, port) = dpdk_port(config)?;
+    wrapped(Dpdk::new(Port::open(eal, &port)?, config.network.mac), config)
+}
+
+/// The port as the configuration says, in an environment that has started; from here on buffers of this thread are in
+/// memory that ports reach.
+#[cfg(feature = "dpdk")]
+pub(super) fn dpdk_port(
+    config: &NetConfig,
+) -> io::Result<(&'static demikernel_dpdk::Eal, demikernel_dpdk::PortConfig)> {
+    use demikernel_dpdk::{Eal, EalConfig, PortConfig};
     use demikernel_runtime::buffer::pool;
     let (network, dpdk) = (&config.network, &config.dpdk);
     let mut port = PortConfig::new(&dpdk.port);
@@ -66,20 +66,27 @@ fn open_dpdk(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     let eal = Eal::start(&eal)?;
     pool::trim();
     pool::set_source(eal.memory());
-    wrapped(Dpdk::new(Port::open(eal, &port)?, network.mac), config)
+    Ok((eal, port))
 }
 
 #[cfg(not(feature = "dpdk"))]
-fn open_dpdk(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn open_dpdk(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     let text = "network.device: \"dpdk\" is not compiled in: build with `--features dpdk`";
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 /// Queues of an interface; from here on buffers of this thread are in memory that the kernel reaches, as far as it does.
 #[cfg(feature = "xdp")]
-fn open_xdp(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn open_xdp(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+    use crate::device::Xdp;
+    wrapped(Xdp::open(&xdp_config(config))?, config)
+}
+
+/// What of the configuration is for AF_XDP.
+#[cfg(feature = "xdp")]
+pub(super) fn xdp_config(config: &NetConfig) -> crate::device::XdpConfig {
     use crate::config;
-    use crate::device::{Xdp, XdpConfig, XdpMode};
+    use crate::device::{XdpConfig, XdpMode};
     let (network, xdp) = (&config.network, &config.xdp);
     let mut device = XdpConfig::new(&network.interface);
     device.address = network.mac;
@@ -91,17 +98,41 @@ fn open_xdp(config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     };
     (device.receive_ring, device.transmit_ring) = (xdp.receive_ring, xdp.transmit_ring);
     (device.memory, device.need_wakeup) = (xdp.memory as usize, xdp.need_wakeup);
-    wrapped(Xdp::open(&device)?, config)
+    device
 }
 
 #[cfg(not(feature = "xdp"))]
-fn open_xdp(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn open_xdp(_: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     let text = "network.device: \"xdp\" is not compiled in: build with `--features xdp`";
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
+/// What of the configuration is for a TAP interface.
+pub(super) fn tap_config(config: &NetConfig) -> io::Result<TapConfig> {
+    let network = &config.network;
+    let mut tap = TapConfig::new(&network.interface, network.mac.map_or_else(local_address, Ok)?);
+    tap.offload = network.offload;
+    Ok(tap)
+}
+
+/// What of the configuration is for a packet socket.
+pub(super) fn packet_config(config: &NetConfig) -> PacketConfig {
+    let network = &config.network;
+    let mut packet = PacketConfig::new(&network.interface);
+    (packet.address, packet.frames) = (network.mac, network.ring_frames as usize);
+    packet
+}
+
+/// What a stack on this device is told.
+pub(super) fn stack_on(config: &NetConfig, capabilities: Capabilities) -> io::Result<StackConfig> {
+    check_medium(config, capabilities.medium)?;
+    let mut stack = stack_config(config, capabilities, random()?)?;
+    stack.stable_secret = machine_secret();
+    Ok(stack)
+}
+
 /// What people call the device.
-fn name_of(config: &NetConfig) -> &str {
+pub(super) fn name_of(config: &NetConfig) -> &str {
     match config.network.device {
         Device::Dpdk => &config.dpdk.port,
         Device::Tap | Device::Packet | Device::Xdp => &config.network.interface,
@@ -126,7 +157,7 @@ fn check_medium(config: &NetConfig, medium: Medium) -> io::Result<()> {
 }
 
 /// Why there are no addresses, and what to do.
-fn explain(name: &str, error: &io::Error) -> io::Error {
+pub(super) fn explain(name: &str, error: &io::Error) -> io::Error {
     let hint = match error.kind() {
         io::ErrorKind::TimedOut => {
             "say addresses under [network], such as addresses = [\"10.0.0.2/24\"], in the file that DEMIKERNEL_CONFIG \
@@ -145,7 +176,7 @@ fn machine_secret() -> Option<[u8; 16]> {
 }
 
 /// With faults, if some are asked for: what is captured is what the stack saw.
-fn wrapped<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn wrapped<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     let faults = config.faults.faults();
     if faults.is_none() {
         return traced(device, config);

@@ -111,11 +111,11 @@ where
         if let Err(error) = pin_to_core(index) {
             tracing::warn!(core = index, %error, "cannot pin the core's thread to a processor");
         }
-        let result = build(Builder::new().core_index(index).cores(cores)).and_then(|runtime| {
-            let run = || runtime.block_on(stop.run(async { main().await }));
-            catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into())
-        });
+        let runtime = build(Builder::new().core_index(index).cores(cores)).inspect_err(|_| stop.stop())?;
+        let run = || runtime.block_on(stop.run(async { main().await }));
+        let result = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into());
         if result.as_ref().map_or(true, |output| output.as_ref().is_some_and(failed)) {
+            // Before the runtime goes: its devices may wait for those of the others.
             stop.stop();
         }
         result

@@ -148,6 +148,11 @@ impl Builder {
         self
     }
 
+    /// Which core the runtime is for, and of how many.
+    pub fn place(&self) -> (usize, usize) {
+        (self.core_index, self.cores.max(1))
+    }
+
     /// What [`cores`](super::cores::cores) says inside.
     pub(super) fn cores(mut self, cores: usize) -> Builder {
         self.cores = cores;

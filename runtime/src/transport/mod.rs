@@ -80,6 +80,10 @@ pub trait Device: 'static {
     /// What to wait for when the runtime blocks.
     fn interest(&self) -> Interest;
 
+    /// The thread is about to block until the descriptor of the [interest](Device::interest) is readable, or for a time:
+    /// for devices that others bring something to, which then have to wake it.
+    fn will_sleep(&self) {}
+
     /// When it must be polled though nothing has happened outside, such as a retransmission.
     fn next_deadline(&self) -> Option<Instant> {
         None

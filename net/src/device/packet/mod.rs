@@ -95,6 +95,45 @@ impl PacketSocket {
     }
 }
 
+/// Of sockets of several cores on one interface.
+impl PacketSocket {
+    /// Founds a group of sockets over which the kernel spreads flows, and joins it. `None` if the kernel is too old to do
+    /// so without giving each what others of them send (Linux 5.10).
+    pub(crate) fn found_group(&self) -> Option<u16> {
+        set_option(self.socket.as_raw_fd(), libc::PACKET_FANOUT, &fanout(0, UNIQUE_GROUP)).ok()?;
+        let (mut group, mut length) = (0_u32, size_of::<u32>() as libc::socklen_t);
+        // SAFETY: a place for a number of four bytes, and for its length.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_FANOUT,
+                (&raw mut group).cast(),
+                &raw mut length,
+            )
+        };
+        (result == 0).then_some(group as u16)
+    }
+
+    /// Joins a group.
+    pub(crate) fn join_group(&self, group: u16) -> io::Result<()> {
+        set_option(self.socket.as_raw_fd(), libc::PACKET_FANOUT, &fanout(group, 0)).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot have the kernel spread flows over sockets: {error}"))
+        })
+    }
+}
+
+/// The kernel chooses a number that is free.
+const UNIQUE_GROUP: u32 = 0x2000;
+
+/// What this machine sends goes to no member, as is said of each socket by itself (PACKET_FANOUT_FLAG_IGNORE_OUTGOING).
+const IGNORE_OUTGOING: u32 = 0x4000;
+
+/// A group, by hash (PACKET_FANOUT_HASH, which is 0).
+fn fanout(group: u16, flags: u32) -> u32 {
+    u32::from(group) | (IGNORE_OUTGOING | flags) << 16
+}
+
 impl FrameDevice for PacketSocket {
     fn capabilities(&self) -> Capabilities {
         self.capabilities

@@ -142,18 +142,6 @@ pub(super) fn wake_receive(socket: &OwnedFd) {
     unsafe { libc::poll(&raw mut fd, 1, 0) };
 }
 
-/// A descriptor that is readable when one of these is.
-pub(super) fn any_of(descriptors: impl Iterator<Item = RawFd>) -> io::Result<OwnedFd> {
-    // SAFETY: plain numbers; the descriptor, if there is one, is new and nobody else's.
-    let any = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-    for fd in descriptors {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: the event is only read.
-        check(unsafe { libc::epoll_ctl(any.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
-    }
-    Ok(any)
-}
-
 /// A clock that is never readable, until it is [set](set_alarm).
 pub(super) fn alarm() -> io::Result<OwnedFd> {
     let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;

@@ -43,6 +43,7 @@ use program::Program;
 use queue::{Counters, Kick, Queue, Taken};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 use umem::Umem;
 use watch::{Link, Watch};
@@ -105,6 +106,10 @@ pub enum XdpMode {
     Copy,
 }
 
+/// What leads the frames of an interface to sockets, each with those of its queue.
+#[derive(Clone, Debug)]
+pub(crate) struct XdpProgram(Arc<Program>);
+
 /// Queues of a network interface, through AF_XDP sockets.
 ///
 /// All that these queues receive comes here and not to the kernel's stack, whoever it is for; other queues are as before.
@@ -118,7 +123,7 @@ pub enum XdpMode {
 #[derive(Debug)]
 pub struct Xdp {
     /// What leads frames here: gone first.
-    program: Option<Program>,
+    program: Option<Arc<Program>>,
     queues: Vec<Queue>,
     /// Readable when any of them is, or the interface has changed, or it is time to look again at what was not sent.
     readable: OwnedFd,
@@ -150,7 +155,17 @@ impl Xdp {
     /// # Errors
     /// What the kernel says, with what to do; `InvalidInput` for what cannot be.
     pub fn open(config: &XdpConfig) -> io::Result<Xdp> {
-        open::open(config)
+        open::open(config, None)
+    }
+
+    /// The same beside queues of other cores, which share what leads frames to them.
+    pub(crate) fn open_with(config: &XdpConfig, program: Option<XdpProgram>) -> io::Result<Xdp> {
+        open::open(config, program)
+    }
+
+    /// What leads frames here, for the queues of other cores.
+    pub(crate) fn program(&self) -> Option<XdpProgram> {
+        self.program.clone().map(XdpProgram)
     }
 
     /// Whether frames go to and from the memory without a copy by the kernel.

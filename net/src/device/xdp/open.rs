@@ -6,10 +6,11 @@ use super::program::{MOST_QUEUES, Program};
 use super::queue::{Counters, Queue, Setup};
 use super::umem::Umem;
 use super::watch::Watch;
-use super::{Xdp, XdpConfig, XdpMode};
+use super::{Xdp, XdpConfig, XdpMode, XdpProgram};
 use crate::device::{Capabilities, Medium, interface};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 /// Bytes of an Ethernet header and of a VLAN tag, beyond the MTU.
 const LINK_HEADER: usize = 14 + 4;
@@ -18,7 +19,7 @@ const LINK_HEADER: usize = 14 + 4;
 const CHUNKS: [usize; 2] = [2048, 4096];
 
 /// See [`Xdp::open`].
-pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
+pub(super) fn open(config: &XdpConfig, program: Option<XdpProgram>) -> io::Result<Xdp> {
     check(config)?;
     let name = &config.interface;
     let any = interface::any_socket()?;
@@ -30,14 +31,17 @@ pub(super) fn open(config: &XdpConfig) -> io::Result<Xdp> {
     let address = config.address.unwrap_or(own);
     let umem = memory(config, chunk_of(name, mtu)?)?;
     let patience = Patience::new();
-    let program = Program::attach(index as u32, patience)?;
+    let program = match program {
+        Some(XdpProgram(program)) => program,
+        None => Arc::new(Program::attach(index as u32, patience)?),
+    };
     let (queues, flags) = sockets(config, index as u32, &program, &umem, patience)?;
     let (watch, alarm) = (Watch::new(index as u32)?, kernel::alarm()?);
     let others = [watch.descriptor(), alarm.as_raw_fd()];
     let descriptors = queues.iter().map(|queue| queue.socket().as_raw_fd()).chain(others);
     let scatter = flags & libc::XDP_USE_SG != 0;
     let mut device = Xdp {
-        readable: kernel::any_of(descriptors)?,
+        readable: interface::any_of(descriptors)?,
         alarm,
         is_alarm_set: false,
         _promiscuous: if address == own { None } else { Some(receive_everything(index)?) },

@@ -17,12 +17,13 @@ use super::config::StackConfig;
 use super::interface::Interface;
 use super::socket::Socket;
 use super::{AUTOMATIC, Stack};
+use crate::cores::Learned;
 use crate::device::Medium;
 use crate::ip::addresses::{Address, Origin};
 use crate::ip::conflict::Detection;
 use crate::ip::multicast::Groups;
 use crate::ip::ndp::Discovery;
-use crate::ip::routes::Route;
+use crate::ip::routes::{self, Route};
 use crate::ip::slaac::Slaac;
 use crate::ip::{Key, addresses, dhcp};
 use crate::wire::ndp::solicited_node;
@@ -73,6 +74,8 @@ pub(crate) struct Automatic {
     groups_v4: Groups<Ipv4Addr>,
     groups_v6: Groups<Ipv6Addr>,
     accepts_redirects: bool,
+    /// Of a core that does not ask for them itself.
+    dns_servers: Vec<IpAddr>,
     /// Addresses or sizes have changed: what sockets know of them is to be looked up again.
     is_stale: bool,
 }
@@ -106,6 +109,7 @@ impl Automatic {
             groups_v4: Groups::new(),
             groups_v6: Groups::new(),
             accepts_redirects: config.accept_redirects,
+            dns_servers: Vec::new(),
             is_stale: false,
         }
     }
@@ -170,6 +174,21 @@ impl Interface {
         self.renew_paths();
     }
 
+    /// What another core has found out takes the place of what is known here, but for redirects, which each core gets
+    /// for its own packets.
+    pub(in crate::stack) fn learn(&mut self, learned: Learned) {
+        let Learned { addresses, routes, mtu_v4, mtu_v6, hop_limit, dns_servers } = learned;
+        self.addresses = addresses.into_iter().collect();
+        self.routes.remove(|route| route.origin != routes::Origin::Redirect);
+        for route in routes {
+            // As many as the other core has room for, and redirects have a limit of their own.
+            let _ = self.routes.add(route);
+        }
+        (self.mtu_v4, self.mtu_v6, self.hop_limit) = (mtu_v4, mtu_v6, hop_limit);
+        self.automatic.dns_servers = dns_servers;
+        self.renew_paths();
+    }
+
     /// Where packets go, and from which address, is to be looked up again.
     pub(super) fn renew_paths(&mut self) {
         self.routes.invalidate();
@@ -216,7 +235,7 @@ impl Stack {
         let lease = automatic.dhcp.as_ref().and_then(dhcp::Client::lease);
         let of_lease = lease.iter().flat_map(|lease| &lease.dns_servers).map(|server| IpAddr::V4(*server));
         let of_routers = automatic.discovery.iter().flat_map(Discovery::dns_servers).map(IpAddr::V6);
-        of_lease.chain(of_routers).collect()
+        of_lease.chain(of_routers).chain(automatic.dns_servers.iter().copied()).collect()
     }
 
     /// Gives back what a DHCP server has given: for the end, as its address is gone then.
@@ -245,6 +264,7 @@ impl Stack {
         if std::mem::take(&mut interface.automatic.is_stale) {
             self.renew_targets();
         }
+        self.tell_cores();
     }
 
     /// Datagrams are sent from where the addresses and the path of now say.

@@ -5,6 +5,7 @@ use super::super::interface::{Interface, Path};
 use super::super::socket::{Bound, Socket, SocketId, Target, UdpSocket, plain, shown};
 use super::super::{Stack, errno};
 use super::bind::any;
+use crate::cores::Protocol;
 use crate::table::Flow;
 use crate::udp::{self, Datagram};
 use crate::wire::ip::{TrafficClass, protocol};
@@ -233,6 +234,9 @@ impl Stack {
         // Of two that are connected the same way, the first gets what comes.
         if self.datagrams_of(&flow).is_none() {
             self.peers.insert(&flow, slot);
+            if let Some(place) = &self.place {
+                place.list(Protocol::Udp, &flow);
+            }
         }
         Ok(())
     }
@@ -244,6 +248,9 @@ impl Stack {
         udp.bound = udp.explicit.or(udp.bound);
         if let Some(flow) = udp.flow.take() {
             self.peers.remove(&flow, slot);
+            if let Some(place) = &self.place {
+                place.unlist(Protocol::Udp, &flow);
+            }
         }
     }
 

@@ -109,8 +109,10 @@ impl Stack {
             Some(_) => return Err(errno(libc::EADDRNOTAVAIL)),
             None => {
                 let (flows, ports) = (&self.flows, &self.tcp_ports);
+                // Of several cores, one for which the answers come to this one.
+                let own = |port| self.place.as_ref().is_none_or(|place| place.is_own(&flow(port)));
                 // That a port is passed over for another flow's is no harm.
-                let free = |port| !ports.is_bound(port) && flows.guess(&flow(port)).is_none();
+                let free = |port| own(port) && !ports.is_bound(port) && flows.guess(&flow(port)).is_none();
                 self.ephemeral.choose(&tuple, free).ok_or_else(|| errno(libc::EADDRNOTAVAIL))?
             }
         };
