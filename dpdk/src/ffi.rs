@@ -103,6 +103,8 @@ pub(crate) struct PortSetup {
     pub(crate) tx_descriptors: u16,
     pub(crate) mtu: u16,
     pub(crate) offloads: u32,
+    pub(crate) hash_key: *const u8,
+    pub(crate) hash_key_length: u32,
 }
 
 /// `struct dk_link`.
@@ -160,6 +162,13 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) safe fn dk_port_tx_queue(port: u16, queue: u16, descriptors: u16, socket: i32) -> c_int;
     pub(crate) safe fn dk_port_start(port: u16, promiscuous: c_int) -> c_int;
+    pub(crate) fn dk_port_redirection(
+        port: u16,
+        hash_key: *const u8,
+        length: u32,
+        table: *mut u16,
+        room: u32,
+    ) -> c_int;
     pub(crate) safe fn dk_port_stop(port: u16);
     pub(crate) safe fn dk_port_close(port: u16);
     pub(crate) fn dk_port_link(port: u16, link: *mut Link) -> c_int;

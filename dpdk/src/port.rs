@@ -41,6 +41,9 @@ pub struct PortConfig {
     pub transmit_descriptors: u16,
     /// The largest IP packet; `None` for what the device has.
     pub mtu: Option<u16>,
+    /// The key of the hash by which the device spreads flows over queues, as long as any device wants it (52 bytes and
+    /// more); `None` for the device's own.
+    pub hash_key: Option<Vec<u8>>,
     /// Whether frames for others are taken, too.
     pub promiscuous: bool,
     /// Whether checksums and segmentation are left to the device where it can.
@@ -56,6 +59,7 @@ impl PortConfig {
             receive_descriptors: 512,
             transmit_descriptors: 512,
             mtu: None,
+            hash_key: None,
             promiscuous: false,
             offload: true,
         }
@@ -124,9 +128,11 @@ pub struct Port {
 
 struct State {
     phase: Phase,
-    /// Queues that were handed out, and those that are still in use.
-    opened: u16,
+    /// Queues that were handed out, and how many are still in use.
+    opened: Vec<bool>,
     live: u16,
+    /// The queue of each hash, if it is known.
+    redirection: Vec<u16>,
     /// Pools of the queues by their number, while they are gathered.
     gathered: Vec<(u16, Pools)>,
     /// What is left of queues that are no longer used.
@@ -138,6 +144,20 @@ struct State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("phase", &self.phase).field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Hands out a queue, any that is free unless one is named.
+    fn take(&mut self, index: Option<u16>) -> Option<u16> {
+        let is_free = |index: &usize| self.opened.get(*index) == Some(&false);
+        let index = match index {
+            Some(index) => Some(usize::from(index)).filter(is_free),
+            None => (0..self.opened.len()).find(is_free),
+        }?;
+        self.opened[index] = true;
+        self.live += 1;
+        Some(index as u16)
     }
 }
 
@@ -190,7 +210,31 @@ impl Port {
     /// If there is no such device, or it is in use, with DPDK's reason; if others have opened it with another
     /// configuration; if the other queues are not opened within ten seconds.
     pub fn open(eal: &'static Eal, config: &PortConfig) -> Result<Queue, Error> {
-        let (port, index) = Port::join(config)?;
+        Port::open_any(eal, config, None)
+    }
+
+    /// The same with the queue of this number, from 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Port::open); if the queue is in use, or there is none of this number.
+    pub fn open_queue(eal: &'static Eal, config: &PortConfig, index: u16) -> Result<Queue, Error> {
+        Port::open_any(eal, config, Some(index))
+    }
+
+    /// How many pairs of queues the device can have.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such device, or it is in use, with DPDK's reason.
+    pub fn most_queues(_: &'static Eal, config: &PortConfig) -> Result<u16, Error> {
+        let _ports = lock(&PORTS);
+        let (info, _) = Port::info(find(config)?, config)?;
+        Ok(info.max_rx_queues.min(info.max_tx_queues))
+    }
+
+    fn open_any(eal: &'static Eal, config: &PortConfig, index: Option<u16>) -> Result<Queue, Error> {
+        let (port, index) = Port::join(config, index)?;
         // From here on a failure fails the port for all.
         let reach = if port.direct { Reach::of(eal) } else { Reach::everything() };
         let mut pools = None;
@@ -206,46 +250,53 @@ impl Port {
     }
 
     /// The port, set up unless it is, and which of its queues the caller is to have.
-    fn join(config: &PortConfig) -> Result<(Arc<Port>, u16), Error> {
+    fn join(config: &PortConfig, index: Option<u16>) -> Result<(Arc<Port>, u16), Error> {
+        let refuse =
+            |reason: &str| Err(port_error(&config.name, "open", -libc::EBUSY, Some(reason.to_owned())));
         let mut ports = lock(&PORTS);
         let ports = ports.get_or_insert_default();
         if let Some(port) = ports.get(config.port_name()) {
             let mut state = lock(&port.state);
-            let refuse =
-                |reason: &str| Err(port_error(&config.name, "open", -libc::EBUSY, Some(reason.to_owned())));
             if port.config != *config {
                 return refuse("this process has it open with another configuration");
             }
-            if state.opened == config.queues {
+            let Some(index) = state.take(index) else {
                 return refuse(
                     "all its queues are in use in this process: another runtime needs a port of its own",
                 );
-            }
-            state.opened += 1;
-            state.live += 1;
-            return Ok((port.clone(), state.opened - 1));
+            };
+            return Ok((port.clone(), index));
+        }
+        if index.is_some_and(|index| index >= config.queues) {
+            return refuse("it has no queue of this number");
         }
         let port = Arc::new(Port::probe(config)?);
         ports.insert(config.port_name().to_owned(), port.clone());
-        Ok((port, 0))
+        let index = lock(&port.state).take(index).unwrap_or_default();
+        Ok((port, index))
     }
 
-    /// Finds the device and sets it up, with one queue opened.
+    /// Finds the device and sets it up.
     fn probe(config: &PortConfig) -> Result<Port, Error> {
         let id = find(config)?;
         Port::set_up(id, config).inspect_err(|_| ffi::dk_port_close(id))
     }
 
-    fn set_up(id: u16, config: &PortConfig) -> Result<Port, Error> {
-        let fail = |what, errno, reason| port_error(&config.name, what, errno, reason);
-        let mut info = zeroed();
-        let mut can = 0;
+    /// What the device says of itself, and which offloads it has.
+    fn info(id: u16, config: &PortConfig) -> Result<(PortInfo, u32), Error> {
+        let (mut info, mut can) = (zeroed(), 0);
         // SAFETY: places for what is asked.
         let (result, reason) =
             log::with_reasons(|| unsafe { ffi::dk_port_info(id, &raw mut info, &raw mut can) });
-        if result != 0 {
-            return Err(fail("ask what it can do", result, reason));
+        match result {
+            0 => Ok((info, can)),
+            _ => Err(port_error(&config.name, "ask what it can do", result, reason)),
         }
+    }
+
+    fn set_up(id: u16, config: &PortConfig) -> Result<Port, Error> {
+        let fail = |what, errno, reason| port_error(&config.name, what, errno, reason);
+        let (info, can) = Port::info(id, config)?;
         let driver = text(&info.driver);
         if driver == "net_af_xdp" {
             // Its user memory is a mempool's own, which packets would have to be copied out of.
@@ -270,8 +321,10 @@ impl Port {
             tx_descriptors: config.transmit_descriptors,
             mtu,
             offloads,
+            hash_key: config.hash_key.as_ref().map_or(std::ptr::null(), |key| key.as_ptr()),
+            hash_key_length: config.hash_key.as_ref().map_or(0, |key| key.len() as u32),
         };
-        // SAFETY: all of it is filled in.
+        // SAFETY: all of it is filled in, and the key is as long as is said and lives during the call.
         let (result, reason) = log::with_reasons(|| unsafe { ffi::dk_port_configure(id, &raw mut setup) });
         if result != 0 {
             return Err(fail("set it up", result, reason));
@@ -290,8 +343,9 @@ impl Port {
             config: config.clone(),
             state: Mutex::new(State {
                 phase: Phase::Gathering,
-                opened: 1,
-                live: 1,
+                opened: vec![false; config.queues.into()],
+                live: 0,
+                redirection: Vec::new(),
                 gathered: Vec::new(),
                 retired: Vec::new(),
                 descriptors: (setup.rx_descriptors, setup.tx_descriptors),
@@ -333,6 +387,7 @@ impl Port {
                 Ok(()) => Phase::Running,
                 Err(error) => Phase::Failed(error),
             };
+            state.redirection = self.ask_redirection();
             self.changed.notify_all();
         }
         let end = Instant::now() + PATIENCE;
@@ -377,6 +432,24 @@ impl Port {
             return Err(port_error(&self.config.name, "start", result, reason));
         }
         Ok(())
+    }
+
+    fn ask_redirection(&self) -> Vec<u16> {
+        let Some(key) = &self.config.hash_key else { return Vec::new() };
+        let mut table = vec![0; 512];
+        // SAFETY: key and table are as long as is said.
+        let count = unsafe {
+            let (room, length) = (table.len() as u32, key.len() as u32);
+            ffi::dk_port_redirection(self.id, key.as_ptr(), length, table.as_mut_ptr(), room)
+        };
+        table.truncate(usize::try_from(count).unwrap_or(0));
+        table
+    }
+
+    /// The queue of each hash of addresses and ports, by its lower bits, if the device hashes with the
+    /// [key](PortConfig::hash_key) that was asked for; empty if it does not, or does not say.
+    pub fn redirection(&self) -> Vec<u16> {
+        lock(&self.state).redirection.clone()
     }
 
     fn fail(&self, error: &Error) {

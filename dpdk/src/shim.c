@@ -358,6 +358,12 @@ int dk_port_info(uint16_t port, struct dk_port_info *info, uint32_t *can)
 	return 0;
 }
 
+/* Those that do not say have the one that the specification of the hash has. */
+static uint8_t hash_key_length(const struct rte_eth_dev_info *device)
+{
+	return device->hash_key_size != 0 ? device->hash_key_size : 40;
+}
+
 int dk_port_configure(uint16_t port, struct dk_port_setup *setup)
 {
 	struct rte_eth_dev_info device;
@@ -374,13 +380,24 @@ int dk_port_configure(uint16_t port, struct dk_port_setup *setup)
 			conf.rxmode.offloads |= offloads[i].receive;
 		}
 	}
-	/* With the device's own key and table. */
+	/* With the device's own table. */
 	if (setup->queues > 1 && device.flow_type_rss_offloads != 0) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf =
 			device.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+		if (setup->hash_key != NULL && hash_key_length(&device) <= setup->hash_key_length) {
+			/* Not written to. */
+			conf.rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)setup->hash_key;
+			conf.rx_adv_conf.rss_conf.rss_key_len = hash_key_length(&device);
+		}
 	}
 	result = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
+	if (result != 0 && conf.rx_adv_conf.rss_conf.rss_key != NULL) {
+		/* The device insists on its own key: then flows come to other queues than those they belong to. */
+		conf.rx_adv_conf.rss_conf.rss_key = NULL;
+		conf.rx_adv_conf.rss_conf.rss_key_len = 0;
+		result = rte_eth_dev_configure(port, setup->queues, setup->queues, &conf);
+	}
 	if (result != 0)
 		return result;
 	return rte_eth_dev_adjust_nb_rx_tx_desc(port, &setup->rx_descriptors, &setup->tx_descriptors);
@@ -410,6 +427,35 @@ int dk_port_start(uint16_t port, int promiscuous)
 	/* Groups of IPv4 and IPv6, neighbour discovery among them, are sorted out by the stack. */
 	rte_eth_allmulticast_enable(port);
 	return 0;
+}
+
+int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length, uint16_t *table, uint32_t room)
+{
+	struct rte_eth_rss_reta_entry64 entries[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+	const uint64_t wanted = RTE_ETH_RSS_NONFRAG_IPV4_TCP;
+	struct rte_eth_dev_info device;
+	struct rte_eth_rss_conf conf;
+	uint8_t key[128];
+
+	if (rte_eth_dev_info_get(port, &device) != 0 || hash_key_length(&device) > RTE_MIN(length, sizeof key))
+		return 0;
+	if (device.reta_size == 0 || device.reta_size > room || device.reta_size > RTE_ETH_RSS_RETA_SIZE_512)
+		return 0;
+	memset(&conf, 0, sizeof conf);
+	conf.rss_key = key;
+	conf.rss_key_len = sizeof key;
+	if (rte_eth_dev_rss_hash_conf_get(port, &conf) != 0 || (conf.rss_hf & wanted) != wanted)
+		return 0;
+	if (memcmp(key, hash_key, hash_key_length(&device)) != 0)
+		return 0;
+	memset(entries, 0, sizeof entries);
+	for (size_t i = 0; i < RTE_DIM(entries); i++)
+		entries[i].mask = UINT64_MAX;
+	if (rte_eth_dev_rss_reta_query(port, entries, device.reta_size) != 0)
+		return 0;
+	for (uint16_t i = 0; i < device.reta_size; i++)
+		table[i] = entries[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE];
+	return device.reta_size;
 }
 
 void dk_port_stop(uint16_t port)

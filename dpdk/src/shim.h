@@ -102,6 +102,9 @@ struct dk_port_setup {
 	uint16_t mtu;
 	/* DK_CAN_* that are to be used. */
 	uint32_t offloads;
+	/* Of the hash that spreads flows over queues; as much of it as the device takes. NULL for the device's own. */
+	const uint8_t *hash_key;
+	uint32_t hash_key_length;
 };
 
 struct dk_link {
@@ -145,6 +148,8 @@ int dk_port_tx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_
 int dk_port_start(uint16_t port, int promiscuous);
 void dk_port_stop(uint16_t port);
 void dk_port_close(uint16_t port);
+/* The table of queues by hash, if it is the hash of addresses and ports with this key: how many entries, or 0. */
+int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length, uint16_t *table, uint32_t room);
 int dk_port_link(uint16_t port, struct dk_link *link);
 int dk_port_counters(uint16_t port, struct dk_counter *counters, int room);
 

@@ -179,7 +179,7 @@ fn open_dpdk(config: &NetConfig, cores: &Cores, core: usize) -> io::Result<Opene
     port.queues = queues as u16;
     port.hash_key = (queues > 1).then(|| crate::cores::hash::key(64));
     let queue = Port::open_queue(eal, &port, core as u16)?;
-    let table = if queues == cores.count() { Table::of_device(queue.port().redirection(), queues) } else { None };
+    let table = if queues == cores.count() { Table::of_device(&queue.port().redirection(), queues) } else { None };
     Ok((boxed(Dpdk::new(queue, config.network.mac)), table))
 }
 

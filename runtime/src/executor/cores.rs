@@ -26,6 +26,25 @@ pub fn core_index() -> usize {
     context::current().index.get()
 }
 
+/// What the devices of this core's runtime have counted: by the name of the device, and of each its counters by name.
+///
+/// ```
+/// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+/// for (device, counters) in demikernel_runtime::device_counters() {
+///     counters.iter().for_each(|(name, value)| println!("{device}: {name}: {value}"));
+/// }
+/// # });
+/// ```
+///
+/// # Panics
+/// Outside of a runtime.
+#[track_caller]
+pub fn device_counters() -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+    let core = context::current();
+    let devices = (0..).map_while(|index| core.device(index));
+    devices.map(|device| (device.name(), device.counters())).collect()
+}
+
 /// How many cores the program of this thread's runtime runs on.
 ///
 /// # Panics

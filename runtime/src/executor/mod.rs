@@ -32,7 +32,7 @@ mod wait;
 mod waker;
 
 pub use completion::{Completion, DeviceId, OperationId, operation};
-pub use cores::{core_index, pin_to_core, run_on_cores};
+pub use cores::{core_index, device_counters, pin_to_core, run_on_cores};
 pub use handle::{Handle, RemoteJoinHandle};
 pub use idle::{Idle, ParseIdleError};
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
