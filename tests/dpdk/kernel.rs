@@ -2,6 +2,7 @@
 
 use crate::programs::clients;
 use crate::programs::lab::Lab;
+use crate::programs::spread;
 
 /// A stack behind DPDK's TAP driver. The port's own Ethernet address is that of the kernel's end, too.
 fn tap(name: &str) -> Option<Lab> {
@@ -10,6 +11,27 @@ fn tap(name: &str) -> Option<Lab> {
         "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n",
     );
     Some(lab)
+}
+
+/// The driver switches the interface off when it ends, and the kernel forgets its addresses of IPv6.
+const FIRST: &[&str] = &["10.9.0.2:7000"];
+
+#[test]
+fn cores_are_spread_through_the_tap_driver() {
+    let Some(lab) = tap("cores") else { return };
+    spread::two_cores_serve(&lab, FIRST, true);
+    lab.configure(
+        "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\nqueues = 1\n",
+    );
+    spread::two_cores_serve(&lab, FIRST, true);
+}
+
+/// Its sockets have the kernel put fragments together, and what becomes of that is too long for its frames.
+#[test]
+fn cores_are_spread_through_the_packet_driver() {
+    let Some(lab) = Lab::veth("cores-packet", "dpdk", 2) else { return };
+    lab.configure("[dpdk]\nport = \"net_af_packet0,iface=near,qpairs=2\"\nhuge-pages = false\n");
+    spread::two_cores_serve(&lab, spread::BOTH, false);
 }
 
 /// A stack on one end of a veth pair, through DPDK's packet sockets.

@@ -63,6 +63,29 @@ fn echoes_cross_memif() {
     }
 }
 
+/// Both ends have two cores; with a queue for each at both ends, connections stay on theirs and nothing else is handed over
+/// but questions for neighbours. With one queue, the first core hands over what is the other's.
+#[test]
+fn connections_of_two_cores_cross_memif() {
+    for (queues, is_handed) in [(2, false), (1, true)] {
+        let meeting = Meeting::new(&format!("cores-{queues}"));
+        let more = format!("{NO_HUGE}\nqueues = {queues}");
+        let [server, client] = memif(&format!("cores-{queues}"), &meeting, &more);
+        let mut running = server.serve("cores", &["serve", "10.7.0.1:7000", "2"]);
+        let said = client.run("cores", &["connect", "10.7.0.1:7000", "2", "50"]);
+        for core in ["0", "1"] {
+            assert!(said.contains(&format!("core {core}: {{\"{core}\": 50}}")), "{said}");
+        }
+        let handed = said.match_indices("other cores\", ").filter_map(|(at, name)| {
+            said[at + name.len()..].split(')').next()?.parse::<u64>().ok()
+        });
+        let most: u64 = handed.max().unwrap();
+        assert_eq!(most > 20, is_handed, "{said}");
+        running.signal("TERM");
+        assert_eq!(running.end(), Some(0));
+    }
+}
+
 /// Huge pages, reserved while this lives; the number that there was is put back.
 struct HugePages(String);
 

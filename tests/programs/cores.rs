@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// More than a segment, and than a frame.
 const LONG: usize = 5000;
@@ -32,8 +33,8 @@ fn main() -> ExitCode {
     let address = |word: &str| word.parse::<SocketAddr>().expect("an address and a port");
     match words[..] {
         ["serve", at, cores, ref only @ ..] => {
-            let (at, only) = (address(at), only.get(1).map(|core| number(core)));
-            Builder::new().cores(number(cores)).run(move || serve(at, only))
+            let (at, cores, only) = (address(at), number(cores), only.get(1).map(|core| number(core)));
+            Builder::new().cores(cores).run(move || serve(at, cores, only))
         }
         ["connect", to, cores, count] => {
             let (to, count) = (address(to), number(count));
@@ -43,14 +44,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(at: SocketAddr, only: Option<usize>) -> io::Result<()> {
+/// Cores that listen.
+static READY: AtomicUsize = AtomicUsize::new(0);
+
+async fn serve(at: SocketAddr, cores: usize, only: Option<usize>) -> io::Result<()> {
     let end = demikernel::signal::shutdown()?;
     if only.is_some_and(|only| only != core_index()) {
         end.await;
         return Ok(());
     }
     let (listener, socket) = (TcpListener::bind(at).await?, UdpSocket::bind(at).await?);
-    println!("core {} listens on {at}", core_index());
+    if only.is_some() || READY.fetch_add(1, Ordering::SeqCst) + 1 == cores {
+        println!("listens on {at}");
+    }
     let streams = pin!(answer_streams(listener));
     let datagrams = pin!(answer_datagrams(socket));
     let serving = pin!(async { select(streams, datagrams).await.factor_first().0 });

@@ -5,6 +5,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod lab;
+pub(crate) mod spread;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;

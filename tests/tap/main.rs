@@ -4,6 +4,7 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod captures;
+mod cores;
 mod examples;
 mod lossy;
 #[path = "../programs/mod.rs"]

@@ -2,6 +2,7 @@
 
 use crate::programs::clients;
 use crate::programs::lab::{Lab, ip};
+use crate::programs::spread;
 use crate::programs::{built, client, text};
 use std::process::{Command, Stdio};
 
@@ -29,6 +30,24 @@ fn redis_clients_understand_the_key_value_server_over_two_queues() {
     let Some(lab) = Lab::veth("redis", "xdp", 2) else { return };
     lab.configure("[xdp]\nqueues = [1, 0]\n");
     clients::redis_clients_understand_the_key_value_server(&lab);
+}
+
+/// A stack on each of two cores, which have a queue each; three, of which one has none; and two with one queue.
+#[test]
+fn cores_have_queues_of_their_own() {
+    let Some(lab) = Lab::veth("cores", "xdp", 2) else { return };
+    lab.configure("[xdp]\nqueues = [0, 1]\n");
+    spread::two_cores_serve(&lab, spread::BOTH, true);
+    let server = spread::serve(&lab, "10.9.0.2:7000", &["3"]);
+    let seen = spread::clients(server.address, 90, true);
+    seen.assert_spread(3, 90, 90);
+    assert!(seen.counter("frames sent through another core") > 0);
+}
+
+#[test]
+fn one_queue_is_enough_for_two_cores() {
+    let Some(lab) = xdp("cores-single") else { return };
+    spread::two_cores_serve(&lab, spread::BOTH, true);
 }
 
 #[test]

@@ -76,7 +76,8 @@ struct Counters {
 }
 
 impl Tap {
-    /// Opens the interface, and makes it if it is not there. Waits up to two seconds for one that another process has,
+    /// Opens the interface, and makes it if it is not there; one that was made for several queues is opened with one of
+    /// them. Waits up to two seconds for one that another process has,
     /// which may be ending.
     ///
     /// # Errors
@@ -86,7 +87,12 @@ impl Tap {
         let file = File::options().read(true).write(true).open("/dev/net/tun").map_err(|error| {
             explain(&error, "open /dev/net/tun", "load the module tun, or give the container /dev/net/tun")
         })?;
-        let name = attach(file.as_raw_fd(), config).map_err(|error| {
+        let several = TapConfig { multiple_queues: true, ..config.clone() };
+        let attached = attach(file.as_raw_fd(), config).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) if !config.multiple_queues => attach(file.as_raw_fd(), &several),
+            _ => Err(error),
+        });
+        let name = attached.map_err(|error| {
             let remedy = match error.raw_os_error() {
                 Some(libc::EBUSY) => "another process has it: end that one, or take another interface",
                 _ => "run as root, or have root make it: ip tuntap add NAME mode tap user USER",
