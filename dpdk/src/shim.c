@@ -441,16 +441,26 @@ int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length,
 		return 0;
 	if (device.reta_size == 0 || device.reta_size > room || device.reta_size > RTE_ETH_RSS_RETA_SIZE_512)
 		return 0;
+	/* Some drivers do not look at what a port is configured with. */
 	memset(&conf, 0, sizeof conf);
+	memcpy(key, hash_key, hash_key_length(&device));
 	conf.rss_key = key;
+	conf.rss_key_len = hash_key_length(&device);
+	conf.rss_hf = device.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+	(void)rte_eth_dev_rss_hash_update(port, &conf);
+	memset(key, 0, sizeof key);
 	conf.rss_key_len = sizeof key;
 	if (rte_eth_dev_rss_hash_conf_get(port, &conf) != 0 || (conf.rss_hf & wanted) != wanted)
 		return 0;
 	if (memcmp(key, hash_key, hash_key_length(&device)) != 0)
 		return 0;
 	memset(entries, 0, sizeof entries);
-	for (size_t i = 0; i < RTE_DIM(entries); i++)
-		entries[i].mask = UINT64_MAX;
+	for (uint16_t i = 0; i < device.reta_size; i++) {
+		entries[i / RTE_ETH_RETA_GROUP_SIZE].mask |= UINT64_C(1) << i % RTE_ETH_RETA_GROUP_SIZE;
+		entries[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = i % device.nb_rx_queues;
+	}
+	/* Of a device that keeps its own table, that one counts. */
+	(void)rte_eth_dev_rss_reta_update(port, entries, device.reta_size);
 	if (rte_eth_dev_rss_reta_query(port, entries, device.reta_size) != 0)
 		return 0;
 	for (uint16_t i = 0; i < device.reta_size; i++)

@@ -3,6 +3,16 @@
 use crate::programs::lab::Lab;
 use crate::programs::spread::{BOTH, clients, serve, two_cores_serve};
 use crate::programs::{client, clients as others, text};
+use demikernel::Builder;
+use demikernel::buffer::pool;
+use demikernel::net::UdpSocket;
+use demikernel::time::sleep;
+use futures::future::{Either, select};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[test]
 fn each_core_has_a_queue_of_a_tap_interface() {
@@ -61,4 +71,58 @@ fn clients_on_two_cores_get_their_answers() {
     );
     let said = lab.run("cores", &["connect", &server.address.to_string(), "2", "40"]);
     assert_eq!(said.matches("{\"0\": 40}").count(), 2, "{said}");
+}
+
+/// Frames of one core's memory that another core has held come back: nothing is left in use when both have ended, though
+/// they end while frames still come.
+#[test]
+fn what_is_handed_over_comes_back() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let Some(_lab) = Lab::tap("cores-memory", "tap", "tap0", "") else { return };
+    let text = "[network]\naddresses = [\"10.9.0.2/24\"]\ninterface = \"tap0\"\nduplicate-detection = \"off\"\n";
+    let server = || {
+        Builder::new().transport("tap").configuration(text).cores(2).run(|| async {
+            let socket = UdpSocket::bind("10.9.0.2:7000").await?;
+            while !DONE.load(Ordering::SeqCst) {
+                let next = pin!(socket.pop_from());
+                if let Either::Left((received, _)) = select(next, pin!(sleep(Duration::from_millis(5)))).await {
+                    let (data, peer) = received?;
+                    socket.push_to(data, peer).await?;
+                }
+            }
+            std::io::Result::Ok(())
+        })
+    };
+    std::thread::scope(|scope| {
+        // In the namespace that this thread is in.
+        let server = scope.spawn(server);
+        let sockets: Vec<_> = (0..8).map(|_| std::net::UdpSocket::bind("10.9.0.1:0").unwrap()).collect();
+        let mut received = 0;
+        while received < 2000 {
+            for socket in &sockets {
+                // Nobody is there at first.
+                let _ = socket.send_to(&[7; 1000], "10.9.0.2:7000");
+                socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                received += usize::from(socket.recv(&mut [0; 2000]).is_ok());
+            }
+        }
+        DONE.store(true, Ordering::SeqCst);
+        while !server.is_finished() {
+            let _ = sockets[0].send_to(&[7; 1000], "10.9.0.2:7000");
+        }
+        assert!(server.join().unwrap() == ExitCode::SUCCESS);
+    });
+    // A pool of which something is in use is the next thread's that wants one.
+    let barrier = Barrier::new(4);
+    let look = || {
+        pool::collect();
+        let in_use = pool::stats().in_use();
+        barrier.wait();
+        in_use
+    };
+    let in_use: Vec<usize> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(look)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(in_use, [0; 4]);
 }

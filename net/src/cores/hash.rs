@@ -78,7 +78,8 @@ impl Table {
     /// That of a device, by the queues it names, if it is one that can be used here.
     #[cfg_attr(not(feature = "dpdk"), allow(dead_code))]
     pub(crate) fn of_device(queues: &[u16], cores: usize) -> Option<Table> {
-        let fits = !queues.is_empty() && queues.iter().all(|queue| usize::from(*queue) < cores);
+        let names = |core: usize| queues.iter().any(|queue| usize::from(*queue) == core);
+        let fits = (0..cores).all(names) && queues.iter().all(|queue| usize::from(*queue) < cores);
         fits.then(|| Table(queues.iter().map(|queue| *queue as u8).collect()))
     }
 
@@ -137,7 +138,8 @@ mod tests {
     #[test]
     fn a_device_that_names_other_queues_is_not_followed() {
         assert_eq!(Table::of_device(&[0, 1, 0, 1], 2).unwrap().core(5), 1);
-        assert_eq!(Table::of_device(&[0, 2], 2), None);
+        assert_eq!(Table::of_device(&[0, 1, 2], 2), None);
+        assert_eq!(Table::of_device(&[0, 0], 2), None);
         assert_eq!(Table::of_device(&[], 2), None);
     }
 }
