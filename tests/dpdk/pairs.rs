@@ -76,9 +76,9 @@ fn connections_of_two_cores_cross_memif() {
         for core in ["0", "1"] {
             assert!(said.contains(&format!("core {core}: {{\"{core}\": 50}}")), "{said}");
         }
-        let handed = said.match_indices("other cores\", ").filter_map(|(at, name)| {
-            said[at + name.len()..].split(')').next()?.parse::<u64>().ok()
-        });
+        let handed = said
+            .match_indices("other cores\", ")
+            .filter_map(|(at, name)| said[at + name.len()..].split(')').next()?.parse::<u64>().ok());
         let most: u64 = handed.max().unwrap();
         assert_eq!(most > 20, is_handed, "{said}");
         running.signal("TERM");

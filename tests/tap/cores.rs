@@ -79,13 +79,15 @@ fn clients_on_two_cores_get_their_answers() {
 fn what_is_handed_over_comes_back() {
     static DONE: AtomicBool = AtomicBool::new(false);
     let Some(_lab) = Lab::tap("cores-memory", "tap", "tap0", "") else { return };
-    let text = "[network]\naddresses = [\"10.9.0.2/24\"]\ninterface = \"tap0\"\nduplicate-detection = \"off\"\n";
+    let text =
+        "[network]\naddresses = [\"10.9.0.2/24\"]\ninterface = \"tap0\"\nduplicate-detection = \"off\"\n";
     let server = || {
         Builder::new().transport("tap").configuration(text).cores(2).run(|| async {
             let socket = UdpSocket::bind("10.9.0.2:7000").await?;
             while !DONE.load(Ordering::SeqCst) {
                 let next = pin!(socket.pop_from());
-                if let Either::Left((received, _)) = select(next, pin!(sleep(Duration::from_millis(5)))).await {
+                if let Either::Left((received, _)) = select(next, pin!(sleep(Duration::from_millis(5)))).await
+                {
                     let (data, peer) = received?;
                     socket.push_to(data, peer).await?;
                 }

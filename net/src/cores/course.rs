@@ -110,9 +110,7 @@ fn of_chain(packet: &[u8], header: &ipv6::Header, to_many: bool) -> Course {
     let Some(payload) = packet.get(chain.payload..end) else { return Course::Any };
     match (chain.protocol, payload.first().copied()) {
         _ if chain.fragment.is_some() => Course::Hosts(source, destination),
-        (protocol::TCP | protocol::UDP, _) => {
-            of_ports(chain.protocol, source, destination, payload, to_many)
-        }
+        (protocol::TCP | protocol::UDP, _) => of_ports(chain.protocol, source, destination, payload, to_many),
         (protocol::ICMPV6, Some(ROUTER_SOLICITATION..=REDIRECT)) => Course::All,
         (protocol::ICMPV6, Some(DESTINATION_UNREACHABLE..=PARAMETER_PROBLEM)) => of_quote(payload),
         (protocol::ICMPV6, Some(ECHO_REQUEST)) if to_many => Course::First,
@@ -277,7 +275,10 @@ mod tests {
             let _ = (Course::of_frame(&whole[..length], true), Course::of_frame(&whole[..length], false));
         }
         for kind in 0..=u8::MAX {
-            let _ = (Course::of_packet(&v4(kind, &[kind; 9]), false), Course::of_packet(&v6(kind, &[kind; 9]), true));
+            let _ = (
+                Course::of_packet(&v4(kind, &[kind; 9]), false),
+                Course::of_packet(&v6(kind, &[kind; 9]), true),
+            );
         }
     }
 }

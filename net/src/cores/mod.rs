@@ -266,7 +266,10 @@ impl Cores {
         opening.shared = Shared::default();
         let queues = opening.capabilities.iter().take_while(|known| known.is_some()).count();
         if queues == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the first core has no queue of the port"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the first core has no queue of the port",
+            ));
         }
         // Whoever has no queue sends through one of those that have, in turn.
         let sender = core % queues;

@@ -32,7 +32,12 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn new() -> Registry {
-        Registry { tcp: Ports::new(), udp: Ports::new(), count: AtomicUsize::new(0), flows: RwLock::default() }
+        Registry {
+            tcp: Ports::new(),
+            udp: Ports::new(),
+            count: AtomicUsize::new(0),
+            flows: RwLock::default(),
+        }
     }
 
     fn port(&self, protocol: Protocol, port: u16) -> &AtomicU64 {

@@ -24,16 +24,16 @@ pub use crate::wire::ethernet::MacAddress;
 #[cfg(feature = "dpdk")]
 pub use dpdk::Dpdk;
 pub use fault::{FaultInjector, FaultStats, Faults};
-pub(crate) use interface::any_of;
 pub use frame::{ChecksumOffload, Frame, Received, Segmentation};
+pub(crate) use interface::any_of;
 pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
 pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
 #[cfg(feature = "xdp")]
-pub use xdp::{Xdp, XdpConfig, XdpMode};
-#[cfg(feature = "xdp")]
 pub(crate) use xdp::XdpProgram;
+#[cfg(feature = "xdp")]
+pub use xdp::{Xdp, XdpConfig, XdpMode};
 
 use std::io;
 

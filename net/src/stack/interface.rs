@@ -291,4 +291,5 @@ pub(super) const HOP_LIMIT: u8 = 64;
 const LOOPBACK_MTU: u16 = 65_535;
 
 /// What never left the machine needs no checksum.
-pub(super) const VERIFIED: Received = Received { ip_checksum_good: true, l4_checksum_good: true, hash: None, passed: 0 };
+pub(super) const VERIFIED: Received =
+    Received { ip_checksum_good: true, l4_checksum_good: true, hash: None, passed: 0 };

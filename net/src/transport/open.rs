@@ -176,7 +176,10 @@ fn machine_secret() -> Option<[u8; 16]> {
 }
 
 /// With faults, if some are asked for: what is captured is what the stack saw.
-pub(super) fn wrapped<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
+pub(super) fn wrapped<D: FrameDevice + 'static>(
+    device: D,
+    config: &NetConfig,
+) -> io::Result<Box<dyn FrameDevice>> {
     let faults = config.faults.faults();
     if faults.is_none() {
         return traced(device, config);

@@ -37,7 +37,9 @@ fn open_share(config: &NetConfig, cores: &Arc<Cores>, core: usize) -> io::Result
     let network = &config.network;
     let (queue, table) = match network.device {
         Device::Tap => (cores.in_turn(core, |shared| open_tap(config, cores.count(), core, shared))?, None),
-        Device::Packet => (cores.in_turn(core, |shared| open_packet(config, cores.count(), core, shared))?, None),
+        Device::Packet => {
+            (cores.in_turn(core, |shared| open_packet(config, cores.count(), core, shared))?, None)
+        }
         Device::Xdp => (cores.in_turn(core, |shared| open_xdp(config, cores.count(), core, shared))?, None),
         Device::Dpdk => open_dpdk(config, cores, core)?,
     };
@@ -53,7 +55,8 @@ fn open_share(config: &NetConfig, cores: &Arc<Cores>, core: usize) -> io::Result
         stack.routes.clear();
     }
     stack.place = Some(place.clone());
-    let transport = NetTransport::with_device(network.device.name(), Stack::new(Instant::now(), stack), device);
+    let transport =
+        NetTransport::with_device(network.device.name(), Stack::new(Instant::now(), stack), device);
     wait(config, &transport, &place)?;
     Ok(transport)
 }
@@ -157,7 +160,12 @@ fn open_xdp(
 }
 
 #[cfg(not(feature = "xdp"))]
-fn open_xdp(config: &NetConfig, _: usize, _: usize, _: &mut Shared) -> io::Result<Option<Box<dyn FrameDevice>>> {
+fn open_xdp(
+    config: &NetConfig,
+    _: usize,
+    _: usize,
+    _: &mut Shared,
+) -> io::Result<Option<Box<dyn FrameDevice>>> {
     super::open::open_xdp(config).map(Some)
 }
 
@@ -179,7 +187,8 @@ fn open_dpdk(config: &NetConfig, cores: &Cores, core: usize) -> io::Result<Opene
     port.queues = queues as u16;
     port.hash_key = (queues > 1).then(|| crate::cores::hash::key(64));
     let queue = Port::open_queue(eal, &port, core as u16)?;
-    let table = if queues == cores.count() { Table::of_device(&queue.port().redirection(), queues) } else { None };
+    let table =
+        if queues == cores.count() { Table::of_device(&queue.port().redirection(), queues) } else { None };
     Ok((boxed(Dpdk::new(queue, config.network.mac)), table))
 }
 

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn an_alarm_goes_off_once_it_is_set_and_not_after_it_is_unset() {
         let alarm = alarm().unwrap();
-        let any = any_of([alarm.as_raw_fd()].into_iter()).unwrap();
+        let any = crate::device::any_of([alarm.as_raw_fd()].into_iter()).unwrap();
         let is_readable = |milliseconds| {
             let mut fd = libc::pollfd { fd: any.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: one descriptor, as is said.

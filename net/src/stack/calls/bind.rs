@@ -83,7 +83,8 @@ impl Stack {
                 Tuple { local: address, local_port: 0, remote: address, remote_port: datagrams.into() };
             // One that nobody else has, even if it could be shared.
             let alone = Binding { reuse_address: false, reuse_port: false, ..binding };
-            let found = self.ephemeral.choose(&tuple, |port| ports.may_bind(port, &alone) && ports.claim(port));
+            let found =
+                self.ephemeral.choose(&tuple, |port| ports.may_bind(port, &alone) && ports.claim(port));
             found.ok_or_else(|| errno(libc::EADDRINUSE))?
         } else {
             port
