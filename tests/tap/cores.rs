@@ -73,6 +73,21 @@ fn clients_on_two_cores_get_their_answers() {
     assert_eq!(said.matches("{\"0\": 40}").count(), 2, "{said}");
 }
 
+/// Two hosts of ours on one VLAN of a cable, with tags that the kernel takes off and our packet sockets put back.
+#[test]
+fn a_vlan_is_a_link_of_its_own() {
+    let Some(near) = Lab::veth("vlan-near", "packet", 1) else { return };
+    near.configure("vlan = 7\n");
+    let text = "[network]\ninterface = \"far\"\naddresses = [\"10.9.0.3/24\"]\nduplicate-detection = \"off\"\nvlan = 7\n";
+    let far = Lab::here("vlan-far", "packet", text);
+    let _server = serve(&near, "10.9.0.2:7000", &["2"]);
+    let said = far.run("cores", &["connect", "10.9.0.2:7000", "2", "10"]);
+    assert_eq!(said.matches("core ").count(), 2, "{said}");
+    let dropped =
+        std::net::TcpStream::connect_timeout(&"10.9.0.2:7000".parse().unwrap(), Duration::from_millis(300));
+    assert!(dropped.is_err(), "the kernel is not on that VLAN");
+}
+
 /// Frames of one core's memory that another core has held come back: nothing is left in use when both have ended, though
 /// they end while frames still come.
 #[test]

@@ -22,6 +22,8 @@ pub struct NetworkConfig {
     /// the kernel has an address from DHCP by that one, give another: a server gives both the same lease.
     #[serde(deserialize_with = "values::optional_text")]
     pub mac: Option<MacAddress>,
+    /// The VLAN of the link that is used; `None` for frames without a tag.
+    pub vlan: Option<u16>,
     /// Addresses, and ways to get them.
     #[serde(deserialize_with = "values::texts")]
     pub addresses: Vec<Addressing>,
@@ -57,6 +59,7 @@ impl Default for NetworkConfig {
             device: Device::Tap,
             interface: "tap0".to_owned(),
             mac: None,
+            vlan: None,
             addresses: vec![Addressing::Dhcp, Addressing::Slaac],
             wait: Duration::from_secs(30),
             duplicate_detection: DuplicateDetection::Standard,

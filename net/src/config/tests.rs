@@ -158,6 +158,10 @@ fn wrong_types_and_keys_are_refused_with_what_was_found_and_expected() {
 
 #[test]
 fn wrong_values_of_queues_are_refused() {
+    refused("network", &[("vlan = 4095", "network.vlan: found 4095, expected a value from 1 to 4094")]);
+    refused("dpdk", &[("queues = 0", "dpdk.queues: found 0, expected a value from 1 to 64")]);
+    let config = parsed("[network]\nvlan = 7\n[dpdk]\nqueues = 2\n");
+    assert_eq!((config.network.vlan, config.dpdk.queues), (Some(7), Some(2)));
     refused(
         "xdp",
         &[

@@ -131,6 +131,9 @@ impl NetworkConfig {
                 "the address of one host, the first byte of which is even",
             ));
         }
+        if let Some(vlan) = self.vlan {
+            within("network.vlan", vlan, 1..=4094)?;
+        }
         self.validate_addresses()?;
         self.validate_routes()?;
         self.validate_mtu()?;

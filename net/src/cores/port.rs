@@ -120,6 +120,10 @@ impl FrameDevice for SharedPort {
     fn will_sleep(&self) {
         if let Some(device) = &self.device {
             device.will_sleep();
+            if device.descriptor().is_none() {
+                // It is looked at soon in any case, and nothing would be woken by the bell.
+                return;
+            }
         }
         let is_busy = || {
             let waits = self.to_send.iter().any(|consumer| !consumer.is_empty());

@@ -396,6 +396,8 @@ fn errors_come_to_the_socket_that_they_are_about() {
             let stack = &mut world.core(0, core).stack;
             let id = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
             stack.connect(now, id, to).unwrap();
+            assert_eq!(world.counter(0, core, STRAYS), 0);
+            let stack = &mut world.core(0, core).stack;
             stack.send(now, id, &mut Sga::from(Buffer::from_static(b"?"))).unwrap();
             world.pass(Duration::from_secs(2));
             let error = world.core(0, core).stack.recv_from(id).unwrap_err();

@@ -5,7 +5,7 @@
 //! Devices: [`Pair`], two in memory; [`Tap`], an interface of the Linux kernel;
 //! [`PacketSocket`], any interface through the kernel; with the feature `xdp`, `Xdp`, queues of any interface past the
 //! kernel's stack; with the feature `dpdk`, `Dpdk`, a port of DPDK. Around any of them: [`Tracer`], which writes what
-//! passes with [`pcapng`], and [`FaultInjector`], which loses and alters some of it.
+//! passes with [`pcapng`]; [`FaultInjector`], which loses and alters some of it; and [`Vlan`], which tags it.
 
 #[cfg(feature = "dpdk")]
 mod dpdk;
@@ -17,6 +17,7 @@ mod pair;
 pub mod pcapng;
 mod tap;
 mod tracer;
+mod vlan;
 #[cfg(feature = "xdp")]
 mod xdp;
 
@@ -30,6 +31,7 @@ pub use packet::{PacketConfig, PacketSocket};
 pub use pair::Pair;
 pub use tap::{Tap, TapConfig};
 pub use tracer::Tracer;
+pub use vlan::Vlan;
 #[cfg(feature = "xdp")]
 pub(crate) use xdp::XdpProgram;
 #[cfg(feature = "xdp")]

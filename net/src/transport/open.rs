@@ -5,7 +5,7 @@ use crate::config::{Addressing, Device, Ecn, NetConfig, NetworkConfig, TcpConfig
 use crate::device::pcapng::Writer;
 use crate::device::{
     Capabilities, FaultInjector, FrameDevice, MacAddress, Medium, PacketConfig, PacketSocket, Tap, TapConfig,
-    Tracer,
+    Tracer, Vlan,
 };
 use crate::ip::addresses::Prefix;
 use crate::ip::routes::Route;
@@ -175,11 +175,18 @@ fn machine_secret() -> Option<[u8; 16]> {
     u128::from_str_radix(text.trim(), 16).ok().map(u128::to_be_bytes)
 }
 
-/// With faults, if some are asked for: what is captured is what the stack saw.
+/// On the VLAN that is asked for, with faults, if some are asked for: what is captured is what the stack saw.
 pub(super) fn wrapped<D: FrameDevice + 'static>(
     device: D,
     config: &NetConfig,
 ) -> io::Result<Box<dyn FrameDevice>> {
+    match config.network.vlan {
+        Some(vlan) => faulty(Vlan::new(device, vlan), config),
+        None => faulty(device, config),
+    }
+}
+
+fn faulty<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result<Box<dyn FrameDevice>> {
     let faults = config.faults.faults();
     if faults.is_none() {
         return traced(device, config);

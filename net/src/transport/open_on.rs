@@ -5,7 +5,7 @@ use super::open::{explain, name_of, packet_config, stack_on, tap_config, wrapped
 use crate::config::{Device, NetConfig};
 use crate::cores::hash::Table;
 use crate::cores::{Cores, Place, Shared};
-use crate::device::{FrameDevice, PacketSocket, Tap};
+use crate::device::{FrameDevice, PacketSocket, Tap, Vlan};
 use crate::stack::Stack;
 use demikernel_runtime::time::Instant;
 use std::io;
@@ -77,17 +77,22 @@ fn wait(config: &NetConfig, transport: &NetTransport, place: &Place) -> io::Resu
     Err(io::Error::new(io::ErrorKind::TimedOut, "the first core has not come to have addresses"))
 }
 
-/// The configuration with files of this core's own.
+/// The configuration with files of this core's own, for what is around its share of the port.
 fn of_core(config: &NetConfig, core: usize) -> NetConfig {
     let mut config = config.clone();
+    config.network.vlan = None;
     if let Some(file) = config.capture.file.as_mut().filter(|_| core > 0) {
         file.as_mut_os_string().push(format!(".{core}"));
     }
     config
 }
 
-fn boxed(device: impl FrameDevice + 'static) -> Option<Box<dyn FrameDevice>> {
-    Some(Box::new(device))
+/// A queue, on the VLAN that is asked for.
+fn boxed(device: impl FrameDevice + 'static, config: &NetConfig) -> Option<Box<dyn FrameDevice>> {
+    match config.network.vlan {
+        Some(vlan) => Some(Box::new(Vlan::new(device, vlan))),
+        None => Some(Box::new(device)),
+    }
 }
 
 /// A queue for each core, unless somebody has made the interface with one queue.
@@ -109,7 +114,7 @@ fn open_tap(
             Tap::open(&tap)
         })?;
         (shared.address, shared.name) = (Some(tap.address), Some(opened.name().to_owned()));
-        return Ok(boxed(opened));
+        return Ok(boxed(opened, config));
     }
     if core >= shared.queues {
         return Ok(None);
@@ -117,7 +122,7 @@ fn open_tap(
     tap.multiple_queues = true;
     tap.address = shared.address.unwrap_or(tap.address);
     tap.name = shared.name.clone().unwrap_or(tap.name);
-    Ok(boxed(Tap::open(&tap)?))
+    Ok(boxed(Tap::open(&tap)?, config))
 }
 
 /// A socket for each core, between which the kernel spreads flows, unless it cannot.
@@ -132,12 +137,12 @@ fn open_packet(
         let socket = PacketSocket::open(&packet)?;
         shared.fanout = socket.found_group();
         shared.queues = if shared.fanout.is_some() { count } else { 1 };
-        return Ok(boxed(socket));
+        return Ok(boxed(socket, config));
     }
     let Some(group) = shared.fanout else { return Ok(None) };
     let socket = PacketSocket::open(&packet)?;
     socket.join_group(group)?;
-    Ok(boxed(socket))
+    Ok(boxed(socket, config))
 }
 
 /// The queues that the configuration names, in turn.
@@ -156,7 +161,7 @@ fn open_xdp(
     xdp.queues = xdp.queues.iter().copied().skip(core).step_by(shared.queues).collect();
     let opened = crate::device::Xdp::open_with(&xdp, shared.program.take())?;
     shared.program = opened.program();
-    Ok(boxed(opened))
+    Ok(boxed(opened, config))
 }
 
 #[cfg(not(feature = "xdp"))]
@@ -189,7 +194,7 @@ fn open_dpdk(config: &NetConfig, cores: &Cores, core: usize) -> io::Result<Opene
     let queue = Port::open_queue(eal, &port, core as u16)?;
     let table =
         if queues == cores.count() { Table::of_device(&queue.port().redirection(), queues) } else { None };
-    Ok((boxed(Dpdk::new(queue, config.network.mac)), table))
+    Ok((boxed(Dpdk::new(queue, config.network.mac), config), table))
 }
 
 /// How many queues are used of a port that has `most`.

@@ -75,6 +75,17 @@ impl Stack {
 
     /// Takes a port, or any that is free.
     pub(super) fn take_port(&mut self, slot: u32, address: IpAddr, port: u16) -> io::Result<Bound> {
+        self.take_port_among(slot, address, port, |_| true)
+    }
+
+    /// The same; of those that are free, only one that `fits`.
+    pub(super) fn take_port_among(
+        &mut self,
+        slot: u32,
+        address: IpAddr,
+        port: u16,
+        fits: impl Fn(u16) -> bool,
+    ) -> io::Result<Bound> {
         let binding = self.binding(slot, address, false);
         let datagrams = matches!(self.sockets.get(slot), Some(Socket::Udp(_)));
         let ports = if datagrams { &mut self.udp_ports } else { &mut self.tcp_ports };
@@ -83,8 +94,9 @@ impl Stack {
                 Tuple { local: address, local_port: 0, remote: address, remote_port: datagrams.into() };
             // One that nobody else has, even if it could be shared.
             let alone = Binding { reuse_address: false, reuse_port: false, ..binding };
-            let found =
-                self.ephemeral.choose(&tuple, |port| ports.may_bind(port, &alone) && ports.claim(port));
+            let found = self
+                .ephemeral
+                .choose(&tuple, |port| fits(port) && ports.may_bind(port, &alone) && ports.claim(port));
             found.ok_or_else(|| errno(libc::EADDRINUSE))?
         } else {
             port

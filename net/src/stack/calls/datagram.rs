@@ -176,8 +176,13 @@ impl Stack {
     /// A port for a socket that did not ask for one.
     #[cold]
     fn bind_any(&mut self, slot: u32) -> io::Result<Bound> {
+        self.bind_any_among(slot, |_| true)
+    }
+
+    fn bind_any_among(&mut self, slot: u32, fits: impl Fn(u16) -> bool) -> io::Result<Bound> {
         let Some(Socket::Udp(udp)) = self.sockets.get(slot) else { return Err(errno(libc::EBADF)) };
-        let bound = self.take_port(slot, any(udp.domain), 0).map_err(|_| errno(libc::EAGAIN))?;
+        let address = any(udp.domain);
+        let bound = self.take_port_among(slot, address, 0, fits).map_err(|_| errno(libc::EAGAIN))?;
         if let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) {
             (udp.bound, udp.explicit) = (Some(bound), Some(bound));
         }
@@ -218,9 +223,12 @@ impl Stack {
         }
         let explicit = udp.explicit;
         let local = self.source_for(now, explicit.map(|bound| bound.address), remote)?;
-        let bound = match udp.bound {
-            Some(bound) => bound,
-            None => self.bind_any(slot)?,
+        let bound = match (udp.bound, self.place.clone()) {
+            (Some(bound), _) => bound,
+            (None, None) => self.bind_any(slot)?,
+            // Of several cores, one for which the answers come to this one.
+            (None, Some(place)) => self
+                .bind_any_among(slot, |port| place.is_own(&Flow::of(local, port, remote, address.port())))?,
         };
         self.disconnect(slot);
         let peer = SocketAddr::new(remote, address.port());
