@@ -9,7 +9,7 @@ use demikernel::net::UdpSocket;
 use demikernel::time::sleep;
 use futures::future::{Either, select};
 use std::pin::pin;
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,6 +71,51 @@ fn clients_on_two_cores_get_their_answers() {
     );
     let said = lab.run("cores", &["connect", &server.address.to_string(), "2", "40"]);
     assert_eq!(said.matches("{\"0\": 40}").count(), 2, "{said}");
+}
+
+/// A program that is ended with this.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A DHCP server that has one address to give. `None` where it is not installed and need not be.
+fn dnsmasq() -> Option<Ended> {
+    let mut command = Command::new("dnsmasq");
+    command.args([
+        "--no-daemon",
+        "--port=0",
+        "--interface=tap0",
+        "--bind-interfaces",
+        "--conf-file=/dev/null",
+    ]);
+    command.args(["--dhcp-range=10.9.0.50,10.9.0.50,2m", "--leasefile-ro", "--pid-file"]);
+    match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        Ok(child) => Some(Ended(child)),
+        Err(error) => {
+            assert!(std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "dnsmasq: {error}");
+            eprintln!("skipped: dnsmasq: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn one_core_asks_for_the_address_that_all_have() {
+    let Some(_namespace) = Lab::tap("cores-lease", "tap", "tap0", " multi_queue") else { return };
+    let lab = Lab::here("cores-lease-server", "tap", "[network]\naddresses = [\"dhcp\"]\n");
+    // An address for each core that asked would be one too many.
+    let Some(_dnsmasq) = dnsmasq() else { return };
+    for _ in 0..2 {
+        let mut server = serve(&lab, "0.0.0.0:7000", &["2"]);
+        clients("10.9.0.50:7000".parse().unwrap(), 60, true).assert_spread(2, 60, 60);
+        server.signal("TERM");
+        assert_eq!(server.end(), Some(0));
+    }
 }
 
 /// Two hosts of ours on one VLAN of a cable, with tags that the kernel takes off and our packet sockets put back.
