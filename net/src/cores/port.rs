@@ -49,7 +49,9 @@ impl SharedPort {
     fn take_from_device(&mut self, burst: &mut Vec<Frame>) -> io::Result<()> {
         let Some(device) = &mut self.device else { return Ok(()) };
         if device.receive(&mut self.arrived)? > 0 {
-            burst.extend(self.arrived.drain(..).filter_map(|frame| self.place.steer(frame)));
+            let arrived = self.arrived.iter_mut().map(std::mem::take);
+            burst.extend(arrived.filter_map(|frame| self.place.steer(frame)));
+            self.arrived.clear();
             self.place.tell();
         }
         Ok(())

@@ -113,7 +113,8 @@ impl<D: FrameDevice> FrameDevice for Vlan<D> {
         let before = burst.len();
         let mut arrived = std::mem::take(&mut self.arrived);
         let result = self.device.receive(&mut arrived);
-        burst.extend(arrived.drain(..).filter_map(|frame| self.take(frame)));
+        burst.extend(arrived.iter_mut().map(std::mem::take).filter_map(|frame| self.take(frame)));
+        arrived.clear();
         self.arrived = arrived;
         result.map(|_| burst.len() - before)
     }

@@ -17,7 +17,7 @@ impl Stack {
     }
 
     /// Packets that other cores have handed over, and what the first has found out.
-    #[inline]
+    #[cold]
     pub(super) fn take_from_cores(&mut self, now: Instant) {
         let Some(place) = &self.place else { return };
         if place.has_news() {
