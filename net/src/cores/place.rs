@@ -296,10 +296,11 @@ impl Place {
         is_more
     }
 
-    /// IP packets that others have handed over.
+    /// What is for the stack, beside frames: IP packets that others have handed over, and news. It is not asked to look
+    /// where nothing has come.
     #[inline]
-    pub(super) fn packets(&self) -> usize {
-        self.packets.borrow().len()
+    pub(super) fn waiting(&self) -> usize {
+        self.packets.borrow().len() + usize::from(self.has_news())
     }
 
     /// The next IP packet that others have handed over.

@@ -103,7 +103,7 @@ impl FrameDevice for SharedPort {
         if !self.to_send.is_empty() {
             self.send_for_others()?;
         }
-        Ok(burst.len() - before + self.place.packets())
+        Ok(burst.len() - before + self.place.waiting())
     }
 
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {

@@ -82,8 +82,12 @@ impl World {
             let mut count = 0;
             for core in self.hosts.iter_mut().flatten() {
                 let mut burst = Vec::new();
-                count += core.port.receive(&mut burst).unwrap();
-                core.stack.receive(self.now, &mut burst);
+                let received = core.port.receive(&mut burst).unwrap();
+                // As the transport does.
+                if received > 0 || core.stack.is_busy() {
+                    core.stack.receive(self.now, &mut burst);
+                }
+                count += received;
                 core.stack.handle_deadlines(self.now);
                 core.stack.transmit(self.now, &mut core.outbound);
                 if !core.outbound.is_empty() {

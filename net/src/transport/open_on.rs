@@ -70,7 +70,8 @@ fn wait(config: &NetConfig, transport: &NetTransport, place: &Place) -> io::Resu
         return Ok(());
     }
     let end = std::time::Instant::now() + limit + PATIENCE;
-    transport.turn_until(end, || cores.is_configured().unwrap_or(true));
+    // The turn before may have been too early to see what the first has found out.
+    transport.turn_until(end, || cores.is_configured().unwrap_or(true) && !place.has_news());
     if cores.is_configured()? {
         return transport.check_running();
     }
