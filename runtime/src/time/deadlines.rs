@@ -1,17 +1,24 @@
 //! [`Deadlines`]: one deadline for each of many numbered things, for devices that have timers of their own.
+//!
+//! A [wheel](super::wheel) whose buckets are made of chunks rather than of linked entries: with very many deadlines no
+//! cache holds them, and a list that leads from one to the next waits for memory at each. A deadline is put into the
+//! chunk that was written to last, and a bucket that has come is read from one end to the other. What is known by number
+//! is a word: where the entry is. So a number without a deadline takes four bytes, and one with a deadline about twenty.
 
 use super::Instant;
-use super::wheel::{TimerNode, Wheel};
-use std::cell::UnsafeCell;
-use std::ptr::NonNull;
+use super::levels::{BUCKETS, DUE, Levels, TICK};
 
-/// Entries in a page.
-const PAGE: usize = 64;
+mod chunks;
+
+use chunks::{Chunks, Entry};
+
+/// How many entries of a bucket [`Deadlines::next`] looks at to give the exact time.
+const LOOK: usize = 16;
 
 /// A deadline for each number, of which the earliest is found at once: a hierarchical timing wheel.
 ///
-/// Setting, moving and clearing one costs some nanoseconds however many there are, and allocates only when a number is
-/// larger than any before. It reads no clock.
+/// Setting, moving and clearing one costs some nanoseconds however many there are, and allocates only when there are more
+/// than before, or a number is larger. It reads no clock.
 ///
 /// ```
 /// use demikernel_runtime::time::{Deadlines, Instant};
@@ -26,45 +33,35 @@ const PAGE: usize = 64;
 /// assert_eq!(deadlines.expire(at(1_500)), None);
 /// ```
 pub struct Deadlines {
-    wheel: Box<Wheel>,
-    /// Entries stay where they are as long as this lives, as the wheel points to them.
-    #[expect(clippy::vec_box, reason = "a vector that grows would move them")]
-    pages: Vec<Box<[Entry; PAGE]>>,
-}
-
-/// The node first, so that a pointer to it is a pointer to the entry. The wheel writes to nodes through pointers that
-/// it keeps, hence the cell.
-#[repr(C)]
-struct Entry {
-    node: UnsafeCell<TimerNode>,
-    number: u32,
+    levels: Levels,
+    /// Before this time (in nanoseconds) there is nothing to do.
+    horizon: u64,
+    chunks: Chunks,
 }
 
 impl Deadlines {
     /// No deadlines yet; the time is not before `now`.
     pub fn new(now: Instant) -> Deadlines {
-        Deadlines { wheel: Box::new(Wheel::new(now.as_nanos())), pages: Vec::new() }
+        Deadlines { levels: Levels::new(now.as_nanos()), horizon: u64::MAX, chunks: Chunks::new() }
     }
 
     /// Sets the deadline of a number, in place of the one that it may have.
     #[inline]
     pub fn set(&mut self, number: u32, deadline: Instant) {
-        let node = self.node(number);
-        // SAFETY: the node is in a page that is freed with the wheel only, it is in no wheel but this one, from which
-        // it is taken before it is put in again, and nobody else writes to it.
-        unsafe {
-            self.wheel.remove(node);
-            self.wheel.insert(node, deadline.as_nanos());
-        }
+        self.clear(number);
+        let when = deadline.as_nanos();
+        let place = self.levels.place((when >> TICK).max(self.levels.tick));
+        let from = if place.bucket < BUCKETS as u32 { when } else { place.start << TICK };
+        self.horizon = self.horizon.min(from);
+        self.chunks.reserve(number);
+        self.add(place.bucket, Entry { when, number });
     }
 
     /// Forgets the deadline of a number.
     #[inline]
     pub fn clear(&mut self, number: u32) {
-        if (number as usize) < self.pages.len() * PAGE {
-            let node = self.node(number);
-            // SAFETY: as in `set`.
-            unsafe { self.wheel.remove(node) };
+        if let Some(emptied) = self.chunks.remove(number) {
+            self.levels.unmark(emptied);
         }
     }
 
@@ -72,41 +69,111 @@ impl Deadlines {
     /// about a microsecond.
     #[inline]
     pub fn expire(&mut self, now: Instant) -> Option<u32> {
-        let node = self.wheel.expire(now.as_nanos())?;
-        // SAFETY: every node of the wheel is the first field of an entry that lives as long as the wheel, and was put
-        // in as a pointer to all of it.
-        Some(unsafe { node.cast::<Entry>().as_ref() }.number)
+        let now_ns = now.as_nanos();
+        if now_ns < self.horizon {
+            // No bucket begins between the current tick and the new one, so all keep their places.
+            self.levels.tick = self.levels.tick.max(now_ns >> TICK);
+            return None;
+        }
+        self.turn(now_ns)
     }
 
     /// When to [`expire`](Self::expire) next: the earliest deadline, or where very many are about equally far away,
     /// a time before it.
     #[inline]
     pub fn next(&self) -> Option<Instant> {
-        self.wheel.next_deadline().map(Instant::from_nanos)
+        let at = if let Some(due) = self.chunks.last(DUE) {
+            due.when
+        } else {
+            let place = self.levels.first()?;
+            self.earliest_of(place.bucket).unwrap_or(place.start << TICK).max(self.horizon)
+        };
+        Some(Instant::from_nanos(at))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.wheel.is_empty()
+        self.chunks.is_empty()
+    }
+
+    /// Moves on to the next that is due, or else to `now_ns`.
+    fn turn(&mut self, now_ns: u64) -> Option<u32> {
+        let now = (now_ns >> TICK).max(self.levels.tick);
+        loop {
+            if let Some(number) = self.take(DUE) {
+                return Some(number);
+            }
+            let first = self.levels.first();
+            let Some(place) = first.filter(|place| place.start <= now) else {
+                self.levels.tick = now;
+                self.horizon = first.map_or(u64::MAX, |place| place.start << TICK);
+                return None;
+            };
+            // As this is the first bucket, nothing is between the current tick and its beginning.
+            self.levels.tick = place.start;
+            if let Some(only) = self.chunks.only(place.bucket)
+                && only.when <= now_ns
+            {
+                // It is the earliest of all: no need to go level by level.
+                return self.take(place.bucket);
+            }
+            if place.bucket >= BUCKETS as u32 {
+                self.cascade(place.bucket);
+            } else if place.start < now {
+                // All of a past tick is due.
+                return self.take(place.bucket);
+            } else if let Some(later) = self.sift(place.bucket, now_ns) {
+                self.horizon = later;
+                return None;
+            }
+        }
+    }
+
+    /// Moves what is in a bucket above level 0 to lower levels, now that the current tick is its first.
+    fn cascade(&mut self, bucket: u32) {
+        let mut entries = self.chunks.detach(bucket);
+        self.levels.unmark(bucket);
+        while let Some(entry) = self.chunks.next_of(&mut entries) {
+            self.add(self.levels.place(entry.when >> TICK).bucket, entry);
+        }
+    }
+
+    /// Moves what is due in the current tick's bucket to `DUE`. If nothing is, the earliest deadline there.
+    fn sift(&mut self, bucket: u32, now_ns: u64) -> Option<u64> {
+        let later = self.chunks.entries(bucket).map(|entry| entry.when).min().filter(|&when| when > now_ns);
+        if later.is_some() {
+            return later;
+        }
+        let mut entries = self.chunks.detach(bucket);
+        self.levels.unmark(bucket);
+        while let Some(entry) = self.chunks.next_of(&mut entries) {
+            self.add(if entry.when <= now_ns { DUE } else { bucket }, entry);
+        }
+        None
+    }
+
+    /// The earliest deadline in a bucket, if few enough are in it.
+    fn earliest_of(&self, bucket: u32) -> Option<u64> {
+        let mut entries = self.chunks.entries(bucket);
+        let earliest = entries.by_ref().take(LOOK).map(|entry| entry.when).min();
+        earliest.filter(|_| entries.next().is_none())
     }
 
     #[inline]
-    fn node(&mut self, number: u32) -> NonNull<TimerNode> {
-        let page = number as usize / PAGE;
-        if page >= self.pages.len() {
-            self.grow(page);
+    fn add(&mut self, bucket: u32, entry: Entry) {
+        if self.chunks.push(bucket, entry) {
+            self.levels.mark(bucket);
         }
-        NonNull::from(&self.pages[page][number as usize % PAGE]).cast()
     }
 
-    #[cold]
-    fn grow(&mut self, page: usize) {
-        for index in self.pages.len()..=page {
-            self.pages.push(Box::new(std::array::from_fn(|entry| Entry {
-                node: UnsafeCell::new(TimerNode::new()),
-                number: (index * PAGE + entry) as u32,
-            })));
+    /// Takes one out of a bucket.
+    #[inline]
+    fn take(&mut self, bucket: u32) -> Option<u32> {
+        let (entry, is_empty) = self.chunks.pop(bucket)?;
+        if is_empty {
+            self.levels.unmark(bucket);
         }
+        Some(entry.number)
     }
 }
 

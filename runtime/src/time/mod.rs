@@ -6,6 +6,7 @@
 //! | `follow`  | how the counter is kept in step with `CLOCK_MONOTONIC`: pure arithmetic  |
 //! | `clock`   | [`Clock`], real or virtual, and which one [`Instant::now`] asks          |
 //! | `instant` | [`Instant`], a point of a clock's time                                   |
+//! | `levels`  | the arithmetic of wheels of timers                                       |
 //! | `wheel`   | the timers of one runtime, by deadline                                   |
 //! | `deadlines`| [`Deadlines`]: timers by number, for devices that have their own         |
 //! | `sleep`   | waiting for a moment, and giving up at one                               |
@@ -23,6 +24,7 @@ mod deadlines;
 mod follow;
 mod instant;
 mod interval;
+mod levels;
 mod missed;
 mod sleep;
 pub(crate) mod wheel;

@@ -40,20 +40,14 @@
 //! The list nodes belong to the timers' owners (they are in operation slots), so inserting and removing neither
 //! allocate nor search.
 
+use super::levels::{BUCKETS, DUE, Levels, TICK};
+#[cfg(test)]
+use super::levels::{DIGIT, LEVELS};
 use std::ptr::{self, NonNull};
 
 #[cfg(test)]
 mod tests;
 
-/// One tick is 2^10 ns. Deadlines stay exact whatever it is; it decides which timers count as simultaneous.
-const TICK: u32 = 10;
-/// Bits of a digit: a level's occupancy is one word.
-const DIGIT: u32 = 6;
-const BUCKETS: usize = 1 << DIGIT;
-const LEVELS: usize = (u64::BITS - TICK).div_ceil(DIGIT) as usize;
-
-/// Timers that have been found due, and wait to be taken: a bucket of its own, after those of the levels.
-const DUE: u32 = (LEVELS * BUCKETS) as u32;
 /// The bucket of a node that is in no list.
 const NOWHERE: u32 = u32::MAX;
 
@@ -90,40 +84,25 @@ impl TimerNode {
 ///
 /// Invariants, between calls:
 /// - every node in a list is valid, and accessed by the wheel alone (the contract of [`Wheel::insert`]);
-/// - `heads[b]` is the first node of bucket `b`'s circular list, or null, as `occupancy` and `levels` say;
+/// - `heads[b]` is the first node of bucket `b`'s circular list, or null, as `levels` says;
 /// - the tick of a node in level `l` (its deadline's, or the tick at which it was inserted, if it was overdue then)
 ///   agrees with `tick` in all digits above `l`, is greater in digit `l` if `l > 0`, not less if `l == 0`;
 /// - `horizon` is at most every deadline, and at most the beginning of every occupied bucket above level 0.
 pub(crate) struct Wheel {
-    /// The current tick: of the latest time that [`Wheel::expire`] was told.
-    tick: u64,
+    levels: Levels,
     /// Before this time (in nanoseconds) there is nothing to do.
     horizon: u64,
-    /// A bit for each level that is not empty.
-    levels: u32,
     len: usize,
-    /// A bit for each bucket that is not empty. The last word is for `DUE`.
-    occupancy: [u64; LEVELS + 1],
     heads: [*mut TimerNode; DUE as usize + 1],
-}
-
-/// A bucket of a level.
-#[derive(Clone, Copy)]
-struct Place {
-    bucket: u32,
-    /// The first tick of the bucket.
-    start: u64,
 }
 
 impl Wheel {
     /// An empty wheel.
     pub(crate) const fn new(now_ns: u64) -> Wheel {
         Wheel {
-            tick: now_ns >> TICK,
+            levels: Levels::new(now_ns),
             horizon: u64::MAX,
-            levels: 0,
             len: 0,
-            occupancy: [0; LEVELS + 1],
             heads: [ptr::null_mut(); DUE as usize + 1],
         }
     }
@@ -140,8 +119,8 @@ impl Wheel {
     /// wheel, it stays valid, stays where it is, and nobody else writes to it or holds a `&mut` to it.
     #[inline]
     pub(crate) unsafe fn insert(&mut self, node: NonNull<TimerNode>, when_ns: u64) {
-        let tick = (when_ns >> TICK).max(self.tick);
-        let place = self.place(tick);
+        let tick = (when_ns >> TICK).max(self.levels.tick);
+        let place = self.levels.place(tick);
         let from = if place.bucket < BUCKETS as u32 { when_ns } else { place.start << TICK };
         self.horizon = self.horizon.min(from);
         self.len += 1;
@@ -179,7 +158,7 @@ impl Wheel {
     pub(crate) fn expire(&mut self, now_ns: u64) -> Option<NonNull<TimerNode>> {
         if now_ns < self.horizon {
             // No bucket begins between the current tick and the new one, so all timers keep their places.
-            self.tick = self.tick.max(now_ns >> TICK);
+            self.levels.tick = self.levels.tick.max(now_ns >> TICK);
             return None;
         }
         self.turn(now_ns)
@@ -196,30 +175,30 @@ impl Wheel {
             // SAFETY: nodes in our lists are valid.
             return Some(unsafe { (*due).when });
         }
-        let place = self.first()?;
+        let place = self.levels.first()?;
         let bound = self.earliest_of(place.bucket).unwrap_or(place.start << TICK);
         Some(bound.max(self.horizon))
     }
 
     /// Moves on to the next due timer, or else to `now_ns`.
     fn turn(&mut self, now_ns: u64) -> Option<NonNull<TimerNode>> {
-        let now = (now_ns >> TICK).max(self.tick);
+        let now = (now_ns >> TICK).max(self.levels.tick);
         loop {
             if let Some(node) = self.pop(DUE) {
                 return Some(node);
             }
-            let Some(place) = self.first() else {
-                self.tick = now;
+            let Some(place) = self.levels.first() else {
+                self.levels.tick = now;
                 self.horizon = u64::MAX;
                 return None;
             };
             if place.start > now {
-                self.tick = now;
+                self.levels.tick = now;
                 self.horizon = place.start << TICK;
                 return None;
             }
             // As this is the first bucket, nothing is between the current tick and its beginning.
-            self.tick = place.start;
+            self.levels.tick = place.start;
             if place.bucket >= BUCKETS as u32 {
                 self.cascade(place.bucket, now_ns);
             } else if place.start < now {
@@ -248,7 +227,7 @@ impl Wheel {
             let mut node = first;
             loop {
                 let next = (*node).next;
-                let place = self.place((*node).when >> TICK);
+                let place = self.levels.place((*node).when >> TICK);
                 self.append(node, place.bucket);
                 if next == first {
                     return;
@@ -303,31 +282,6 @@ impl Wheel {
         None
     }
 
-    /// Where a timer of a tick belongs, which is not before the current one.
-    #[inline]
-    fn place(&self, tick: u64) -> Place {
-        // The lowest digit's bits set nothing but level 0.
-        let level = ((tick ^ self.tick) | 1).ilog2() / DIGIT;
-        let digits = tick >> (level * DIGIT);
-        let bucket = level * BUCKETS as u32 + (digits as u32 & (BUCKETS as u32 - 1));
-        Place { bucket, start: digits << (level * DIGIT) }
-    }
-
-    /// The bucket with the earliest timers of those that are not in `DUE`.
-    #[inline]
-    fn first(&self) -> Option<Place> {
-        let levels = self.levels & ((1 << LEVELS) - 1);
-        if levels == 0 {
-            return None;
-        }
-        let level = levels.trailing_zeros();
-        let digit = self.occupancy[level as usize].trailing_zeros();
-        let shift = level * DIGIT;
-        let above = self.tick >> shift >> DIGIT << DIGIT;
-        let start = (above | u64::from(digit)) << shift;
-        Some(Place { bucket: level * BUCKETS as u32 + digit, start })
-    }
-
     /// Takes the first timer out of a bucket.
     fn pop(&mut self, bucket: u32) -> Option<NonNull<TimerNode>> {
         let node = NonNull::new(self.heads[bucket as usize])?;
@@ -351,9 +305,7 @@ impl Wheel {
                 (*node).prev = node;
                 (*node).next = node;
                 *head = node;
-                let level = bucket as usize / BUCKETS;
-                self.occupancy[level] |= 1 << (bucket as usize % BUCKETS);
-                self.levels |= 1 << level;
+                self.levels.mark(bucket);
             } else {
                 let (first, last) = (*head, (**head).prev);
                 (*node).prev = last;
@@ -391,10 +343,6 @@ impl Wheel {
     #[inline]
     fn clear(&mut self, bucket: u32) {
         self.heads[bucket as usize] = ptr::null_mut();
-        let level = bucket as usize / BUCKETS;
-        self.occupancy[level] &= !(1 << (bucket as usize % BUCKETS));
-        if self.occupancy[level] == 0 {
-            self.levels &= !(1 << level);
-        }
+        self.levels.unmark(bucket);
     }
 }

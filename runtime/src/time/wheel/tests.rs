@@ -63,7 +63,7 @@ impl Bench {
         let mut len = 0;
         for (bucket, first) in wheel.heads.iter().enumerate() {
             let (level, digit) = (bucket / BUCKETS, bucket % BUCKETS);
-            assert_eq!(wheel.occupancy[level] >> digit & 1 == 0, first.is_null());
+            assert_eq!(wheel.levels.occupancy[level] >> digit & 1 == 0, first.is_null());
             let shift = level as u32 * DIGIT;
             for node in self.list(*first) {
                 len += 1;
@@ -72,15 +72,15 @@ impl Bench {
                 if level == LEVELS {
                     continue;
                 }
-                let tick = (node.when >> TICK).max(wheel.tick);
-                assert_eq!(tick >> shift >> DIGIT, wheel.tick >> shift >> DIGIT);
+                let tick = (node.when >> TICK).max(wheel.levels.tick);
+                assert_eq!(tick >> shift >> DIGIT, wheel.levels.tick >> shift >> DIGIT);
                 assert_eq!((tick >> shift) as usize % BUCKETS, digit);
-                assert!(level == 0 || tick >> shift > wheel.tick >> shift);
+                assert!(level == 0 || tick >> shift > wheel.levels.tick >> shift);
                 assert!(level == 0 || wheel.horizon <= tick >> shift << shift << TICK);
             }
         }
         for level in 0..=LEVELS {
-            assert_eq!(wheel.levels >> level & 1 == 0, wheel.occupancy[level] == 0);
+            assert_eq!(wheel.levels.levels >> level & 1 == 0, wheel.levels.occupancy[level] == 0);
         }
         assert_eq!(wheel.len, len);
     }
@@ -332,7 +332,7 @@ impl Pair {
     fn insert(&mut self, node: usize, when: u64) {
         self.remove(node);
         self.bench.insert(node, when);
-        self.model.insert(node, when, self.bench.wheel.tick);
+        self.model.insert(node, when, self.bench.wheel.levels.tick);
     }
 
     fn remove(&mut self, node: usize) {
@@ -349,7 +349,7 @@ impl Pair {
             due.sort();
         }
         assert_eq!(expired, due, "at {}", self.now);
-        assert_eq!(self.bench.wheel.tick, self.now >> TICK);
+        assert_eq!(self.bench.wheel.levels.tick, self.now >> TICK);
         assert!(
             self.bench.wheel.is_empty() || self.bench.wheel.horizon > self.now,
             "idle turns are not cheap"
