@@ -23,6 +23,7 @@ mod counters;
 pub mod device;
 pub mod ip;
 mod key;
+mod pooled;
 mod prefetch;
 pub mod sim;
 mod slots;

@@ -118,6 +118,51 @@ impl Flow {
     }
 }
 
+/// A flow that is kept with its socket: of IPv4 in 16 bytes.
+#[derive(Debug)]
+pub(crate) enum Ends {
+    V4 { local: u32, remote: u32, ports: u32 },
+    V6(Box<Flow>),
+}
+
+const _: () = assert!(size_of::<Ends>() == 16);
+
+impl Ends {
+    #[inline]
+    pub(crate) fn new(flow: Flow) -> Ends {
+        match flow.to_v4() {
+            Some((local, remote, ports)) => Ends::V4 { local, remote, ports },
+            None => Ends::V6(Box::new(flow)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Flow {
+        match self {
+            Ends::V4 { local, remote, ports } => Flow::of_v4(*local, *remote, *ports),
+            Ends::V6(flow) => **flow,
+        }
+    }
+
+    /// Whether it is this flow.
+    #[inline(always)]
+    pub(crate) fn are(&self, flow: &Flow) -> bool {
+        match self {
+            Ends::V4 { local, remote, ports } => flow.to_v4() == Some((*local, *remote, *ports)),
+            Ends::V6(own) => **own == *flow,
+        }
+    }
+
+    /// See [`Flow::to_v4`].
+    #[inline]
+    pub(crate) fn to_v4(&self) -> Option<(u32, u32, u32)> {
+        match self {
+            Ends::V4 { local, remote, ports } => Some((*local, *remote, *ports)),
+            Ends::V6(_) => None,
+        }
+    }
+}
+
 /// The address of two words.
 #[inline]
 fn address([high, low]: [u64; 2]) -> IpAddr {

@@ -152,7 +152,9 @@ fn rounds(world: &mut World, name: &str, count: usize) {
                 world.receive_path();
                 world.finish(&pairs);
             }
-            "echo" => world.echo(pairs[round * 7919 % pairs.len()], &short),
+            // Of very many, only what follows after each had its turn is like what went before.
+            "echo" if round < pairs.len() => world.echo(pairs[round * 7919 % pairs.len()], &short),
+            "echo" => counted_echo(world, pairs[round * 7919 % pairs.len()], &short),
             "udp" => world.echo_datagram(datagrams, &short),
             "stream" => {
                 world.stream(pairs[0], &block);
@@ -161,6 +163,12 @@ fn rounds(world: &mut World, name: &str, count: usize) {
             _ => panic!("no round is called {name}"),
         }
     }
+}
+
+/// An echo, for tools that count only what is done here.
+#[inline(never)]
+fn counted_echo(world: &mut World, pair: (SocketId, SocketId), message: &Buffer) {
+    world.echo(pair, message);
 }
 
 fn main() {

@@ -16,7 +16,16 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Connections that stay in a cache without help. Tests look ahead always.
 const FEW: usize = if cfg!(test) { 0 } else { 2048 };
 
+/// Connections whose lists and deadlines stay in a cache as well.
+const SEVERAL: usize = if cfg!(test) { 0 } else { 512 };
+
 impl Stack {
+    /// Whether there are so many connections that they had better share what they need in turn.
+    #[inline]
+    pub(super) fn are_several(&self) -> bool {
+        self.flows.len() > SEVERAL
+    }
+
     /// Whether there are so many connections that looking ahead pays.
     #[inline]
     pub(super) fn are_many(&self) -> bool {

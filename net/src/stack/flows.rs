@@ -25,7 +25,7 @@ impl Stack {
     #[inline(always)]
     pub(super) fn look_up(&self, flow: &Flow) -> Option<u32> {
         self.flows.find(flow, |slot| match self.sockets.get(slot) {
-            Some(Socket::Tcp(tcp)) => tcp.flow == *flow,
+            Some(Socket::Tcp(tcp)) => tcp.flow.are(flow),
             Some(Socket::TimeWait(place)) => {
                 self.waiting.get(*place).is_some_and(|waiting| waiting.flow == *flow)
             }

@@ -7,7 +7,8 @@ use super::receive::Packet;
 use super::segments::note;
 use super::socket::{Flags as SocketFlags, Holder, Listening, Socket, TcpSocket};
 use crate::cores::Protocol;
-use crate::table::Flow;
+use crate::pooled::Pooled;
+use crate::table::{Ends, Flow};
 use crate::tcp::{self, Connection, Ecn, Events, InitialNumbers, OnSyn, Start, Tuple};
 use crate::wire::tcp::{Flags, Segment, SequenceNumber};
 use demikernel_runtime::time::{Duration, Instant};
@@ -110,7 +111,7 @@ impl Stack {
         options.apply(now, &mut connection);
         let tcp = TcpSocket {
             connection,
-            flow,
+            flow: Ends::new(flow),
             options: options.clone(),
             deadline: Instant::MAX,
             holder: Holder::Accepting { listener },
@@ -122,12 +123,12 @@ impl Stack {
             flags: SocketFlags::default(),
             bound: false,
         };
-        self.add_connection(Box::new(tcp))
+        self.add_connection(Pooled::new(tcp))
     }
 
     /// A connection in the table; `None` if there are as many sockets as there may be, or the flow is taken.
-    pub(super) fn add_connection(&mut self, tcp: Box<TcpSocket>) -> Option<u32> {
-        let (flow, reuse) = (tcp.flow, tcp.options.reuse_address);
+    pub(super) fn add_connection(&mut self, tcp: Pooled<TcpSocket>) -> Option<u32> {
+        let (flow, reuse) = (tcp.flow.get(), tcp.options.reuse_address);
         let Ok(id) = self.sockets.insert(Socket::Tcp(tcp)) else {
             self.interface.counters.count(Counter::NoSocket);
             return None;

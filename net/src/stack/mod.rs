@@ -248,7 +248,10 @@ impl Stack {
     pub fn poll_event(&mut self) -> Option<(SocketId, Events)> {
         while let Some(slot) = self.events.pop() {
             let (told, events) = match self.sockets.get_mut(slot) {
-                Some(Socket::Tcp(tcp)) => (&mut tcp.flags.told, std::mem::take(&mut tcp.events)),
+                Some(Socket::Tcp(tcp)) => {
+                    let tcp = &mut **tcp;
+                    (&mut tcp.flags.told, std::mem::take(&mut tcp.events))
+                }
                 Some(Socket::Udp(udp)) => (&mut udp.told, std::mem::take(&mut udp.events)),
                 Some(Socket::Listener(listening)) => (&mut listening.told, Events::READABLE),
                 _ => continue,

@@ -140,7 +140,8 @@ impl Stack {
         let payload = part(frame, payload);
         let free = matches!(tcp.holder, Holder::User | Holder::Nobody);
         if !free || !tcp.connection.is_predicted(plain, payload.len(), ecn) {
-            let segment = plain.segment(tcp.flow.remote_port(), tcp.flow.local_port());
+            let flow = tcp.flow.get();
+            let segment = plain.segment(flow.remote_port(), flow.local_port());
             return self.take_segment_of(now, slot, &segment, payload, ecn);
         }
         let before = self.interface.neighbours.wants_confirmation().then(|| progress(tcp));

@@ -229,18 +229,20 @@ impl Stack {
             Some(Socket::Tcp(tcp)) => {
                 tcp.deadline = Instant::MAX;
                 // It has become later since, as nearly always: data were acknowledged in time.
-                let next = tcp.connection.next_deadline().unwrap_or(Instant::MAX);
-                if next > now {
-                    let next =
-                        if next < Instant::MAX { Some(next) } else { tcp.connection.release_if_idle(now) };
-                    if let Some(next) = next {
-                        tcp.deadline = next;
-                        self.deadlines.set(slot + RESERVED, next);
+                let mut next = tcp.connection.next_deadline();
+                if next.is_some_and(|next| next <= now) {
+                    tcp.connection.handle_deadline(now);
+                    note(tcp, slot, &mut self.ready, &mut self.events);
+                    if tcp.connection.next_deadline().is_some() {
+                        // Set when what is to be sent has been.
+                        return;
                     }
-                    return;
+                    next = None;
                 }
-                tcp.connection.handle_deadline(now);
-                note(tcp, slot, &mut self.ready, &mut self.events);
+                if let Some(next) = next.or_else(|| tcp.connection.release_if_idle(now)) {
+                    tcp.deadline = next;
+                    self.deadlines.set(slot + RESERVED, next);
+                }
             }
             Some(Socket::TimeWait(place)) => match self.waiting.get(*place) {
                 Some(waiting) if waiting.time_wait.until() > now => {

@@ -15,7 +15,7 @@ impl Stack {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         if tcp.connection.state() == State::TimeWait {
             let time_wait = tcp.connection.take_time_wait();
-            let (flow, hops, held) = (tcp.flow, tcp.hops, tcp.flags.held);
+            let (flow, hops, held) = (tcp.flow.get(), tcp.hops, tcp.flags.held);
             let waiting = time_wait.map(|time_wait| Waiting { time_wait, flow, held, hops });
             return self.wait(now, slot, waiting);
         }
@@ -66,7 +66,7 @@ impl Stack {
         tcp.deadline = Instant::MAX;
         let listed = std::mem::take(&mut tcp.flags.listed);
         let held = std::mem::take(&mut tcp.flags.held);
-        let flow = tcp.flow;
+        let flow = tcp.flow.get();
         self.deadlines.clear(slot + RESERVED);
         if listed {
             self.flows.remove(&flow, slot);
@@ -84,7 +84,7 @@ impl Stack {
         if let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot)
             && std::mem::take(&mut tcp.bound)
         {
-            self.tcp_ports.release(tcp.flow.local_port(), slot);
+            self.tcp_ports.release(tcp.flow.get().local_port(), slot);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::interface::Path;
 use super::options::Options;
+use crate::pooled::{Kind, Pool, Pooled};
 use crate::slots::SlotId;
-use crate::table::Flow;
+use crate::table::{Ends, Flow};
 use crate::tcp::{Connection, Events, Listener, Ticket, TimeWait};
 use crate::udp;
 use crate::wire::plain::Around;
@@ -11,6 +12,7 @@ use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::Domain;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::thread::LocalKey;
 
 /// Names a socket, and nothing that is in its place later.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -28,7 +30,7 @@ pub(crate) enum Socket {
     /// Of TCP, neither listening nor connected.
     Fresh(Box<Fresh>),
     /// A connection.
-    Tcp(Box<TcpSocket>),
+    Tcp(Pooled<TcpSocket>),
     /// One that listens.
     Listener(Box<Listening>),
     /// Of UDP.
@@ -70,7 +72,7 @@ pub(crate) enum Holder {
 /// A connection.
 pub(crate) struct TcpSocket {
     pub(crate) connection: Connection,
-    pub(crate) flow: Flow,
+    pub(crate) flow: Ends,
     pub(crate) options: Rc<Options>,
     /// What the wheel has; [`Instant::MAX`] if nothing.
     pub(crate) deadline: Instant,
@@ -83,6 +85,20 @@ pub(crate) struct TcpSocket {
     pub(crate) flags: Flags,
     /// The port, if it was bound to one before.
     pub(crate) bound: bool,
+}
+
+/// Of idle connections there may be very many.
+const _: () = assert!(size_of::<TcpSocket>() <= 448);
+
+thread_local! {
+    static CONNECTIONS: Pool = const { Pool::new() };
+}
+
+// SAFETY: nothing else is taken out of this pool.
+unsafe impl Kind for TcpSocket {
+    fn pool() -> &'static LocalKey<Pool> {
+        &CONNECTIONS
+    }
 }
 
 /// Bits of a connection's socket.

@@ -249,7 +249,7 @@ fn events_are_told_once_and_not_to_who_comes_later() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<TcpSocket>() <= 640, "{}", size_of::<TcpSocket>());
+    assert!(size_of::<TcpSocket>() <= 448, "{}", size_of::<TcpSocket>());
     assert!(size_of::<socket::Waiting>() <= 128);
     assert!(size_of::<Socket>() <= 16);
 }

@@ -42,6 +42,7 @@ impl Stack {
 
     #[inline]
     fn transmit_socket(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
+        let several = self.are_several();
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         if !tcp.flags.ready {
             return;
@@ -49,6 +50,9 @@ impl Stack {
         if transmit_plain(&mut self.interface, now, tcp, burst) {
             tcp.flags.ready = false;
             rearm(&mut self.deadlines, now, slot, tcp);
+            if several {
+                rest(&mut self.deadlines, slot, tcp);
+            }
         } else {
             self.transmit_any(now, slot, burst);
         }
@@ -59,7 +63,7 @@ impl Stack {
     fn transmit_any(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         if !self.interface.is_current(&tcp.path) {
-            tcp.path = self.interface.recent.of(&tcp.flow).path;
+            tcp.path = self.interface.recent.of(&tcp.flow.get()).path;
         }
         let room = (BURST - burst.len()).min(TURN);
         for _ in 0..room {
@@ -86,6 +90,17 @@ fn rearm(deadlines: &mut Deadlines, now: Instant, slot: u32, tcp: &mut TcpSocket
         let at = if next <= now { now.saturating_add(AGAIN) } else { next };
         tcp.deadline = at;
         deadlines.set(slot + RESERVED, at);
+    }
+}
+
+/// A connection of very many that has nothing under way: nobody is to look at it again, and wait for its memory, before
+/// something comes. Of few, a deadline that finds nothing to do costs less than to clear it each time.
+#[inline(never)]
+fn rest(deadlines: &mut Deadlines, slot: u32, tcp: &mut TcpSocket) {
+    tcp.connection.release_spare();
+    if tcp.deadline != Instant::MAX && tcp.connection.next_deadline().is_none() {
+        tcp.deadline = Instant::MAX;
+        deadlines.clear(slot + RESERVED);
     }
 }
 
@@ -137,15 +152,15 @@ fn emit(
     let class =
         TrafficClass { ecn: Ecn::from_bits(transmit.ecn.bits()), ..TrafficClass::from_bits(tcp.class) };
     let way = interface.way(&tcp.path);
-    let Some(frame) = interface.tcp_frame(&tcp.flow, tcp.hops, class, &way, transmit) else { return };
+    let Some(frame) = interface.tcp_frame(&tcp.flow.get(), tcp.hops, class, &way, transmit) else { return };
     match way {
         Way::Out(_) => burst.push(frame),
         Way::Back => {
             interface.loop_back(frame);
         }
         Way::Ask => {
-            interface.dispatch(now, tcp.flow.remote(), frame, &mut tcp.path);
-            interface.recent.of(&tcp.flow).path = tcp.path;
+            interface.dispatch(now, tcp.flow.get().remote(), frame, &mut tcp.path);
+            interface.recent.of(&tcp.flow.get()).path = tcp.path;
             // In the order in which they were made.
             interface.take_outbound(burst);
         }

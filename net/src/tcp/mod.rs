@@ -28,6 +28,7 @@ pub(crate) mod recovery;
 mod reset;
 mod segment_arrives;
 mod send;
+mod spares;
 mod state;
 mod time_wait;
 

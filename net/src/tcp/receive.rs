@@ -153,7 +153,7 @@ impl Receive {
     ///
     /// The window is rounded up to a whole of its scale, as in Linux: rounded down it would shrink in the peer's
     /// eyes. [rfc7323 2.4] [rfc9293 MUST-39] [rfc9293 SHLD-14]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advertise(&mut self) -> u16 {
         let room = self.limit.saturating_sub(self.queued()).min(u32::from(u16::MAX) << self.shift);
         let moved = (self.next + room).distance_from(self.edge);

@@ -1,9 +1,15 @@
 //! What the user has sent and the peer has not acknowledged: shared slices with their sequence numbers.
 
+#![expect(
+    clippy::box_collection,
+    reason = "what is idle has a pointer, and not a list in which there is nothing"
+)]
+
 use std::collections::VecDeque;
 
 use demikernel_runtime::buffer::{Buffer, Sga};
 
+use super::spares::Spares;
 use crate::wire::tcp::SequenceNumber;
 
 /// The data from SND.UNA up to the end of what the user has sent.
@@ -12,7 +18,8 @@ use crate::wire::tcp::SequenceNumber;
 /// find theirs by a hint. Segments share the buffers: nothing is copied.
 #[derive(Default)]
 pub(crate) struct SendQueue {
-    chunks: VecDeque<Chunk>,
+    /// Made when there is something. An idle connection has none.
+    chunks: Option<Box<VecDeque<Chunk>>>,
     end: SequenceNumber,
     /// Index of the buffer from which the last segment was cut: where the next one is most likely cut from.
     hint: u32,
@@ -21,6 +28,29 @@ pub(crate) struct SendQueue {
 struct Chunk {
     start: SequenceNumber,
     buffer: Buffer,
+}
+
+/// Lists with more memory are not kept.
+const LARGE: usize = 32;
+
+thread_local! {
+    static SPARE: Spares<VecDeque<Chunk>> = const { Spares::new() };
+}
+
+#[cold]
+fn begin() -> Box<VecDeque<Chunk>> {
+    SPARE.try_with(Spares::take).ok().flatten().unwrap_or_default()
+}
+
+/// Keeps the memory of a list in which there is nothing.
+fn keep(list: Option<Box<VecDeque<Chunk>>>) {
+    if let Some(list) = list
+        && list.is_empty()
+        && list.capacity() <= LARGE
+    {
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spares| spares.keep(list));
+    }
 }
 
 impl SendQueue {
@@ -37,21 +67,22 @@ impl SendQueue {
         }
         let start = self.end;
         self.end += buffer.len() as u32;
-        self.chunks.push_back(Chunk { start, buffer });
+        self.chunks.get_or_insert_with(begin).push_back(Chunk { start, buffer });
     }
 
     /// Drops everything before `number`, which is not behind the end.
     #[inline]
     pub(crate) fn acknowledge(&mut self, number: SequenceNumber) {
         debug_assert!(number.is_at_or_before(self.end));
-        while let Some(first) = self.chunks.front_mut() {
+        let Some(chunks) = &mut self.chunks else { return };
+        while let Some(first) = chunks.front_mut() {
             let count = (number - first.start) as usize;
             if count < first.buffer.len() {
                 first.buffer.advance(count);
                 first.start = number;
                 break;
             }
-            self.chunks.pop_front();
+            chunks.pop_front();
             self.hint = self.hint.saturating_sub(1);
         }
     }
@@ -62,11 +93,11 @@ impl SendQueue {
         let mut list = Sga::new();
         let mut index = self.index_of(from);
         let mut offset = 0;
-        if let Some(chunk) = self.chunks.get(index) {
+        if let Some(chunk) = self.get(index) {
             offset = (from - chunk.start) as usize;
         }
         while length > 0 {
-            let Some(chunk) = self.chunks.get(index) else {
+            let Some(chunk) = self.get(index) else {
                 debug_assert!(false, "{length} octets from {from} are not in the queue");
                 break;
             };
@@ -84,9 +115,9 @@ impl SendQueue {
     }
 
     /// All octets from `from` on, if they are there and in one buffer, the one from which the last segment was not cut.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn rest(&mut self, from: SequenceNumber) -> Option<&[u8]> {
-        let chunk = self.chunks.get(self.hint as usize)?;
+        let chunk = self.chunks.as_ref()?.get(self.hint as usize)?;
         let rest = chunk.buffer.as_slice().get((from - chunk.start) as usize..)?;
         if rest.len() as u32 != self.end - from {
             return None;
@@ -98,36 +129,48 @@ impl SendQueue {
     /// Index of the buffer in which the octet `number` is.
     #[inline]
     fn index_of(&self, number: SequenceNumber) -> usize {
-        if let Some(chunk) = self.chunks.get(self.hint as usize)
+        if let Some(chunk) = self.get(self.hint as usize)
             && number.is_within(chunk.start, chunk.buffer.len() as u32)
         {
             return self.hint as usize;
         }
-        self.chunks.partition_point(|chunk| chunk.start.is_at_or_before(number)).saturating_sub(1)
+        let before = |chunks: &VecDeque<Chunk>| {
+            chunks.partition_point(|chunk| chunk.start.is_at_or_before(number)).saturating_sub(1)
+        };
+        self.chunks.as_deref().map_or(0, before)
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Option<&Chunk> {
+        self.chunks.as_ref()?.get(index)
     }
 
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
-        self.chunks = VecDeque::new();
-        self.hint = 0;
+        if let Some(chunks) = &mut self.chunks {
+            chunks.clear();
+        }
+        self.release();
     }
 
     /// Whether there is memory that holds nothing.
+    #[inline]
     pub(crate) fn has_spare(&self) -> bool {
-        self.chunks.is_empty() && self.chunks.capacity() > 0
+        self.chunks.as_ref().is_some_and(|chunks| chunks.is_empty())
     }
 
     /// Gives back the memory of the list, if it is empty.
     pub(crate) fn release(&mut self) {
-        if self.chunks.is_empty() {
-            self.chunks = VecDeque::new();
+        if self.has_spare() {
+            keep(self.chunks.take());
+            self.hint = 0;
         }
     }
 
     /// Octets that are not acknowledged.
     #[inline]
     pub(crate) fn len(&self) -> u32 {
-        self.chunks.front().map_or(0, |first| self.end - first.start)
+        self.get(0).map_or(0, |first| self.end - first.start)
     }
 
     /// The number behind the last octet.

@@ -154,7 +154,10 @@ impl Stack {
             (None, _) => SocketAddr::from(([0u8; 4], 0)),
         };
         Ok(match self.of_user(id)? {
-            Socket::Tcp(tcp) => shown(tcp.domain, tcp.flow.local(), tcp.flow.local_port()),
+            Socket::Tcp(tcp) => {
+                let flow = tcp.flow.get();
+                shown(tcp.domain, flow.local(), flow.local_port())
+            }
             Socket::Fresh(fresh) => show(fresh.domain, fresh.bound),
             Socket::Listener(listening) => show(listening.domain, Some(listening.bound)),
             Socket::Udp(udp) => show(udp.domain, udp.bound),
@@ -169,7 +172,8 @@ impl Stack {
     pub fn peer(&mut self, id: SocketId) -> io::Result<SocketAddr> {
         match self.of_user(id)? {
             Socket::Tcp(tcp) if is_connected(&tcp.connection) => {
-                Ok(shown(tcp.domain, tcp.flow.remote(), tcp.flow.remote_port()))
+                let flow = tcp.flow.get();
+                Ok(shown(tcp.domain, flow.remote(), flow.remote_port()))
             }
             Socket::Udp(udp) => {
                 let peer = udp.peer.ok_or_else(|| errno(libc::ENOTCONN))?;

@@ -21,10 +21,11 @@ impl Stack {
         self.check_option(slot, option.name())?;
         match self.sockets.get_mut(slot) {
             Some(Socket::Tcp(tcp)) => {
+                let tcp = &mut **tcp;
                 let options = Rc::make_mut(&mut tcp.options);
                 options.set(option)?;
                 options.apply_one(now, option, &mut tcp.connection);
-                tcp.hops = self.interface.hops(tcp.options.hops, tcp.flow.remote());
+                tcp.hops = self.interface.hops(tcp.options.hops, tcp.flow.get().remote());
                 tcp.class = tcp.options.class;
                 super::super::segments::note(tcp, slot, &mut self.ready, &mut self.events);
             }

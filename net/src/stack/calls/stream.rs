@@ -6,8 +6,9 @@ use super::super::socket::{Bound, Flags, Fresh, Holder, Listening, Socket, Socke
 use super::super::{Stack, errno};
 use super::bind::{any, check_family};
 use super::{Shutdown, is_connected};
+use crate::pooled::Pooled;
 use crate::prefetch::prefetch;
-use crate::table::Flow;
+use crate::table::{Ends, Flow};
 use crate::tcp::{Connection, Events, Listener, Receiving, Start, State, Tuple};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::time::Instant;
@@ -73,7 +74,8 @@ impl Stack {
         if !std::mem::replace(&mut tcp.flags.told, true) {
             self.events.push(slot);
         }
-        Ok((SocketId(id), shown(tcp.domain, tcp.flow.remote(), tcp.flow.remote_port())))
+        let flow = tcp.flow.get();
+        Ok((SocketId(id), shown(tcp.domain, flow.remote(), flow.remote_port())))
     }
 
     /// Connects: TCP begins to, and says so with `EINPROGRESS`; UDP is connected at once.
@@ -128,9 +130,9 @@ impl Stack {
         connection.handle_mtu(now, self.interface.path_mtu(now, remote));
         options.apply(now, &mut connection);
         let (flow, reuse) = (flow(port), options.reuse_address);
-        let mut tcp = Box::new(TcpSocket {
+        let mut tcp = Pooled::new(TcpSocket {
             connection,
-            flow,
+            flow: Ends::new(flow),
             deadline: Instant::MAX,
             holder: Holder::User,
             path: Path::UNKNOWN,
@@ -208,7 +210,8 @@ impl Stack {
     fn make_fresh(&mut self, slot: u32) {
         self.unlist(slot);
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
-        let bound = tcp.bound.then(|| Bound { address: tcp.flow.local(), port: tcp.flow.local_port() });
+        let flow = tcp.flow.get();
+        let bound = tcp.bound.then(|| Bound { address: flow.local(), port: flow.local_port() });
         let fresh = Fresh { domain: tcp.domain, bound, options: tcp.options.clone() };
         if let Some(place) = self.sockets.get_mut(slot) {
             *place = Socket::Fresh(Box::new(fresh));

@@ -254,6 +254,14 @@ impl Connection {
         None
     }
 
+    /// Gives back at once what is only needed while data are under way, if none are: to others, for which it is still in
+    /// the cache. For connections that are so many that the next of the same connection are far.
+    #[inline]
+    pub fn release_spare(&mut self) {
+        self.recovery.release_spare();
+        self.send.queue.release();
+    }
+
     /// Whether events wait to be taken.
     #[inline]
     pub fn has_events(&self) -> bool {

@@ -23,10 +23,14 @@ impl Recovery {
         let rate = match &delivery.newest {
             // The handshake fills no path: its rate says nothing.
             Some(_) if handshake => {
-                self.rate.restart(now);
+                self.scoreboard.epoch.restart(now);
                 RateSample::default()
             }
-            Some(newest) => self.rate.on_delivered(now, delivery.delivered, newest, self.rtt.least()),
+            Some(newest) => {
+                let least = self.rtt.least();
+                let epoch = &mut self.scoreboard.epoch;
+                self.rate.on_delivered(now, delivery.delivered, newest, least, epoch)
+            }
             None => RateSample::default(),
         };
         self.update_rack(now, &delivery);
@@ -144,7 +148,7 @@ impl Recovery {
         }
         self.timeouts = 0;
         // [rfc6298 5.3]
-        self.timeout_from = ack.now;
+        self.scoreboard.timeout_from = ack.now;
         true
     }
 

@@ -236,8 +236,8 @@ impl Recovery {
 
     /// [rfc8985 6.3] The head, and what was sent so long ago that it would have been acknowledged.
     fn lose_all(&mut self, now: Instant) {
-        let by_time = self.flags & flag::SACK != 0 && self.rack.sent != Instant::from_nanos(0);
-        let allowed = self.rack.rtt + self.rtt.least() / 4;
+        let by_time = self.flags & flag::SACK != 0 && self.scoreboard.rack.sent != Instant::from_nanos(0);
+        let allowed = self.scoreboard.rack.rtt + self.rtt.least() / 4;
         let mut index = 0;
         while let Some(record) = self.scoreboard.get(index) {
             let old = record.sent.as_nanos().saturating_add(allowed) <= now.as_nanos();

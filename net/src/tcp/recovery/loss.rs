@@ -18,13 +18,13 @@ impl Recovery {
     /// [rfc8985 6.2-update].
     pub(super) fn update_rack(&mut self, now: Instant, delivery: &Delivery) {
         if let Some(lowest) = delivery.lowest_original
-            && lowest.is_before(self.rack.highest)
+            && lowest.is_before(self.scoreboard.rack.highest)
         {
             // [rfc8985 6.2-reordering] It was sent once, and arrived after what was sent later.
             self.flags |= flag::REORDERED;
         }
         if let Some(highest) = delivery.highest_original {
-            self.rack.highest = self.rack.highest.latest(highest);
+            self.scoreboard.rack.highest = self.scoreboard.rack.highest.latest(highest);
         }
         let Some(newest) = delivery.newest else { return };
         let rtt = nanos(newest.sent, now);
@@ -32,20 +32,20 @@ impl Recovery {
         if newest.marks.has(Marks::RETRANSMITTED) && rtt < self.rtt.least() {
             return;
         }
-        if newest.is_sent_after(self.rack.sent, self.rack.end) {
-            self.rack.sent = newest.sent;
-            self.rack.end = newest.end();
-            self.rack.rtt = rtt;
+        if newest.is_sent_after(self.scoreboard.rack.sent, self.scoreboard.rack.end) {
+            self.scoreboard.rack.sent = newest.sent;
+            self.scoreboard.rack.end = newest.end();
+            self.scoreboard.rack.rtt = rtt;
         }
     }
 
     /// Marks what is lost. Returns the octets that were not before.
     pub(super) fn detect_losses(&mut self, now: Instant) -> u32 {
         self.flags &= !flag::REORDER_TIMER;
-        if self.flags & flag::SACK == 0 || self.rack.sent == Instant::from_nanos(0) {
+        if self.flags & flag::SACK == 0 || self.scoreboard.rack.sent == Instant::from_nanos(0) {
             return 0;
         }
-        let allowed = self.rack.rtt + self.reordering_window();
+        let allowed = self.scoreboard.rack.rtt + self.reordering_window();
         let (originals, first) = self.detect_old_originals(now, allowed);
         let (resent, second) = self.detect_old_resent(now, allowed);
         let earliest = match (first, second) {
@@ -116,7 +116,7 @@ impl Recovery {
 
     /// [rfc8985 6.2-detect]
     fn age(&self, record: &Record, now: Instant, allowed: u64) -> Age {
-        if !is_after(self.rack.sent, self.rack.end, record) {
+        if !is_after(self.scoreboard.rack.sent, self.scoreboard.rack.end, record) {
             return Age::Overtaking;
         }
         let until = Instant::from_nanos(record.sent.as_nanos().saturating_add(allowed));

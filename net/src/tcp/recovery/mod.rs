@@ -34,7 +34,7 @@ pub(crate) use loss::DUPLICATES;
 use pacing::Pacing;
 use rate::Rate;
 pub(crate) use rate::RateSample;
-use records::{Marks, Record, Scoreboard};
+use records::{Rack, Scoreboard};
 use rtt::Rtt;
 
 /// Whether a sender deems all well, or what it does about it (the names are Linux's).
@@ -183,19 +183,6 @@ impl Signals {
     const ORDINARY: Signals = Signals { ece: false, opens: true };
 }
 
-/// The newest of what has arrived (RFC 8985).
-#[derive(Debug)]
-struct Rack {
-    /// RACK.xmit_ts
-    sent: Instant,
-    /// RACK.rtt, in nanoseconds.
-    rtt: u64,
-    /// RACK.end_seq
-    end: SequenceNumber,
-    /// RACK.fack: the highest that has arrived.
-    highest: SequenceNumber,
-}
-
 /// The sender's knowledge of what is in flight, with one deadline.
 ///
 /// The owner calls [`on_sent`](Self::on_sent) with all that occupies sequence numbers, [`on_ack`](Self::on_ack) with
@@ -220,9 +207,6 @@ pub(crate) struct Recovery {
     total_retransmitted: u32,
     rtt: Rtt,
     rate: Rate,
-    rack: Rack,
-    /// The retransmission timer runs from here.
-    timeout_from: Instant,
     /// The probe timer runs from here: the last sending or acknowledgment.
     active_at: Instant,
     /// Made when there is a pace to keep.
@@ -257,9 +241,7 @@ impl Recovery {
             timeouts: 0,
             total_retransmitted: 0,
             rtt: Rtt::new(config.min_rto, config.max_rto, now),
-            rate: Rate::new(now),
-            rack: Rack { sent: Instant::from_nanos(0), rtt: 0, end: first, highest: first },
-            timeout_from: now,
+            rate: Rate::new(),
             active_at: now,
             pacing: None,
             controller: Controller::new(config.congestion, now),
@@ -289,17 +271,18 @@ impl Recovery {
         if length == 0 {
             return;
         }
-        if self.scoreboard.is_empty() {
-            self.rate.restart(now);
+        let start = self.scoreboard.next;
+        self.scoreboard.next = start + length;
+        let outstanding = self.scoreboard.outstanding();
+        let flight = &mut *self.scoreboard;
+        if flight.is_empty() {
+            flight.epoch.restart(now);
             // [rfc6298 5.1]
-            self.timeout_from = now;
+            flight.timeout_from = now;
         }
         self.active_at = now;
-        let mut record = self.stamp(now);
-        record.start = self.scoreboard.next;
-        record.length = length;
-        self.scoreboard.push(record);
-        let in_flight = self.scoreboard.in_flight();
+        flight.push(self.rate.record(now, start, length, flight.epoch));
+        let in_flight = outstanding - flight.sacked - flight.lost;
         self.most_in_flight = self.most_in_flight.max(in_flight);
         if app_limited {
             self.rate.on_app_limited(in_flight);
@@ -310,22 +293,6 @@ impl Recovery {
         if self.state.is_reducing() {
             self.count_reduced(length);
         }
-    }
-
-    /// A record without a place in the sequence space, of something that leaves now.
-    #[inline]
-    fn stamp(&self, now: Instant) -> Record {
-        let mut record = Record {
-            start: self.scoreboard.next,
-            length: 0,
-            sent: now,
-            first_sent: now,
-            delivered_at: now,
-            delivered: 0,
-            marks: Marks::default(),
-        };
-        self.rate.stamp(&mut record);
-        record
     }
 
     #[cold]
@@ -343,7 +310,7 @@ impl Recovery {
         }
         let again = if sequence.is_before(next) { length.min(next - sequence) } else { 0 };
         if again > 0 {
-            let stamp = self.stamp(now);
+            let stamp = self.rate.record(now, sequence, again, self.scoreboard.epoch);
             let first = self.scoreboard.ambiguous == 0;
             self.scoreboard.resend(sequence, again, &stamp);
             if let Some(pacing) = &mut self.pacing {
@@ -352,7 +319,7 @@ impl Recovery {
             self.total_retransmitted = self.total_retransmitted.saturating_add(again);
             self.count_resent(now, sequence, again, what, first);
             if sequence.is_at_or_before(self.scoreboard.unacknowledged) {
-                self.timeout_from = now;
+                self.scoreboard.timeout_from = now;
             }
         }
         self.on_sent_new(now, length - again, app_limited);
@@ -382,11 +349,12 @@ impl Recovery {
     #[inline]
     fn is_ordinary(&self, acknowledgment: SequenceNumber) -> bool {
         let octets = acknowledgment - self.scoreboard.unacknowledged;
+        let flight = &*self.scoreboard;
         let extraordinary = u32::from(self.flags & flag::ATTENTION)
             | self.state as u32
-            | self.scoreboard.ambiguous
-            | self.scoreboard.sacked
-            | self.scoreboard.lost;
+            | flight.ambiguous
+            | flight.sacked
+            | flight.lost;
         extraordinary == 0 && octets.wrapping_sub(1) < self.scoreboard.outstanding()
     }
 
@@ -394,17 +362,21 @@ impl Recovery {
     #[inline(always)]
     fn on_ordinary_ack(&mut self, now: Instant, acknowledgment: SequenceNumber) -> (u32, u64) {
         let octets = acknowledgment - self.scoreboard.unacknowledged;
-        let in_flight = self.scoreboard.in_flight();
-        let (oldest, newest) = self.scoreboard.acknowledge_plain(acknowledgment);
+        let outstanding = self.scoreboard.outstanding();
+        self.scoreboard.unacknowledged = acknowledgment;
+        let flight = &mut *self.scoreboard;
+        // Nothing is sacked, nor lost.
+        let in_flight = outstanding;
+        let (oldest, newest) = flight.acknowledge_plain(acknowledgment);
         let rtt = nanos(oldest, now);
         let latest = nanos(newest.sent, now);
         self.rtt.on_sample(rtt);
         self.rtt.on_least_sample(now, latest);
-        self.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: acknowledgment };
-        let rate = self.rate.on_delivered(now, octets, &newest, self.rtt.least());
+        flight.rack = Rack { sent: newest.sent, rtt: latest, end: newest.end(), highest: acknowledgment };
+        let rate = self.rate.on_delivered(now, octets, &newest, self.rtt.least(), &mut flight.epoch);
         self.timeouts = 0;
         // [rfc6298 5.3]
-        self.timeout_from = now;
+        flight.timeout_from = now;
         self.active_at = now;
         self.control(now, octets, 0, in_flight, latest, rate, Signals::ORDINARY);
         (octets, rtt)
@@ -582,6 +554,12 @@ impl Recovery {
     /// Whether there is memory that holds nothing.
     pub(crate) fn has_spare(&self) -> bool {
         self.scoreboard.has_spare()
+    }
+
+    /// Gives back the memory of the scoreboard if nothing is on it.
+    #[inline]
+    pub(crate) fn release_spare(&mut self) {
+        self.scoreboard.release();
     }
 
     /// Gives back the memory that is only needed while something is in flight. For connections that have become idle:

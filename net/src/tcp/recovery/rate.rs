@@ -3,6 +3,7 @@
 use demikernel_runtime::time::Instant;
 
 use super::records::{Marks, Record};
+use crate::wire::tcp::SequenceNumber;
 
 /// What one acknowledgment says of the rate at which the path delivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,11 +28,26 @@ impl RateSample {
     }
 }
 
+/// What is to be known of the past while something is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Epoch {
+    /// When the last segment that has arrived was sent, or the first of a flight.
+    pub(super) first_sent: Instant,
+    /// When something has arrived last.
+    pub(super) delivered_at: Instant,
+}
+
+impl Epoch {
+    /// Nothing was in flight before what leaves at `now`.
+    #[inline]
+    pub(super) fn restart(&mut self, now: Instant) {
+        *self = Epoch { first_sent: now, delivered_at: now };
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Rate {
     pub(super) delivered: u64,
-    delivered_at: Instant,
-    first_sent: Instant,
     /// The last sample worth telling.
     told: u32,
     /// In units of 1,024 ns.
@@ -41,22 +57,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(now: Instant) -> Rate {
-        Rate {
-            delivered: 0,
-            delivered_at: now,
-            first_sent: now,
-            told: 0,
-            told_interval: 0,
-            app_limited_until: 0,
-        }
-    }
-
-    /// Nothing was in flight before what leaves at `now`.
-    #[inline]
-    pub(super) fn restart(&mut self, now: Instant) {
-        self.first_sent = now;
-        self.delivered_at = now;
+    pub(super) fn new() -> Rate {
+        Rate { delivered: 0, told: 0, told_interval: 0, app_limited_until: 0 }
     }
 
     /// After what is in flight there will be a gap.
@@ -65,14 +67,17 @@ impl Rate {
         self.app_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }
 
-    /// The state of affairs, to be kept with what leaves now.
+    /// What leaves now, and the state of affairs.
     #[inline]
-    pub(super) fn stamp(&self, record: &mut Record) {
-        record.first_sent = self.first_sent;
-        record.delivered_at = self.delivered_at;
-        record.delivered = self.delivered as u32;
-        if self.app_limited_until != 0 {
-            record.marks = Marks::APP_LIMITED;
+    pub(super) fn record(&self, now: Instant, start: SequenceNumber, length: u32, epoch: Epoch) -> Record {
+        Record {
+            start,
+            length,
+            sent: now,
+            first_sent: epoch.first_sent,
+            delivered_at: epoch.delivered_at,
+            delivered: self.delivered as u32,
+            marks: if self.app_limited_until != 0 { Marks::APP_LIMITED } else { Marks::default() },
         }
     }
 
@@ -84,13 +89,14 @@ impl Rate {
         octets: u32,
         newest: &Record,
         min_rtt: u64,
+        epoch: &mut Epoch,
     ) -> RateSample {
         self.delivered += u64::from(octets);
-        self.delivered_at = now;
+        epoch.delivered_at = now;
         if self.delivered > self.app_limited_until {
             self.app_limited_until = 0;
         }
-        self.first_sent = newest.sent;
+        epoch.first_sent = newest.sent;
         let sending = newest.sent.as_nanos().saturating_sub(newest.first_sent.as_nanos());
         let acking = now.as_nanos().saturating_sub(newest.delivered_at.as_nanos());
         let interval = sending.max(acking);

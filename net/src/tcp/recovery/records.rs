@@ -1,10 +1,12 @@
 //! The scoreboard: what was sent and is not yet cumulatively acknowledged, and what is known of each piece.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 use demikernel_runtime::time::Instant;
 
+use super::rate::Epoch;
+use crate::tcp::spares::Spares;
 use crate::wire::tcp::SequenceNumber;
 
 /// What is known of a piece of the sequence space.
@@ -103,12 +105,40 @@ impl Delivery {
     }
 }
 
-/// The records between `unacknowledged` and `next`, without gaps and in order.
+/// The newest of what has arrived (RFC 8985).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rack {
+    /// RACK.xmit_ts
+    pub(super) sent: Instant,
+    /// RACK.rtt, in nanoseconds.
+    pub(super) rtt: u64,
+    /// RACK.end_seq
+    pub(super) end: SequenceNumber,
+    /// RACK.fack: the highest that has arrived.
+    pub(super) highest: SequenceNumber,
+}
+
+/// The records between `unacknowledged` and `next`, without gaps and in order, and what else is to be known while there
+/// are any.
+///
+/// It reads as its [`Flight`]; while there is none, as one in which there is nothing.
 #[derive(Debug)]
 pub(super) struct Scoreboard {
-    records: VecDeque<Record>,
+    /// Made when something is sent. An idle connection has none, and those that are busy in turn share a few that are in
+    /// the cache.
+    flight: Option<Box<Flight>>,
     pub(super) unacknowledged: SequenceNumber,
     pub(super) next: SequenceNumber,
+}
+
+/// What is only known while something is in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    records: VecDeque<Record>,
+    pub(super) rack: Rack,
+    pub(super) epoch: Epoch,
+    /// The retransmission timer runs from here.
+    pub(super) timeout_from: Instant,
     /// Octets with [`Marks::SACKED`].
     pub(super) sacked: u32,
     /// Octets with [`Marks::LOST`]; none of them is sacked.
@@ -124,51 +154,47 @@ pub(super) struct Scoreboard {
     pub(super) aged_to: SequenceNumber,
 }
 
-impl Scoreboard {
-    pub(super) const fn new(first: SequenceNumber) -> Scoreboard {
-        Scoreboard {
+impl Flight {
+    /// Nothing is in flight from `at` on.
+    const fn new(at: SequenceNumber) -> Flight {
+        const START: Instant = Instant::from_nanos(0);
+        Flight {
             records: VecDeque::new(),
-            unacknowledged: first,
-            next: first,
+            rack: Rack { sent: START, rtt: 0, end: at, highest: at },
+            epoch: Epoch { first_sent: START, delivered_at: START },
+            timeout_from: START,
             sacked: 0,
             lost: 0,
             retransmitted: 0,
             ambiguous: 0,
-            lost_from: first,
-            aged_to: first,
+            lost_from: at,
+            aged_to: at,
         }
     }
 
-    /// Whether there is memory that holds nothing.
-    pub(super) fn has_spare(&self) -> bool {
-        self.records.is_empty() && self.records.capacity() > 0
+    /// Whether nothing is in flight.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
     }
 
-    /// Gives back the memory if nothing is in it.
-    pub(super) fn release(&mut self) {
-        if self.records.is_empty() {
-            keep(std::mem::take(&mut self.records));
-        }
-    }
-
-    /// Something was sent for the first time.
+    /// Something was sent for the first time, behind all others.
     #[inline]
     pub(super) fn push(&mut self, record: Record) {
-        debug_assert_eq!(record.start, self.next, "records have no gaps");
-        self.next = record.end();
-        if self.records.capacity() == 0 {
-            self.records = spare();
-        }
+        debug_assert!(
+            self.records.back().is_none_or(|last| last.end() == record.start),
+            "records have no gaps"
+        );
         self.records.push_back(record);
     }
 
     /// Takes away what lies before `to`, a plain run of originals none of which is marked: the common case, in which
-    /// the last one is the newest. There is something to take away, and `to` is not beyond what was sent.
+    /// the last one is the newest. There is something to take away, and `to` is not beyond what was sent. What is not
+    /// acknowledged begins there already.
     ///
     /// Returns the time at which the first left, and the last record.
     #[inline]
     pub(super) fn acknowledge_plain(&mut self, to: SequenceNumber) -> (Instant, Record) {
-        self.unacknowledged = to;
         // Sequence numbers that are left behind come back as those of the future.
         self.aged_to = to;
         let mut oldest = None;
@@ -185,6 +211,63 @@ impl Scoreboard {
             if end == to {
                 return (oldest, record);
             }
+        }
+    }
+
+    /// The same in memory that was in use before.
+    fn renew(&mut self, at: SequenceNumber) {
+        let mut records = std::mem::take(&mut self.records);
+        records.clear();
+        *self = Flight { records, ..Flight::new(at) };
+    }
+}
+
+/// What a scoreboard without a flight reads as.
+static NOTHING: Flight = Flight::new(SequenceNumber::new(0));
+
+impl Deref for Scoreboard {
+    type Target = Flight;
+
+    #[inline(always)]
+    fn deref(&self) -> &Flight {
+        self.flight.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Scoreboard {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Flight {
+        self.flight.get_or_insert_with(|| begin(self.unacknowledged))
+    }
+}
+
+/// A flight of a connection that had none.
+#[cold]
+fn begin(at: SequenceNumber) -> Box<Flight> {
+    match SPARE.try_with(Spares::take).ok().flatten() {
+        Some(mut flight) => {
+            flight.renew(at);
+            flight
+        }
+        None => Box::new(Flight::new(at)),
+    }
+}
+
+impl Scoreboard {
+    pub(super) const fn new(first: SequenceNumber) -> Scoreboard {
+        Scoreboard { flight: None, unacknowledged: first, next: first }
+    }
+
+    /// Whether there is memory that holds nothing.
+    #[inline]
+    pub(super) fn has_spare(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.records.is_empty())
+    }
+
+    /// Gives back the memory if nothing is in it.
+    pub(super) fn release(&mut self) {
+        if self.has_spare() {
+            keep(self.flight.take());
         }
     }
 
@@ -240,11 +323,12 @@ impl Scoreboard {
             }
             if !record.marks.has(Marks::SACKED) {
                 self.uncount(&self.records[index].clone());
-                let record = &mut self.records[index];
+                let flight = &mut **self;
+                let record = &mut flight.records[index];
                 delivery.arrived(record);
                 record.marks.clear(Marks::LOST);
                 record.marks.set(Marks::SACKED);
-                self.sacked += record.length;
+                flight.sacked += record.length;
                 delivery.sacked += record.length;
             }
             marked = Some((marked.map_or(whole.0, |(start, _)| start), whole.1));
@@ -268,17 +352,19 @@ impl Scoreboard {
 
     /// Deems a record lost, unless the peer has it.
     pub(super) fn lose(&mut self, index: usize) -> u32 {
-        let record = &mut self.records[index];
+        let flight = &mut **self;
+        let record = &mut flight.records[index];
         if record.marks.has(Marks::SACKED) || record.marks.has(Marks::LOST) {
             return 0;
         }
         let length = record.length;
         if record.marks.has(Marks::RETRANSMITTED) {
-            self.retransmitted -= length;
+            flight.retransmitted -= length;
         }
         record.marks.set(Marks::LOST);
-        self.lost_from = if self.lost == 0 { record.start } else { self.lost_from.earliest(record.start) };
-        self.lost += length;
+        let from = if flight.lost == 0 { record.start } else { flight.lost_from.earliest(record.start) };
+        flight.lost_from = from;
+        flight.lost += length;
         length
     }
 
@@ -302,25 +388,28 @@ impl Scoreboard {
 
     /// What was thought lost was not.
     pub(super) fn find_again(&mut self) {
-        for record in self.records.iter_mut().filter(|record| record.marks.has(Marks::LOST)) {
+        let flight = &mut **self;
+        for record in flight.records.iter_mut().filter(|record| record.marks.has(Marks::LOST)) {
             record.marks.clear(Marks::LOST);
             if record.marks.has(Marks::RETRANSMITTED) {
-                self.retransmitted += record.length;
+                flight.retransmitted += record.length;
             }
         }
-        self.lost = 0;
+        flight.lost = 0;
     }
 
     /// The peer has thrown away what it said it had [rfc2018 8].
     pub(super) fn forget_sacked(&mut self) {
-        for record in self.records.iter_mut().filter(|record| record.marks.has(Marks::SACKED)) {
+        let at = self.unacknowledged;
+        let flight = &mut **self;
+        for record in flight.records.iter_mut().filter(|record| record.marks.has(Marks::SACKED)) {
             record.marks.clear(Marks::SACKED);
             if record.marks.has(Marks::RETRANSMITTED) {
-                self.retransmitted += record.length;
+                flight.retransmitted += record.length;
             }
         }
-        self.sacked = 0;
-        self.aged_to = self.unacknowledged;
+        flight.sacked = 0;
+        flight.aged_to = at;
     }
 
     /// `length` octets from `start` on were sent again; `stamp` has what is known of the path now.
@@ -348,7 +437,8 @@ impl Scoreboard {
     }
 
     fn resend_whole(&mut self, index: usize, stamp: &Record) {
-        let record = &mut self.records[index];
+        let flight = &mut **self;
+        let record = &mut flight.records[index];
         let (length, before) = (record.length, record.marks);
         record.marks.clear(Marks::LOST);
         record.marks.clear(Marks::APP_LIMITED);
@@ -360,13 +450,13 @@ impl Scoreboard {
         record.first_sent = stamp.first_sent;
         record.delivered_at = stamp.delivered_at;
         record.delivered = stamp.delivered;
-        self.ambiguous += u32::from(!before.has(Marks::RETRANSMITTED));
+        flight.ambiguous += u32::from(!before.has(Marks::RETRANSMITTED));
         if before.has(Marks::LOST) {
-            self.lost -= length;
+            flight.lost -= length;
         }
         let counted = before.has(Marks::RETRANSMITTED) && !before.has(Marks::LOST);
         if !before.has(Marks::SACKED) && !counted {
-            self.retransmitted += length;
+            flight.retransmitted += length;
         }
     }
 
@@ -401,10 +491,6 @@ impl Scoreboard {
         Some((last.end() - length, length))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.records.len()
@@ -434,51 +520,39 @@ impl Scoreboard {
     }
 
     fn split(&mut self, index: usize, at: SequenceNumber) {
-        let record = &mut self.records[index];
+        let flight = &mut **self;
+        let record = &mut flight.records[index];
         debug_assert!(at.is_after(record.start) && at.is_before(record.end()));
         let mut rest = *record;
         record.length = at - record.start;
         rest.start = at;
         rest.length -= record.length;
-        self.ambiguous += u32::from(rest.marks.has(Marks::RETRANSMITTED));
-        self.records.insert(index + 1, rest);
+        flight.ambiguous += u32::from(rest.marks.has(Marks::RETRANSMITTED));
+        flight.records.insert(index + 1, rest);
     }
 }
 
 impl Drop for Scoreboard {
     fn drop(&mut self) {
-        keep(std::mem::take(&mut self.records));
+        keep(self.flight.take());
     }
 }
-
-/// Lists that a thread keeps for the next connections: as many as begin and end together.
-const SPARES: usize = 256;
 
 /// Those with more memory are not kept.
 const LARGE: usize = 32;
 
 thread_local! {
-    static SPARE: RefCell<Vec<VecDeque<Record>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Spares<Flight> = const { Spares::new() };
 }
 
-#[cold]
-fn spare() -> VecDeque<Record> {
-    SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten().unwrap_or_default()
-}
-
-/// Keeps the memory of a list that is no longer needed.
-fn keep(mut list: VecDeque<Record>) {
-    if list.capacity() == 0 || list.capacity() > LARGE {
-        return;
+/// Keeps the memory of what is no longer in flight.
+fn keep(flight: Option<Box<Flight>>) {
+    if let Some(flight) = flight
+        && flight.records.capacity() <= LARGE
+    {
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spares| spares.keep(flight));
     }
-    list.clear();
-    // A thread that is ending keeps none.
-    let _ = SPARE.try_with(|spare| {
-        let mut spare = spare.borrow_mut();
-        if spare.len() < SPARES {
-            spare.push(list);
-        }
-    });
 }
 
 /// What of a record a block acknowledges, in whole segments counted from its start.

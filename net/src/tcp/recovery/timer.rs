@@ -2,6 +2,7 @@
 
 use demikernel_runtime::time::Instant;
 
+use super::records::Flight;
 use super::{CongestionState, Expired, Recovery, flag};
 use crate::wire::tcp::SequenceNumber;
 
@@ -18,14 +19,15 @@ impl Recovery {
     /// When [`on_deadline`](Self::on_deadline) is due; `None` if nothing is in flight.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if self.scoreboard.is_empty() {
+        let flight = &*self.scoreboard;
+        if flight.is_empty() {
             // [rfc6298 5.2]
             return None;
         }
         if self.flags & flag::REORDER_TIMER != 0 {
             return self.reorder_at();
         }
-        let timeout = self.timeout_at();
+        let timeout = self.timeout_from(flight);
         Some(if self.may_probe() { timeout.min(self.probe_at()) } else { timeout })
     }
 
@@ -44,7 +46,7 @@ impl Recovery {
         }
         if self.may_probe() && self.probe_at() <= now {
             // [rfc8985 7.3-rto] Until the probe is answered only the retransmission timer runs.
-            self.timeout_from = now;
+            self.scoreboard.timeout_from = now;
             self.flags |= flag::PROBE;
             let next = self.scoreboard.next;
             let cold = self.cold();
@@ -57,7 +59,12 @@ impl Recovery {
 
     #[inline]
     fn timeout_at(&self) -> Instant {
-        Instant::from_nanos(self.timeout_from.as_nanos().saturating_add(self.rtt.rto()))
+        self.timeout_from(&self.scoreboard)
+    }
+
+    #[inline]
+    fn timeout_from(&self, flight: &Flight) -> Instant {
+        Instant::from_nanos(flight.timeout_from.as_nanos().saturating_add(self.rtt.rto()))
     }
 
     /// [rfc8985 7.2-when] With SACK, when nothing is out of order and no probe is in flight. A SYN is not probed.
@@ -96,7 +103,7 @@ impl Recovery {
     fn on_timeout(&mut self, now: Instant) -> Expired {
         self.rtt.back_off();
         self.timeouts = self.timeouts.saturating_add(1);
-        self.timeout_from = now;
+        self.scoreboard.timeout_from = now;
         self.active_at = now;
         self.flags &= !(flag::PROBE | flag::REORDER_TIMER);
         self.enter_loss(now);

@@ -115,11 +115,11 @@ fn what_is_acknowledged_too_soon_was_the_first_transmission() {
     script.send(5);
     script.at(100).ack(0, &[(1, 4)]);
     assert_eq!(script.resend(), Some(0));
-    let newest = script.recovery.rack.sent;
+    let newest = script.recovery.scoreboard.rack.sent;
     script.at(110).ack(1, &[(1, 4)]);
-    assert_eq!(script.recovery.rack.sent, newest);
+    assert_eq!(script.recovery.scoreboard.rack.sent, newest);
     script.at(111).ack(5, &[]);
-    assert_eq!(script.recovery.rack.sent, newest, "all left at once");
+    assert_eq!(script.recovery.scoreboard.rack.sent, newest, "all left at once");
 }
 
 /// A window of which most is unused is reduced from what was in use [rfc7661 4.4.1].

@@ -53,6 +53,13 @@ fn record(start: SequenceNumber, length: u32) -> Record {
     }
 }
 
+/// So many octets are sent.
+fn add(board: &mut Scoreboard, length: u32) {
+    let record = record(board.next, length);
+    board.next = record.end();
+    board.push(record);
+}
+
 /// The units a record covers.
 fn span(board: &Scoreboard, index: usize) -> std::ops::Range<usize> {
     let record = board.get(index).expect("the index is of a record");
@@ -66,7 +73,7 @@ fn apply(operation: &Operation, board: &mut Scoreboard, model: &mut Vec<Unit>) {
     let mut delivery = Delivery::default();
     match *operation {
         Operation::Send(units) => {
-            board.push(record(board.next, units * UNIT));
+            add(board, units * UNIT);
             model.extend((0..units).map(|_| Unit::default()));
         }
         Operation::Acknowledge(units) => {
@@ -172,7 +179,7 @@ proptest! {
     ) {
         let first = SequenceNumber::new(0);
         let mut board = Scoreboard::new(first);
-        board.push(record(first, 60_000));
+        add(&mut board, 60_000);
         for (from, length) in blocks {
             let right = (first + from + length).earliest(board.next);
             board.sack(first + from, right, 1_000, &mut Delivery::default());
