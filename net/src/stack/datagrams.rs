@@ -12,12 +12,57 @@ use crate::tcp::{Events, Tuple};
 use crate::udp::{self, Datagram};
 use crate::wire::checksum::Sum;
 use crate::wire::ip::{Version, protocol};
+use crate::wire::plain::Around;
 use crate::wire::udp::{HEADER, Header};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
+use demikernel_runtime::transport::Domain;
 use std::net::{IpAddr, SocketAddr};
 
+/// Whom the last plain datagram was for, and of which flow it was: the next one most likely is, too, as peers send several
+/// or wait for answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    source: u32,
+    destination: u32,
+    ports: u32,
+    slot: u32,
+    /// The interface's when it was looked up; it holds as long as that does not change, nor what sockets are bound to.
+    generation: u32,
+}
+
+impl Last {
+    /// Nobody.
+    pub(super) const NONE: Last = Last { source: 0, destination: 0, ports: 0, slot: 0, generation: 0 };
+}
+
 impl Stack {
+    /// The socket for a [plain](crate::wire::plain) datagram.
+    #[inline]
+    pub(super) fn find_plain_datagrams(&mut self, around: &Around, ports: u32) -> Option<u32> {
+        let Last { source, destination, ports: last_ports, slot, generation } = self.last_datagram;
+        let same = source == around.source && destination == around.destination && ports == last_ports;
+        if same && generation == self.interface.generation {
+            return Some(slot);
+        }
+        self.look_for_datagrams(around, ports)
+    }
+
+    #[inline(never)]
+    fn look_for_datagrams(&mut self, around: &Around, ports: u32) -> Option<u32> {
+        let Around { source, destination, .. } = *around;
+        let from = SocketAddr::new(IpAddr::V4(source.into()), (ports >> 16) as u16);
+        let slot = self.find_datagrams(ports as u16, IpAddr::V4(destination.into()), from)?;
+        let generation = self.interface.generation;
+        self.last_datagram = Last { source, destination, ports, slot, generation };
+        Some(slot)
+    }
+
+    /// Sockets are bound, connected or closed: what comes may be for another.
+    pub(super) fn forget_last_datagram(&mut self) {
+        self.last_datagram = Last::NONE;
+    }
+
     #[inline]
     pub(super) fn take_udp(&mut self, now: Instant, mut packet: Packet) {
         let Ok(header) = Header::parse_quoted(packet.first()) else {
@@ -72,7 +117,8 @@ impl Stack {
         if stranger || udp.socket.is_shut() {
             return self.interface.counters.count(Counter::NoPort);
         }
-        let source = shown(udp.domain, source.ip(), source.port());
+        let source =
+            if udp.domain == Domain::V4 { source } else { shown(udp.domain, source.ip(), source.port()) };
         if !udp.socket.deliver(Datagram { payload, source, destination }) {
             return self.interface.counters.count(Counter::UdpOverflow);
         }

@@ -93,6 +93,7 @@ pub struct Stack {
     peers: Table,
     tcp_ports: Ports,
     udp_ports: Ports,
+    last_datagram: datagrams::Last,
     deadlines: Deadlines,
     reassembly: Reassembly,
     /// What the wheel has for the neighbours.
@@ -140,6 +141,7 @@ impl Stack {
             peers: Table::new([word(3), word(2), word(1), word(0)]),
             tcp_ports: Ports::new(Protocol::Tcp, config.place.clone()),
             udp_ports: Ports::new(Protocol::Udp, config.place.clone()),
+            last_datagram: datagrams::Last::NONE,
             deadlines: Deadlines::new(now),
             reassembly: Reassembly::new(limits.fragments, ip_key),
             neighbors_at: Instant::MAX,

@@ -155,7 +155,7 @@ impl Stack {
     /// Whom a [plain](crate::wire::plain) frame is for, if it is for somebody, and what it says. Of any other frame
     /// nothing is said, not even what is wrong with it.
     #[inline(always)]
-    fn recognize(&self, frame: &Frame) -> Option<Recognized> {
+    fn recognize(&mut self, frame: &Frame) -> Option<Recognized> {
         let at = match self.interface.capabilities.medium {
             Medium::Ethernet(own) => {
                 let link = frame.head.first_chunk::<{ ethernet::MINIMUM_HEADER }>()?;
@@ -185,7 +185,7 @@ impl Stack {
                 let (ports, payload) = parse_datagram(packet, &around, end, is_good)?;
                 let source = SocketAddr::new(IpAddr::V4(around.source.into()), (ports >> 16) as u16);
                 let destination = IpAddr::V4(around.destination.into());
-                let slot = self.find_datagrams(ports as u16, destination, source)?;
+                let slot = self.find_plain_datagrams(&around, ports)?;
                 Some(Recognized::Datagram { slot, source, destination, payload: in_frame(payload) })
             }
             _ => None,

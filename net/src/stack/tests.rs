@@ -125,6 +125,44 @@ fn a_neighbour_of_ipv6_is_asked_for_by_ndp() {
     assert_eq!(bench.seen.len(), 3);
 }
 
+/// Whom the last datagram was for does not matter once sockets or addresses have changed.
+#[test]
+fn datagrams_of_a_flow_go_to_whoever_it_is_now() {
+    let mut bench = Bench::new(|_| {});
+    let now = bench.now;
+    let datagrams = |bench: &mut Bench, end: usize, address: &str, reuse: bool| {
+        let stack = bench.stack(end);
+        let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        stack.set_option(now, socket, &SocketOption::ReuseAddress(reuse)).unwrap();
+        stack.bind(socket, address.parse().unwrap()).unwrap();
+        socket
+    };
+    let client = datagrams(&mut bench, 0, "192.0.2.1:1000", false);
+    let any = datagrams(&mut bench, 1, "0.0.0.0:53", true);
+    let ask = |bench: &mut Bench, others: &[SocketId]| {
+        let to = Some("192.0.2.2:53".parse().unwrap());
+        bench.stack(0).send_to(now, client, &Sga::from(Buffer::from_static(b"hello")), to).unwrap();
+        bench.run();
+        let got: Vec<_> = others.iter().map(|socket| bench.stack(1).recv_from(*socket).is_ok()).collect();
+        got
+    };
+    ask(&mut bench, &[any]);
+    assert_eq!(ask(&mut bench, &[any]), [true]);
+    let named = datagrams(&mut bench, 1, "192.0.2.2:53", true);
+    assert_eq!(ask(&mut bench, &[any, named]), [false, true], "bound by name");
+    bench.stack(1).close(now, named).unwrap();
+    assert_eq!(ask(&mut bench, &[any]), [true]);
+    let peer = datagrams(&mut bench, 1, "0.0.0.0:53", true);
+    bench.stack(1).connect(now, peer, "192.0.2.1:1000".parse().unwrap()).unwrap();
+    assert_eq!(ask(&mut bench, &[any, peer]), [false, true], "connected");
+    bench.stack(1).close(now, any).unwrap();
+    assert_eq!(ask(&mut bench, &[peer]), [true]);
+    bench.stack(1).close(now, peer).unwrap();
+    let unreachable = bench.stack(1).counter(Counter::NoPort);
+    ask(&mut bench, &[]);
+    assert_eq!(bench.stack(1).counter(Counter::NoPort), unreachable + 1, "nobody");
+}
+
 #[test]
 fn a_station_that_does_not_answer_is_unreachable() {
     let mut bench = Bench::new(|_| {});

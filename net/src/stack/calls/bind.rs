@@ -87,6 +87,7 @@ impl Stack {
         fits: impl Fn(u16) -> bool,
     ) -> io::Result<Bound> {
         let binding = self.binding(slot, address, false);
+        self.forget_last_datagram();
         let datagrams = matches!(self.sockets.get(slot), Some(Socket::Udp(_)));
         let ports = if datagrams { &mut self.udp_ports } else { &mut self.tcp_ports };
         let port = if port == 0 {

@@ -239,6 +239,7 @@ impl Stack {
         udp.target = None;
         let flow = Flow::of(local, bound.port, remote, address.port());
         udp.flow = Some(flow);
+        self.forget_last_datagram();
         // Of two that are connected the same way, the first gets what comes.
         if self.datagrams_of(&flow).is_none() {
             self.peers.insert(&flow, slot);
@@ -251,6 +252,7 @@ impl Stack {
 
     /// It has no peer.
     fn disconnect(&mut self, slot: u32) {
+        self.forget_last_datagram();
         let Some(Socket::Udp(udp)) = self.sockets.get_mut(slot) else { return };
         udp.peer = None;
         udp.bound = udp.explicit.or(udp.bound);
