@@ -12,7 +12,8 @@
 //! - [`wire`]: checked views of bytes, and small valid values, one module per protocol.
 //! - [`sim`]: links in virtual time that delay, lose and alter what they carry, and hosts and whole machines between them.
 //! - [`ip`]: addresses, routes, neighbours, fragments, ICMP, and what configures them.
-//! - `table`: whose packet it is. `slots`: what sockets are kept in. `key`: numbers that nobody can foresee.
+//! - `table`: whose packet it is. `slots`: what sockets are kept in; `pooled`: in huge pages, if they are many.
+//! - `key`: numbers that nobody can foresee.
 //! - [`tcp`](mod@tcp), [`udp`]: the transports.
 //! - [`stack`]: sockets, from frames and back to frames.
 //! - [`transport`]: the stack as a device of the runtime.

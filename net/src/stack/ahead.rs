@@ -20,10 +20,11 @@ const FEW: usize = if cfg!(test) { 0 } else { 2048 };
 const SEVERAL: usize = if cfg!(test) { 0 } else { 512 };
 
 impl Stack {
-    /// Whether there are so many connections that they had better share what they need in turn.
+    /// Whether there are so many connections that they had better share what they need in turn. Those in TIME-WAIT need
+    /// nothing.
     #[inline]
     pub(super) fn are_several(&self) -> bool {
-        self.flows.len() > SEVERAL
+        self.flows.len().saturating_sub(self.waiting.len()) > SEVERAL
     }
 
     /// Whether there are so many connections that looking ahead pays.
