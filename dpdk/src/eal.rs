@@ -117,8 +117,8 @@ fn launch(config: &EalConfig) -> Result<Eal, Error> {
         pointers.push(std::ptr::null_mut());
         let pointers = Vec::leak(pointers);
         // SAFETY: as many strings as is said, with a null pointer behind them, that live for ever. `log::write` is
-        // called with text that is valid during the call.
-        log::with_reasons(|| unsafe { ffi::dk_eal_init(count, pointers.as_mut_ptr(), log::write) })
+        // called with text that is valid during the call, and so is `log::link`.
+        log::with_reasons(|| unsafe { ffi::dk_eal_init(count, pointers.as_mut_ptr(), log::write, log::link) })
     };
     let thread = std::thread::Builder::new().name("dpdk-eal".to_owned()).spawn(start);
     let (result, reasons) = match thread.map(std::thread::JoinHandle::join) {

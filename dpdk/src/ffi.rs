@@ -105,6 +105,7 @@ pub(crate) struct PortSetup {
     pub(crate) offloads: u32,
     pub(crate) hash_key: *const u8,
     pub(crate) hash_key_length: u32,
+    pub(crate) interrupts: u32,
 }
 
 /// `struct dk_link`.
@@ -127,8 +128,16 @@ pub(crate) struct Counter {
 /// `dk_log_callback`.
 pub(crate) type LogCallback = unsafe extern "C" fn(level: u32, text: *const c_char, length: usize);
 
+/// `dk_link_callback`.
+pub(crate) type LinkCallback = unsafe extern "C" fn(port: *const c_char, up: u8, speed: u32);
+
 unsafe extern "C" {
-    pub(crate) fn dk_eal_init(argc: c_int, argv: *mut *mut c_char, log: LogCallback) -> c_int;
+    pub(crate) fn dk_eal_init(
+        argc: c_int,
+        argv: *mut *mut c_char,
+        log: LogCallback,
+        link: LinkCallback,
+    ) -> c_int;
     pub(crate) safe fn dk_version() -> *const c_char;
     pub(crate) safe fn dk_has_huge_pages() -> c_int;
     pub(crate) safe fn dk_thread() -> *const c_void;
@@ -172,7 +181,14 @@ unsafe extern "C" {
     pub(crate) safe fn dk_port_stop(port: u16);
     pub(crate) safe fn dk_port_close(port: u16);
     pub(crate) fn dk_port_link(port: u16, link: *mut Link) -> c_int;
+    pub(crate) safe fn dk_port_link_changes(port: u16) -> u32;
     pub(crate) fn dk_port_counters(port: u16, counters: *mut Counter, room: c_int) -> c_int;
+
+    pub(crate) safe fn dk_interrupt_open(port: u16, queue: u16) -> c_int;
+    pub(crate) fn dk_interrupt_close(port: u16, queue: u16, descriptor: c_int);
+    pub(crate) safe fn dk_interrupt_arm(port: u16, queue: u16) -> c_int;
+    pub(crate) safe fn dk_interrupt_disarm(port: u16, queue: u16);
+    pub(crate) fn dk_interrupt_take(descriptor: c_int) -> c_int;
 
     pub(crate) fn dk_raw_echo(port: u16, queue: u16, stop: *const u8) -> u64;
     pub(crate) fn dk_raw_ping(

@@ -12,6 +12,7 @@
 mod eal;
 mod error;
 mod ffi;
+mod interrupt;
 mod log;
 mod memory;
 mod pool;

@@ -1,7 +1,7 @@
 //! The log of DPDK, as events of `tracing`, and the reasons in it.
 
-use std::cell::RefCell;
-use std::ffi::c_char;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char};
 use std::panic::catch_unwind;
 use std::slice;
 use std::sync::Mutex;
@@ -29,7 +29,17 @@ pub(crate) fn with_reasons<R>(call: impl FnOnce() -> R) -> (R, Option<String>) {
     (result, (!lines.is_empty()).then(|| lines.join("; ")))
 }
 
+/// The same, where complaints are no errors of ours.
+pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> (R, Option<String>) {
+    QUIET.set(true);
+    let result = with_reasons(call);
+    QUIET.set(false);
+    result
+}
+
 thread_local! {
+    /// Whether errors on this thread are only told to who called.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
     /// The beginning of a line whose end has not been written yet.
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -57,8 +67,23 @@ pub(crate) unsafe extern "C" fn write(level: u32, text: *const c_char, length: u
     });
 }
 
+/// What DPDK calls when the link of a port has changed.
+///
+/// # Safety
+///
+/// `port` is a string, valid during the call.
+pub(crate) unsafe extern "C" fn link(port: *const c_char, up: u8, speed: u32) {
+    // SAFETY: as the caller promises.
+    let port = unsafe { CStr::from_ptr(port) }.to_string_lossy();
+    let _ = catch_unwind(|| match up {
+        0 => tracing::warn!(%port, "the link is down: what is sent is lost until it is up again"),
+        _ => tracing::info!(%port, speed, "the link is up"),
+    });
+}
+
 fn emit(level: u32, line: &str) {
     match level {
+        ..=WARNING if QUIET.get() => tracing::debug!(target: "dpdk", "{line}"),
         ..=ERR => tracing::error!(target: "dpdk", "{line}"),
         WARNING => tracing::warn!(target: "dpdk", "{line}"),
         NOTICE..=INFO => tracing::debug!(target: "dpdk", "{line}"),

@@ -323,20 +323,22 @@ impl Port {
             offloads,
             hash_key: config.hash_key.as_ref().map_or(std::ptr::null(), |key| key.as_ptr()),
             hash_key_length: config.hash_key.as_ref().map_or(0, |key| key.len() as u32),
+            interrupts: 1,
         };
-        // SAFETY: all of it is filled in, and the key is as long as is said and lives during the call.
-        let (result, reason) = log::with_reasons(|| unsafe { ffi::dk_port_configure(id, &raw mut setup) });
+        let (result, reason) = configure(id, &mut setup);
         if result != 0 {
             return Err(fail("set it up", result, reason));
         }
-        tracing::debug!(port = config.name, driver, mtu, ?setup.rx_descriptors, ?setup.tx_descriptors, "port set up");
+        let can = can_of(setup.offloads);
+        let descriptors = (setup.rx_descriptors, setup.tx_descriptors);
+        tracing::debug!(port = config.name, driver, mtu, ?descriptors, ?can, "port set up");
         Ok(Port {
             id,
             direct: is_direct(&driver),
             driver,
             mac: info.mac,
             mtu,
-            can: can_of(setup.offloads),
+            can,
             max_segments: info.max_segments,
             socket: info.socket,
             buffer_size,
@@ -348,7 +350,7 @@ impl Port {
                 redirection: Vec::new(),
                 gathered: Vec::new(),
                 retired: Vec::new(),
-                descriptors: (setup.rx_descriptors, setup.tx_descriptors),
+                descriptors,
             }),
             changed: Condvar::new(),
         })
@@ -531,6 +533,11 @@ impl Port {
         Link { up: link.up != 0, speed: link.speed }
     }
 
+    /// How often the link has come up or gone down.
+    pub fn link_changes(&self) -> u64 {
+        ffi::dk_port_link_changes(self.id).into()
+    }
+
     /// What driver and device have counted (`rte_eth_xstats`), by DPDK's names.
     pub fn counters(&self) -> Vec<(String, u64)> {
         let mut counters = [ffi::Counter { name: [0; 64], value: 0 }; 256];
@@ -591,6 +598,19 @@ fn remove_stale_socket(devargs: &str) {
     }
 }
 
+/// Sets a port up, with interrupts for its queues where it can be had with them.
+fn configure(id: u16, setup: &mut PortSetup) -> (i32, Option<String>) {
+    setup.interrupts = 1;
+    // SAFETY: all of it is filled in.
+    let with_interrupts = log::quietly(|| unsafe { ffi::dk_port_configure(id, &raw mut *setup) });
+    if with_interrupts.0 == 0 {
+        return with_interrupts;
+    }
+    setup.interrupts = 0;
+    // SAFETY: as above.
+    log::with_reasons(|| unsafe { ffi::dk_port_configure(id, &raw mut *setup) })
+}
+
 fn zeroed() -> PortInfo {
     // SAFETY: numbers and arrays of numbers.
     unsafe { std::mem::zeroed() }
@@ -620,7 +640,7 @@ fn can_of(offloads: u32) -> Can {
     Can {
         ip_checksum: has(ffi::CAN_TX_IP_CHECKSUM),
         l4_checksum: has(ffi::CAN_TX_TCP_CHECKSUM | ffi::CAN_TX_UDP_CHECKSUM),
-        segmentation: has(ffi::CAN_TX_TSO | ffi::CAN_TX_TCP_CHECKSUM | ffi::CAN_TX_IP_CHECKSUM),
+        segmentation: has(ffi::CAN_TX_TSO | ffi::CAN_TX_TCP_CHECKSUM),
         segments: has(ffi::CAN_TX_SEGMENTS),
     }
 }

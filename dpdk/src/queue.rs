@@ -1,5 +1,6 @@
 //! A pair of queues: bursts of packets in and out.
 
+use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use crate::BURST;
 use crate::ffi::{self, SegmentIn, SegmentOut};
+use crate::interrupt::Interrupt;
 use crate::pool::{ReceivePool, TransmitPool};
 use crate::port::Port;
 use crate::reach::Reach;
@@ -79,6 +81,10 @@ pub struct QueueCounters {
     pub copied_in: u64,
     /// Packets copied as the device does not reach the memory they are in, or cannot take so many pieces.
     pub copied_out: u64,
+    /// Packets whose checksums were left to the device.
+    pub offloaded: u64,
+    /// TCP segments that were left to the device to cut.
+    pub segmented: u64,
     /// Packets that the device cannot send for what they are.
     pub refused: u64,
     /// Packets dropped while the link was down.
@@ -103,6 +109,9 @@ pub struct Queue {
     is_full: bool,
     /// Whether the link was ever up.
     was_up: bool,
+    interrupt: Option<Interrupt>,
+    /// Whether that is armed.
+    armed: bool,
 }
 
 impl Queue {
@@ -114,6 +123,8 @@ impl Queue {
     ) -> Queue {
         let none = SegmentIn { mbuf: ptr::null_mut(), data: ptr::null(), length: 0, flags: 0, hash: 0 };
         Queue {
+            interrupt: Interrupt::open(&port, index),
+            armed: false,
             port,
             index,
             pools: Some(pools),
@@ -198,7 +209,30 @@ impl Queue {
             }
         }
         self.counters.received += packets as u64;
+        if self.armed && packets > 0 {
+            self.disarm();
+        }
         packets
+    }
+
+    /// What becomes readable when something comes, if the device has interrupts; it must be [armed](Self::arm).
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.interrupt.as_ref().map(Interrupt::descriptor)
+    }
+
+    /// Has the device interrupt until something is [received](Self::receive). False if something may have come before
+    /// it does, or since it does: then receive before this is called again.
+    pub fn arm(&mut self) -> bool {
+        let Some(interrupt) = &mut self.interrupt else { return true };
+        let is_armed = interrupt.arm();
+        self.armed = interrupt.is_armed();
+        is_armed
+    }
+
+    #[cold]
+    fn disarm(&mut self) {
+        self.interrupt.iter_mut().for_each(Interrupt::disarm);
+        self.armed = false;
     }
 
     /// Sends packets from the front of `packets`, [`BURST`] at most; those that the device has no room for stay.
@@ -228,8 +262,8 @@ impl Queue {
                 break;
             }
             if pieces <= most && reaches(&self.reach, packet) {
-                add(pool, &mut self.leaving, packet);
-            } else if !add_copy(pool, &mut self.leaving, packet) {
+                add(pool, &mut self.leaving, packet, &mut self.counters);
+            } else if !add_copy(pool, &mut self.leaving, packet, &mut self.counters) {
                 break;
             } else {
                 self.counters.copied_out += 1;
@@ -301,6 +335,8 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let Some((receive, transmit)) = self.pools.take() else { return };
+        // While the port runs.
+        self.interrupt = None;
         if self.port.is_last() {
             // Closed before the memory goes.
             self.port.leave(Vec::new());
@@ -329,7 +365,12 @@ fn reaches<P: Outgoing>(reach: &Reach, packet: &P) -> bool {
 
 /// Adds the pieces of a packet; there are mbufs and room for them.
 #[inline]
-fn add<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, packet: &P) {
+fn add<P: Outgoing>(
+    pool: &mut TransmitPool,
+    leaving: &mut Vec<SegmentOut>,
+    packet: &P,
+    counters: &mut QueueCounters,
+) {
     let first = leaving.len();
     push(pool, leaving, packet.head().clone());
     let rest = packet.rest();
@@ -338,19 +379,24 @@ fn add<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, pack
         (0, _) => {}
         _ => rest.iter().for_each(|piece| push(pool, leaving, piece.clone())),
     }
-    finish(leaving, first, &packet.checksum());
+    finish(leaving, first, &packet.checksum(), counters);
 }
 
 /// The same from a copy in one piece. False if there is no memory for it.
 #[cold]
-fn add_copy<P: Outgoing>(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, packet: &P) -> bool {
+fn add_copy<P: Outgoing>(
+    pool: &mut TransmitPool,
+    leaving: &mut Vec<SegmentOut>,
+    packet: &P,
+    counters: &mut QueueCounters,
+) -> bool {
     let length = packet.head().len() + packet.rest().len();
     let Ok(mut copy) = BufferMut::with_capacity(length) else { return false };
     copy.extend_from_slice(packet.head());
     packet.rest().iter().for_each(|piece| copy.extend_from_slice(piece));
     let first = leaving.len();
     push(pool, leaving, copy.freeze());
-    finish(leaving, first, &packet.checksum());
+    finish(leaving, first, &packet.checksum(), counters);
     true
 }
 
@@ -372,7 +418,7 @@ fn push(pool: &mut TransmitPool, leaving: &mut Vec<SegmentOut>, buffer: Buffer) 
 
 /// Marks the ends of a packet.
 #[inline]
-fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum) {
+fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum, counters: &mut QueueCounters) {
     let head = &mut leaving[first];
     if checksum.ip || checksum.tcp || checksum.udp {
         let bit = |is: bool, bit: u32| if is { bit } else { 0 };
@@ -382,6 +428,8 @@ fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum) {
             | bit(checksum.v6, ffi::OUT_V6);
         (head.l2_length, head.l3_length) = (checksum.l2_length, checksum.l3_length);
         (head.l4_length, head.segment_size) = (checksum.l4_length, checksum.segment);
+        counters.offloaded += 1;
+        counters.segmented += u64::from(checksum.segment != 0);
     }
     if let Some(last) = leaving.last_mut() {
         last.flags |= ffi::OUT_LAST;

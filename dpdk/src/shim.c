@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
+#include <rte_alarm.h>
 #include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_interrupts.h>
 #include <rte_log.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
@@ -32,6 +36,7 @@ const void *dk_thread(void)
 /* EAL */
 
 static dk_log_callback log_callback;
+static dk_link_callback link_callback;
 
 /* Whether devices use physical addresses: it stays as it is, and is asked for each packet. */
 static int is_physical;
@@ -45,7 +50,7 @@ static ssize_t log_write(void *cookie, const char *text, size_t length)
 	return (ssize_t)length;
 }
 
-int dk_eal_init(int argc, char **argv, dk_log_callback log)
+int dk_eal_init(int argc, char **argv, dk_log_callback log, dk_link_callback link)
 {
 	static const cookie_io_functions_t functions = { .write = log_write };
 	FILE *stream = fopencookie(NULL, "w", functions);
@@ -53,6 +58,7 @@ int dk_eal_init(int argc, char **argv, dk_log_callback log)
 	if (stream == NULL)
 		return -ENOMEM;
 	log_callback = log;
+	link_callback = link;
 	/* A message is one write, made while its level can be asked for. */
 	setvbuf(stream, NULL, _IOFBF, 4096);
 	rte_openlog_stream(stream);
@@ -380,6 +386,7 @@ int dk_port_configure(uint16_t port, struct dk_port_setup *setup)
 			conf.rxmode.offloads |= offloads[i].receive;
 		}
 	}
+	conf.intr_conf.rxq = setup->interrupts != 0;
 	/* With the device's own table. */
 	if (setup->queues > 1 && device.flow_type_rss_offloads != 0) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -413,6 +420,35 @@ int dk_port_tx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_
 	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL);
 }
 
+/* What is known of the links of ports that have started; each is touched by DPDK's thread for interrupts only. */
+static struct {
+	uint32_t changes;
+	uint8_t up;
+} links[RTE_MAX_ETHPORTS];
+
+/* How often links are looked at, in microseconds: not every device interrupts when they change. */
+#define LINK_PERIOD 250000
+
+static void look_at_link(void *argument)
+{
+	uint16_t port = (uint16_t)(uintptr_t)argument;
+	struct rte_eth_link link = { 0 };
+	char name[RTE_ETH_NAME_MAX_LEN];
+
+	if (rte_eth_link_get_nowait(port, &link) == 0 && link.link_status != links[port].up) {
+		links[port].up = link.link_status;
+		__atomic_fetch_add(&links[port].changes, 1, __ATOMIC_RELAXED);
+		if (rte_eth_dev_get_name_by_port(port, name) == 0)
+			link_callback(name, links[port].up, link.link_speed);
+	}
+	rte_eal_alarm_set(LINK_PERIOD, look_at_link, argument);
+}
+
+uint32_t dk_port_link_changes(uint16_t port)
+{
+	return __atomic_load_n(&links[port].changes, __ATOMIC_RELAXED);
+}
+
 int dk_port_start(uint16_t port, int promiscuous)
 {
 	int result = rte_eth_dev_start(port);
@@ -426,6 +462,9 @@ int dk_port_start(uint16_t port, int promiscuous)
 		rte_eth_promiscuous_disable(port);
 	/* Groups of IPv4 and IPv6, neighbour discovery among them, are sorted out by the stack. */
 	rte_eth_allmulticast_enable(port);
+	links[port].up = 0;
+	links[port].changes = 0;
+	rte_eal_alarm_set(1, look_at_link, (void *)(uintptr_t)port);
 	return 0;
 }
 
@@ -470,6 +509,8 @@ int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length,
 
 void dk_port_stop(uint16_t port)
 {
+	/* Waits for one that runs. */
+	rte_eal_alarm_cancel(look_at_link, (void *)(uintptr_t)port);
 	rte_eth_dev_stop(port);
 }
 
@@ -514,6 +555,50 @@ int dk_port_counters(uint16_t port, struct dk_counter *counters, int room)
 		counters[i].value = values[i].value;
 	}
 	return count;
+}
+
+/* Interrupts: DPDK's own epoll, as what is to be read from each kind of descriptor is known to DPDK alone */
+
+int dk_interrupt_open(uint16_t port, uint16_t queue)
+{
+	int descriptor, result = rte_eth_dev_rx_intr_enable(port, queue);
+
+	if (result != 0)
+		return result;
+	rte_eth_dev_rx_intr_disable(port, queue);
+	descriptor = epoll_create1(EPOLL_CLOEXEC);
+	if (descriptor < 0)
+		return -errno;
+	result = rte_eth_dev_rx_intr_ctl_q(port, queue, descriptor, RTE_INTR_EVENT_ADD, NULL);
+	if (result != 0) {
+		close(descriptor);
+		return result;
+	}
+	return descriptor;
+}
+
+void dk_interrupt_close(uint16_t port, uint16_t queue, int descriptor)
+{
+	rte_eth_dev_rx_intr_disable(port, queue);
+	rte_eth_dev_rx_intr_ctl_q(port, queue, descriptor, RTE_INTR_EVENT_DEL, NULL);
+	close(descriptor);
+}
+
+int dk_interrupt_arm(uint16_t port, uint16_t queue)
+{
+	return rte_eth_dev_rx_intr_enable(port, queue);
+}
+
+void dk_interrupt_disarm(uint16_t port, uint16_t queue)
+{
+	rte_eth_dev_rx_intr_disable(port, queue);
+}
+
+int dk_interrupt_take(int descriptor)
+{
+	struct rte_epoll_event event;
+
+	return rte_epoll_wait(descriptor, &event, 1, 0);
 }
 
 /* Bursts */

@@ -105,6 +105,8 @@ struct dk_port_setup {
 	/* Of the hash that spreads flows over queues; as much of it as the device takes. NULL for the device's own. */
 	const uint8_t *hash_key;
 	uint32_t hash_key_length;
+	/* Whether receive queues are to be able to interrupt. */
+	uint32_t interrupts;
 };
 
 struct dk_link {
@@ -119,9 +121,11 @@ struct dk_counter {
 };
 
 typedef void (*dk_log_callback)(uint32_t level, const char *text, size_t length);
+/* The link of a port has changed; called on a thread of DPDK's. */
+typedef void (*dk_link_callback)(const char *port, uint8_t up, uint32_t speed);
 
 /* EAL. Functions that return int return 0 or more, or a negative errno. */
-int dk_eal_init(int argc, char **argv, dk_log_callback log);
+int dk_eal_init(int argc, char **argv, dk_log_callback log, dk_link_callback link);
 const char *dk_version(void);
 int dk_has_huge_pages(void);
 const void *dk_thread(void);
@@ -151,12 +155,23 @@ void dk_port_close(uint16_t port);
 /* The table of queues by hash, if it is the hash of addresses and ports with this key: how many entries, or 0. */
 int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length, uint16_t *table, uint32_t room);
 int dk_port_link(uint16_t port, struct dk_link *link);
+uint32_t dk_port_link_changes(uint16_t port);
 int dk_port_counters(uint16_t port, struct dk_counter *counters, int room);
 
 /* Bursts. */
 uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segments, uint16_t room, uint32_t *dropped,
 		    const struct rte_mempool *pool);
 uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segments, uint16_t count, uint16_t *taken);
+
+/*
+ * Interrupts of a receive queue: a descriptor that is readable when one has come since it was armed. `close` comes
+ * before the port is stopped.
+ */
+int dk_interrupt_open(uint16_t port, uint16_t queue);
+void dk_interrupt_close(uint16_t port, uint16_t queue, int descriptor);
+int dk_interrupt_arm(uint16_t port, uint16_t queue);
+void dk_interrupt_disarm(uint16_t port, uint16_t queue);
+int dk_interrupt_take(int descriptor);
 
 /* Frames without a stack, for comparison. Loops end when `*stop` is not 0. */
 uint64_t dk_raw_echo(uint16_t port, uint16_t queue, const uint8_t *stop);

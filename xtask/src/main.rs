@@ -16,9 +16,11 @@
 //! | `rfc`          | which requirements of RFCs are implemented and tested       |
 //! | `vm`           | commands under Debian's kernel, in an emulator              |
 //! | `bench`        | criterion, and the comparison with peers                    |
+//! | `demo`         | programs at work, to look at                                |
 
 mod bench;
 mod counts;
+mod demo;
 mod dependencies;
 mod exact;
 mod instrumented;
@@ -54,6 +56,7 @@ enum Command {
     Rfc(rfc::Options),
     Vm(vm::Options),
     Bench(bench::Options),
+    Demo(demo::Options),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +79,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Rfc(options) => rfc::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Demo(options) => demo::run(&options),
     }
 }
 

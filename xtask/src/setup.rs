@@ -76,7 +76,7 @@ pub(crate) static BUSYBOX: Tool = debian("busybox", "busybox-static", VM);
 pub(crate) static MODPROBE: Tool = debian("modprobe", "kmod", VM);
 pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
-const VM: &str = "test stage old-kernel, cargo xtask vm";
+const VM: &str = "test stages old-kernel and cards, cargo xtask vm";
 
 static ALL: [&Tool; 21] = [
     &RUSTFMT,

@@ -54,8 +54,9 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
-/// The integration test that has a stage of its own.
+/// The integration tests that have stages of their own.
 const SOAK: &str = "soak";
+pub(crate) const CARDS: &str = "cards";
 
 /// All stages, in order.
 pub(crate) const STAGES: &[Stage] = &[
@@ -158,9 +159,7 @@ pub(crate) const STAGES: &[Stage] = &[
         about: "connections opened and dropped at random, nothing leaks (--soak-seconds)",
         needs: &[&setup::PKG_CONFIG, &setup::DPDK],
         minutes: 60,
-        applies: |workspace| {
-            workspace.members.iter().any(|package| package.tests.iter().any(|name| name == SOAK))
-        },
+        applies: |workspace| has_test(workspace, SOAK),
         run: soak,
     },
     Stage {
@@ -178,6 +177,14 @@ pub(crate) const STAGES: &[Stage] = &[
         minutes: 30,
         applies: always,
         run: vm::stage,
+    },
+    Stage {
+        name: "cards",
+        about: "DPDK on a virtio and an e1000e card under vfio-pci, against the kernel of a guest, in an emulator",
+        needs: vm::TOOLS_OF_CARDS,
+        minutes: 20,
+        applies: |workspace| has_test(workspace, CARDS),
+        run: vm::cards_stage,
     },
     Stage {
         name: "valgrind",
@@ -215,6 +222,15 @@ pub(crate) const STAGES: &[Stage] = &[
 
 fn always(_: &Workspace) -> bool {
     true
+}
+
+fn has_test(workspace: &Workspace, test: &str) -> bool {
+    workspace.members.iter().any(|package| package.tests.iter().any(|name| name == test))
+}
+
+/// Whether an integration test is one of those that are run together.
+fn is_ordinary(test: &str) -> bool {
+    ![SOAK, CARDS].contains(&test)
 }
 
 pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {
@@ -299,7 +315,7 @@ fn integration(job: &mut Job<'_>, packages: &[&Package], features: &[&str]) -> R
     command.args(features).arg("--no-fail-fast");
     for package in packages {
         command.args(["-p", &package.name]);
-        package.tests.iter().filter(|name| *name != SOAK).for_each(|name| {
+        package.tests.iter().filter(|name| is_ordinary(name)).for_each(|name| {
             command.args(["--test", name]);
         });
     }
@@ -307,7 +323,7 @@ fn integration(job: &mut Job<'_>, packages: &[&Package], features: &[&str]) -> R
 }
 
 fn has_integration_tests(package: &Package) -> bool {
-    package.tests.iter().any(|name| name != SOAK)
+    package.tests.iter().any(|name| is_ordinary(name))
 }
 
 fn soak(job: &mut Job<'_>) -> Result<Outcome> {

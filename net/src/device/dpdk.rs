@@ -5,18 +5,16 @@
 
 use super::{Capabilities, Frame, FrameDevice, MacAddress, Medium, Received};
 use crate::wire::ethernet::{self, ether_type};
-use demikernel_dpdk::{Checksum, Link, Outgoing, Queue};
+use demikernel_dpdk::{Checksum, Outgoing, Queue};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Mutex;
 
 /// The most that one segment may carry for a device to cut: an mbuf, which may have to hold all of a frame, has 16 bits
 /// for its length, as an IP packet has.
 const SEGMENTATION: usize = 65_535 - 256;
-
-/// Turns without anything received after which the link is looked at.
-const QUIET: u32 = 1 << 16;
 
 /// Where a TCP header has its checksum, and a UDP header.
 const TCP_CHECKSUM: u16 = 16;
@@ -27,9 +25,6 @@ const UDP_CHECKSUM: u16 = 6;
 pub struct Dpdk {
     queue: Queue,
     capabilities: Capabilities,
-    link: Link,
-    quiet: u32,
-    changes: u64,
 }
 
 impl Dpdk {
@@ -44,23 +39,7 @@ impl Dpdk {
         capabilities.transmit_l4_checksum = can.l4_checksum;
         capabilities.segmentation = if can.segmentation && can.segments { SEGMENTATION } else { 0 };
         capabilities.queues = port.queues();
-        let link = port.link();
-        Dpdk { queue, capabilities, link, quiet: 0, changes: 0 }
-    }
-
-    #[cold]
-    fn look_at_link(&mut self) {
-        self.quiet = 0;
-        let link = self.queue.port().link();
-        if link.up != self.link.up {
-            let (port, speed) = (self.queue.port().name(), link.speed);
-            self.changes += 1;
-            match link.up {
-                true => tracing::info!(port, speed, "the link is up"),
-                false => tracing::warn!(port, "the link is down: what is sent is lost until it is up again"),
-            }
-        }
-        self.link = link;
+        Dpdk { queue, capabilities }
     }
 }
 
@@ -84,16 +63,20 @@ impl FrameDevice for Dpdk {
                 ..Frame::default()
             });
         });
-        self.quiet = if count == 0 { self.quiet + 1 } else { 0 };
-        if self.quiet == QUIET {
-            self.look_at_link();
-        }
         Ok(count)
     }
 
     #[inline]
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
         Ok(self.queue.transmit(burst))
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        self.queue.descriptor()
+    }
+
+    fn arm(&mut self) -> bool {
+        self.queue.arm()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -106,10 +89,12 @@ impl FrameDevice for Dpdk {
             ("frames with a wrong checksum", counters.bad_checksum),
             ("frames copied in", counters.copied_in),
             ("frames copied out", counters.copied_out),
+            ("checksums left to the device", counters.offloaded),
+            ("segments left to the device to cut", counters.segmented),
             ("frames the device refused", counters.refused),
             ("frames lost while the link was down", counters.link_down),
             ("bursts that met a full ring", counters.full),
-            ("changes of the link", self.changes),
+            ("changes of the link", self.queue.port().link_changes()),
         ];
         let of_port = self.queue.port().counters();
         own.into_iter().chain(of_port.into_iter().map(|(name, value)| (interned(name), value))).collect()
@@ -177,8 +162,6 @@ fn checksum(frame: &Frame) -> Option<Checksum> {
         _ => {}
     }
     if let Some(segmentation) = frame.segmentation {
-        // Devices that cut write an IPv4 checksum for each segment.
-        checksum.ip = !v6;
         checksum.segment = segmentation.segment;
     }
     Some(checksum)

@@ -210,6 +210,10 @@ impl<D: FrameDevice, C: Fn() -> Instant> FrameDevice for FaultInjector<D, C> {
         self.device.will_sleep();
     }
 
+    fn arm(&mut self) -> bool {
+        self.device.arm()
+    }
+
     fn is_awaited(&self) -> bool {
         self.holds_back() || self.device.is_awaited()
     }

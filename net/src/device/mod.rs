@@ -113,6 +113,12 @@ pub trait FrameDevice {
     /// comes from here on must make it readable.
     fn will_sleep(&self) {}
 
+    /// Called before a thread waits for the descriptor: has it be readable when something comes. False if something may
+    /// have come before: then the device is to be asked for frames before this is called again.
+    fn arm(&mut self) -> bool {
+        true
+    }
+
     /// Whether frames may come without anything else happening here. If not, a runtime may sleep until a timer is due
     /// without asking; whoever brings frames then makes it ask.
     fn is_awaited(&self) -> bool {

@@ -90,6 +90,10 @@ impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
         self.device.will_sleep();
     }
 
+    fn arm(&mut self) -> bool {
+        self.device.arm()
+    }
+
     fn is_awaited(&self) -> bool {
         self.device.is_awaited()
     }

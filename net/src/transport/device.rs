@@ -56,6 +56,10 @@ impl Device for NetTransport {
         }
     }
 
+    fn arm(&self) -> bool {
+        self.engine.borrow_mut().device.arm()
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         match *self.state.borrow() {
             State::Running => self.engine.borrow().stack.next_deadline(),
@@ -94,6 +98,10 @@ impl Device for NetTransport {
             let _ = self.turn();
         }
         *self.state.borrow_mut() = State::Ended;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let counted: Vec<_> = self.counters().into_iter().filter(|(_, value)| *value != 0).collect();
+            tracing::debug!(transport = self.name, ?counted, "ended");
+        }
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -153,7 +161,7 @@ impl NetTransport {
             if left.is_zero() {
                 return;
             }
-            self.engine.borrow().wait(left);
+            self.engine.borrow_mut().wait(left);
         }
     }
 }

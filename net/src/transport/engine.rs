@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Blocks the thread until something comes or is due, for at most `limit`.
-    pub(super) fn wait(&self, limit: Duration) {
+    pub(super) fn wait(&mut self, limit: Duration) {
         /// A device that cannot be waited for is asked as often as this.
         const ASK: Duration = Duration::from_micros(50);
         if self.is_busy() {
@@ -73,6 +73,9 @@ impl Engine {
         let due = self.stack.next_deadline().map(|at| at - Instant::now());
         let time = due.map_or(limit, |due| due.min(limit));
         let Some(fd) = self.device.descriptor() else { return std::thread::sleep(time.min(ASK)) };
+        if !self.device.arm() {
+            return;
+        }
         let mut fd = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let milliseconds = time.as_millis().min(1000) as libc::c_int + 1;
         // SAFETY: one descriptor, as is said; an error means to look at once.

@@ -141,6 +141,9 @@ pub(super) fn may_block(
                     parker.watch(fd)?;
                     watched.borrow_mut().push(fd);
                 }
+                if !device.arm() {
+                    return Ok(Some(Duration::ZERO));
+                }
             }
         }
         index += 1;

@@ -56,7 +56,7 @@ pub enum Turn {
 pub enum Interest {
     /// Nothing is under way.
     None,
-    /// The descriptor becomes readable when there is something to poll. It must be armed by now.
+    /// The descriptor becomes readable when there is something to poll, once it is [armed](Device::arm).
     Descriptor(RawFd),
     /// It must be polled: the runtime does not block.
     Polling,
@@ -83,6 +83,13 @@ pub trait Device: 'static {
     /// The thread is about to block until the descriptor of the [interest](Device::interest) is readable, or for a time:
     /// for devices that others bring something to, which then have to wake it.
     fn will_sleep(&self) {}
+
+    /// Called when the runtime is about to block on the descriptor that [`interest`](Self::interest) gave: what becomes
+    /// readable only on demand is armed here. False if something may have come before: then the device is polled once
+    /// more, and this called again.
+    fn arm(&self) -> bool {
+        true
+    }
 
     /// When it must be polled though nothing has happened outside, such as a retransmission.
     fn next_deadline(&self) -> Option<Instant> {

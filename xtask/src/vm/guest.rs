@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::cards;
 use super::kernel::Kernel;
 
 /// What `timeout` ends with when it has ended something.
@@ -27,6 +28,8 @@ pub(super) struct Guest {
     pub(super) qemu: Vec<String>,
     pub(super) append: Vec<String>,
     pub(super) iommu: bool,
+    /// Whether it has network cards.
+    pub(super) cards: bool,
     pub(super) limit: Duration,
 }
 
@@ -40,6 +43,7 @@ impl Default for Guest {
             qemu: Vec::new(),
             append: Vec::new(),
             iommu: false,
+            cards: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -60,11 +64,12 @@ impl Guest {
         let shared = std::env::temp_dir().join(format!("demikernel-boot-{}-{number}", std::process::id()));
         fs::create_dir_all(&shared).with_context(|| format!("cannot create {}", shared.display()))?;
         // What follows may fail, and then the directory is to go as well.
-        let mut boot = Boot { command: Command::new("sh"), directory: shared };
+        let runner = if self.cards { cards::with_switch() } else { Command::new("env") };
+        let mut boot = Boot { command: runner, directory: shared };
         fs::write(boot.directory.join("settings"), self.settings(kernel)?)?;
         fs::write(boot.directory.join("command"), script(directory, command)?)?;
         // QEMU is to write to what is open, which another open file of the same path would not be.
-        boot.command.args(["-c", "exec timeout --kill-after=5 \"$@\" 8>&1 9>&2", "timeout"]);
+        boot.command.args(["sh", "-c", "exec timeout --kill-after=5 \"$@\" 8>&1 9>&2", "timeout"]);
         boot.command.arg(self.limit.as_secs().to_string()).arg("qemu-system-x86_64");
         self.describe(&mut boot.command, kernel, &boot.directory)?;
         Ok(boot)
@@ -100,6 +105,9 @@ impl Guest {
         share(qemu, "boot", shared, "");
         for (number, directory) in self.writable.iter().enumerate() {
             share(qemu, &format!("writable{number}"), &fs::canonicalize(directory)?, "");
+        }
+        if self.cards {
+            cards::describe(qemu, shared);
         }
         if self.iommu {
             qemu.args(["-machine", "q35,kernel-irqchip=off", "-device", "intel-iommu,caching-mode=on"]);
@@ -165,7 +173,7 @@ fn share(qemu: &mut Command, name: &str, directory: &Path, options: &str) {
 }
 
 /// An option of QEMU with a path in it, in which a comma is to be doubled.
-fn option(before: &str, path: &Path, after: &str) -> OsString {
+pub(super) fn option(before: &str, path: &Path, after: &str) -> OsString {
     format!("{before}{}{after}", path.display().to_string().replace(',', ",,")).into()
 }
 

@@ -7,8 +7,10 @@
 //!
 //! - `kernel`: the kernel and what it boots from, made once.
 //! - `guest`: one boot.
+//! - `cards`: network cards that it may have.
 //! - `init`: the guest's first process.
 
+mod cards;
 mod guest;
 mod kernel;
 
@@ -17,18 +19,29 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::counts::Counts;
 use crate::process::Runner;
 use crate::setup::{self, Tool};
-use crate::stages::{Job, Outcome};
+use crate::stages::{self, Job, Outcome};
 use crate::workspace::{self, Workspace};
 use guest::Guest;
 use kernel::Kernel;
 
 /// What booting takes.
 pub(crate) const TOOLS: &[&Tool] = &[&setup::QEMU, &setup::BUSYBOX, &setup::MODPROBE, &setup::CPIO];
+
+/// The same with network cards and DPDK on them.
+pub(crate) const TOOLS_OF_CARDS: &[&Tool] = &[
+    &setup::QEMU,
+    &setup::BUSYBOX,
+    &setup::MODPROBE,
+    &setup::CPIO,
+    &setup::IP,
+    &setup::PKG_CONFIG,
+    &setup::DPDK,
+];
 
 /// Run a command under Debian's kernel, in an emulator, with the files of this machine.
 ///
@@ -59,6 +72,10 @@ pub(crate) struct Options {
     /// Have an IOMMU, which VFIO needs
     #[arg(long)]
     iommu: bool,
+    /// Have network cards, the kernel's at 00:10.0 and two to bind to vfio-pci: virtio at 00:11.0, e1000e at 00:12.0.
+    /// Takes root here, and implies --iommu
+    #[arg(long)]
+    cards: bool,
     /// When to give up
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
@@ -82,7 +99,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         writable: options.writable.clone(),
         qemu: options.qemu.clone(),
         append: options.append.clone(),
-        iommu: options.iommu,
+        iommu: options.iommu || options.cards,
+        cards: options.cards,
         limit: Duration::from_secs(options.limit),
     };
     let mut boot = guest.boot(&kernel, &std::env::current_dir()?, &options.command)?;
@@ -117,5 +135,42 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
         counts += Counts::of(&output)?;
         ensure!(status == 0, "{} ended with {status}", built.target);
     }
+    counts.outcome()
+}
+
+/// The tests of DPDK on network cards, all in one guest.
+pub(crate) fn cards_stage(job: &mut Job<'_>) -> Result<Outcome> {
+    if !cards::are_possible() {
+        let reason = "no network namespace with TAP interfaces can be made here, which takes root";
+        ensure!(!job.require_all, "{reason}");
+        return Ok(Outcome::Skipped(reason.to_owned()));
+    }
+    let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
+    // As the stage of integration tests builds them.
+    let mut build = job.workspace.cargo("build");
+    job.runner.run(build.args(["-p", "demikernel", "--examples", "--all-features"]))?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel", "--all-features", "--no-run", "--test", stages::CARDS, workspace::JSON]);
+    let messages = job.runner.output(&mut build)?;
+    let tests = workspace::executables(&messages).into_iter().find(|built| built.target == stages::CARDS);
+    let tests = tests.context("cargo has not built the tests")?;
+    let mut command: Vec<OsString> = vec!["env".into(), "DEMIKERNEL_CARDS=1".into(), tests.path.into()];
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
+    let guest = Guest {
+        // Half of it are huge pages.
+        memory: 3072,
+        cpus: 2,
+        // What a machine has loaded whose kernel has the cards.
+        modules: ["virtio_net", "e1000e"].map(str::to_owned).to_vec(),
+        iommu: true,
+        cards: true,
+        limit: Duration::from_secs(900),
+        ..Guest::default()
+    };
+    let mut boot = guest.boot(&kernel, &tests.package, &command)?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    let counts = Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
     counts.outcome()
 }

@@ -1,0 +1,110 @@
+//! An example on a card.
+
+use crate::guest::{Guest, wait_for};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server in a process of its own; dropped, it is killed.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+}
+
+/// What a server has said, and counted, until its end.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) log: String,
+}
+
+impl Server {
+    /// With the configuration of README.md.
+    pub(crate) fn echo(guest: &Guest) -> Server {
+        let configuration = guest.configuration();
+        Server::start(guest, "echo", &["serve", "--listen", "10.0.0.2:7000"], &configuration)
+    }
+
+    /// Over IPv6.
+    pub(crate) fn key_value(guest: &Guest) -> Server {
+        let configuration = guest.directory.join("key-value.toml");
+        let text = format!(
+            "[network]\ndevice = \"dpdk\"\naddresses = [\"fd00:9::2/64\"]\nduplicate-detection = \"optimistic\"\n\
+             [dpdk]\nport = \"{}\"\n",
+            guest.card().address
+        );
+        fs::write(&configuration, text).unwrap();
+        Server::start(guest, "key-value", &["--listen", "[fd00:9::2]:6379"], &configuration)
+    }
+
+    fn start(guest: &Guest, example: &str, arguments: &[&str], configuration: &Path) -> Server {
+        let log = guest.directory.join(format!("{example}.log"));
+        let mut command = Command::new(program(example));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(File::create(&log).unwrap());
+        command.env("DEMIKERNEL_TRANSPORT", "dpdk").env("DEMIKERNEL_CONFIG", configuration);
+        command.env("RUST_LOG", "info,demikernel_net=debug,demikernel_dpdk=debug").env("NO_COLOR", "1");
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next().and_then(Result::ok).unwrap_or_else(|| panic!("{}", read(&log)));
+        let address = line.split_whitespace().find_map(|word| word.parse().ok()).expect("where it listens");
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address, log }
+    }
+
+    /// Waits until it has said something.
+    #[track_caller]
+    pub(crate) fn wait_for_words(&self, words: &str, patience: Duration) {
+        wait_for(words, patience, || read(&self.log).contains(words));
+    }
+
+    /// What it has taken of the processor, all its threads.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name come the fields from the third on; of these, the 14th and 15th are ticks of 10 ms.
+        let (_, fields) = text.rsplit_once(") ").unwrap();
+        let ticks =
+            fields.split(' ').skip(14 - 3).take(2).map(|field| field.parse::<u64>().unwrap()).sum::<u64>();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// Ends it as a user would.
+    pub(crate) fn end(mut self) -> Counted {
+        crate::guest::shell(&format!("kill -TERM {}", self.child.id()));
+        wait_for("the server ends", Duration::from_secs(60), || self.child.try_wait().unwrap().is_some());
+        let (status, log) = (self.child.wait().unwrap(), read(&self.log));
+        assert!(status.success(), "{status}: {log}");
+        Counted { log }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", read(&self.log));
+        }
+    }
+}
+
+impl Counted {
+    /// A counter; 0 if it was not said, as those are not that stayed there.
+    pub(crate) fn of(&self, name: &str) -> u64 {
+        let value = self.log.split_once(&format!("(\"{name}\", ")).and_then(|(_, rest)| rest.split_once(')'));
+        value.map_or(0, |(value, _)| value.parse().unwrap())
+    }
+}
+
+/// An example that the stage has built beside this test.
+fn program(example: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().and_then(Path::parent).unwrap().join("examples").join(example)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
