@@ -182,6 +182,8 @@ unsafe extern "C" {
     pub(crate) safe fn dk_port_close(port: u16);
     pub(crate) fn dk_port_link(port: u16, link: *mut Link) -> c_int;
     pub(crate) safe fn dk_port_link_changes(port: u16) -> u32;
+    pub(crate) safe fn dk_port_is_down(port: u16) -> c_int;
+    pub(crate) fn dk_port_restart(port: u16) -> c_int;
     pub(crate) fn dk_port_counters(port: u16, counters: *mut Counter, room: c_int) -> c_int;
 
     pub(crate) safe fn dk_interrupt_open(port: u16, queue: u16) -> c_int;

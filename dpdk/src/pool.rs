@@ -92,6 +92,16 @@ impl Pool {
         unsafe { NonNull::new_unchecked(*(*self.stack.as_ptr()).objects.add(index as usize)) }
     }
 
+    /// Mbufs that are not free: what the driver has.
+    fn held(&self) -> usize {
+        // SAFETY: the owner's thread reads what only it changes, and the other field atomically.
+        let free = unsafe {
+            let stack = self.stack.as_ptr();
+            (*stack).count + AtomicU32::from_ptr(&raw mut (*stack).foreign_count).load(Ordering::Relaxed)
+        };
+        self.all.len() - free as usize
+    }
+
     /// Puts back an mbuf that was taken.
     #[inline]
     fn push(&mut self, mbuf: NonNull<Mbuf>) {
@@ -210,6 +220,11 @@ impl ReceivePool {
         self.pool.mempool.as_ptr()
     }
 
+    /// How many the driver has.
+    pub(crate) fn held(&self) -> usize {
+        self.pool.held()
+    }
+
     /// The bytes of a segment that has arrived, whose mbuf goes back with other memory. If the device does not reach that,
     /// the bytes are copied to it instead, which `copied` counts. `None` if there is no other memory: then the bytes are
     /// lost, and the mbuf goes back as it is.
@@ -322,6 +337,11 @@ impl TransmitPool {
             // SAFETY: free since it was under way, so its record is a buffer, which is looked at once.
             unsafe { record::<Buffer>(self.pool.get(index)).drop_in_place() };
         }
+    }
+
+    /// How many the driver has.
+    pub(crate) fn held(&self) -> usize {
+        self.pool.held()
     }
 
     /// How many mbufs can be taken.

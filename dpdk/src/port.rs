@@ -538,6 +538,13 @@ impl Port {
         ffi::dk_port_link_changes(self.id).into()
     }
 
+    /// Whether it is a client of memif, which connects once, when it starts, and never again by itself. What has several
+    /// threads cannot be started again under them.
+    pub(crate) fn reconnects(&self) -> bool {
+        let is_server = ["role=server", "role=master"].iter().any(|role| self.config.name.contains(role));
+        self.driver == "net_memif" && !is_server && self.config.queues == 1
+    }
+
     /// What driver and device have counted (`rte_eth_xstats`), by DPDK's names.
     pub fn counters(&self) -> Vec<(String, u64)> {
         let mut counters = [ffi::Counter { name: [0; 64], value: 0 }; 256];

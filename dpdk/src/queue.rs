@@ -9,12 +9,16 @@ use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use crate::BURST;
 use crate::ffi::{self, SegmentIn, SegmentOut};
 use crate::interrupt::Interrupt;
+use crate::log;
 use crate::pool::{ReceivePool, TransmitPool};
 use crate::port::Port;
 use crate::reach::Reach;
 
 /// Segments that one burst has at most, in either direction.
 const SEGMENTS: usize = 4 * BURST;
+
+/// How many calls that receive nothing are made between looks whether a link is to be brought up.
+const RECONNECT: u32 = 256;
 
 /// A packet that has arrived.
 #[derive(Debug)]
@@ -112,6 +116,12 @@ pub struct Queue {
     interrupt: Option<Interrupt>,
     /// Whether that is armed.
     armed: bool,
+    /// Whether the port has to be started again when its link is down.
+    reconnects: bool,
+    /// Whether that has failed so far: then the port is stopped.
+    stopped: bool,
+    /// Calls that have received nothing.
+    idle: u32,
 }
 
 impl Queue {
@@ -125,6 +135,9 @@ impl Queue {
         Queue {
             interrupt: Interrupt::open(&port, index),
             armed: false,
+            reconnects: port.reconnects(),
+            stopped: false,
+            idle: 0,
             port,
             index,
             pools: Some(pools),
@@ -157,9 +170,18 @@ impl Queue {
         self.counters
     }
 
+    /// Packet buffers that the driver has: to receive in, and with what is under way.
+    pub fn held(&self) -> (usize, usize) {
+        self.pools.as_ref().map_or((0, 0), |(receive, transmit)| (receive.held(), transmit.held()))
+    }
+
     /// Gives `take` what has arrived, [`BURST`] packets at most. Returns how many.
     #[inline]
     pub fn receive(&mut self, mut take: impl FnMut(Packet)) -> usize {
+        if self.stopped {
+            self.reconnect();
+            return 0;
+        }
         let Some((pool, transmit)) = &mut self.pools else { return 0 };
         transmit.settle();
         let mut dropped = 0;
@@ -209,10 +231,34 @@ impl Queue {
             }
         }
         self.counters.received += packets as u64;
-        if self.armed && packets > 0 {
+        if packets == 0 {
+            self.idle = self.idle.wrapping_add(1);
+            if self.reconnects && self.idle.is_multiple_of(RECONNECT) {
+                self.reconnect();
+            }
+        } else if self.armed {
             self.disarm();
         }
         packets
+    }
+
+    /// Starts the port again if its link is down and nobody else would bring it up.
+    #[cold]
+    fn reconnect(&mut self) {
+        if ffi::dk_port_is_down(self.port.id()) == 0 {
+            return;
+        }
+        // SAFETY: the port has one queue, which this thread uses, and which is not in a call of the driver.
+        let restart = || unsafe { ffi::dk_port_restart(self.port.id()) };
+        // Mostly there is nobody yet.
+        let (result, reason) = log::quietly(restart);
+        self.stopped = result != 0;
+        tracing::debug!(
+            port = self.port.name(),
+            ?reason,
+            started = !self.stopped,
+            "started again for its link"
+        );
     }
 
     /// What becomes readable when something comes, if the device has interrupts; it must be [armed](Self::arm).
@@ -239,6 +285,9 @@ impl Queue {
     /// Returns how many are gone.
     #[inline]
     pub fn transmit<P: Outgoing>(&mut self, packets: &mut Vec<P>) -> usize {
+        if self.stopped {
+            return self.lose(packets);
+        }
         let mut gone = 0;
         if self.is_full {
             // One packet tells whether there is room again; to make others ready would be for nothing.
@@ -275,6 +324,15 @@ impl Queue {
         let gone = self.send(packets.len().min(burst));
         packets.drain(..gone);
         gone
+    }
+
+    /// Drops packets from the front of `packets`, as nobody is there to take them. Returns how many.
+    #[cold]
+    fn lose<P>(&mut self, packets: &mut Vec<P>) -> usize {
+        let count = packets.len().min(BURST);
+        packets.drain(..count);
+        self.counters.link_down += count as u64;
+        count
     }
 
     /// Whether there was somebody at the other end, and is no more. Until then what is sent waits: links come up some time

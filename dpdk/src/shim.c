@@ -420,9 +420,11 @@ int dk_port_tx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_
 	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL);
 }
 
-/* What is known of the links of ports that have started; each is touched by DPDK's thread for interrupts only. */
+/* What is known of the links of ports that have started. DPDK's thread for interrupts writes, others read. */
 static struct {
 	uint32_t changes;
+	/* Looks at it since it is down. */
+	uint32_t down;
 	uint8_t up;
 } links[RTE_MAX_ETHPORTS];
 
@@ -441,12 +443,28 @@ static void look_at_link(void *argument)
 		if (rte_eth_dev_get_name_by_port(port, name) == 0)
 			link_callback(name, links[port].up, link.link_speed);
 	}
+	if (links[port].up)
+		__atomic_store_n(&links[port].down, 0, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_add(&links[port].down, 1, __ATOMIC_RELAXED);
 	rte_eal_alarm_set(LINK_PERIOD, look_at_link, argument);
 }
 
 uint32_t dk_port_link_changes(uint16_t port)
 {
 	return __atomic_load_n(&links[port].changes, __ATOMIC_RELAXED);
+}
+
+int dk_port_is_down(uint16_t port)
+{
+	return __atomic_load_n(&links[port].down, __ATOMIC_RELAXED) > 1000000 / LINK_PERIOD;
+}
+
+int dk_port_restart(uint16_t port)
+{
+	__atomic_store_n(&links[port].down, 0, __ATOMIC_RELAXED);
+	rte_eth_dev_stop(port);
+	return rte_eth_dev_start(port);
 }
 
 int dk_port_start(uint16_t port, int promiscuous)
@@ -464,6 +482,7 @@ int dk_port_start(uint16_t port, int promiscuous)
 	rte_eth_allmulticast_enable(port);
 	links[port].up = 0;
 	links[port].changes = 0;
+	links[port].down = 0;
 	rte_eal_alarm_set(1, look_at_link, (void *)(uintptr_t)port);
 	return 0;
 }

@@ -156,6 +156,9 @@ void dk_port_close(uint16_t port);
 int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length, uint16_t *table, uint32_t room);
 int dk_port_link(uint16_t port, struct dk_link *link);
 uint32_t dk_port_link_changes(uint16_t port);
+/* Whether the link has been down for a second since the port was started or last restarted. */
+int dk_port_is_down(uint16_t port);
+int dk_port_restart(uint16_t port);
 int dk_port_counters(uint16_t port, struct dk_counter *counters, int room);
 
 /* Bursts. */

@@ -81,6 +81,7 @@ impl FrameDevice for Dpdk {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let counters = self.queue.counters();
+        let (receiving, under_way) = self.queue.held();
         let own = [
             ("frames received", counters.received),
             ("frames transmitted", counters.transmitted),
@@ -94,6 +95,8 @@ impl FrameDevice for Dpdk {
             ("frames the device refused", counters.refused),
             ("frames lost while the link was down", counters.link_down),
             ("bursts that met a full ring", counters.full),
+            ("packet buffers to receive in", receiving as u64),
+            ("packet buffers under way", under_way as u64),
             ("changes of the link", self.queue.port().link_changes()),
         ];
         let of_port = self.queue.port().counters();

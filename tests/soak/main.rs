@@ -3,6 +3,12 @@
 //!
 //! `DEMIKERNEL_SOAK_SECONDS` sets for how long, on each transport (5 unless set).
 
+#[cfg(feature = "dpdk")]
+mod dpdk;
+#[cfg(feature = "dpdk")]
+#[path = "../programs/mod.rs"]
+mod programs;
+
 use demikernel::buffer::pool;
 use demikernel::net::{TcpListener, TcpStream};
 use demikernel::time::{Duration, Instant, sleep, timeout};
@@ -11,11 +17,15 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 /// At the least, so many connections are made on each transport.
 const CONNECTIONS: u64 = 10_000;
 /// Connections at a time.
 const CLIENTS: u64 = 64;
+
+/// Descriptors are counted of the whole process, so one test runs at a time.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// xorshift64*.
 struct Random(u64);
@@ -27,6 +37,11 @@ impl Random {
         self.0 ^= self.0 >> 27;
         ((u128::from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)) * u128::from(bound)) >> 64) as u64
     }
+}
+
+/// For how long on each transport.
+fn seconds() -> u64 {
+    std::env::var("DEMIKERNEL_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
 }
 
 fn descriptors() -> usize {
@@ -110,8 +125,8 @@ async fn soak(seed: u64, time: Duration) -> u64 {
 
 #[test]
 fn nothing_leaks() {
-    let seconds =
-        std::env::var("DEMIKERNEL_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let seconds = seconds();
     for &transport in demikernel::transports().iter().filter(|name| ["io_uring", "epoll"].contains(name)) {
         // What is made once per process and stays, such as the regions of the pool.
         drop(Builder::new().transport(transport).build().unwrap());
