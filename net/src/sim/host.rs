@@ -30,6 +30,9 @@ pub struct HostConfig {
     pub tcp: tcp::Config,
     /// When time begins.
     pub start: Instant,
+    /// Whether packets are sent in several pieces of memory, which only matters where they [pass](Host::pass_through)
+    /// something.
+    pub scatter: bool,
     /// Octets of payload in segments that the link would cut; 0 if it cuts none, so that a packet is what a wire has.
     pub segmentation: usize,
     /// Connections that are half open before SYN cookies take their place.
@@ -47,6 +50,7 @@ impl HostConfig {
             seed: 0,
             tcp: tcp::Config::default(),
             start: Instant::from_nanos(1_000_000_000),
+            scatter: false,
             segmentation: 0,
             half_open: 1024,
         }
@@ -107,13 +111,14 @@ pub struct Host {
     out: VecDeque<Vec<u8>>,
     lost: u64,
     burst: Vec<Frame>,
+    passage: Option<Box<dyn FnMut(&mut Vec<Frame>)>>,
 }
 
 impl Host {
     /// A host without sockets.
     pub fn new(config: HostConfig) -> Host {
-        let capabilities =
-            Capabilities { segmentation: config.segmentation, ..Capabilities::new(Medium::Ip, config.mtu) };
+        let mut capabilities = Capabilities::new(Medium::Ip, config.mtu);
+        (capabilities.segmentation, capabilities.scatter) = (config.segmentation, config.scatter);
         let mut random = Random::new(config.seed, 0x686f_7374);
         let mut key = [0; 32];
         key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&random.next().to_le_bytes()));
@@ -132,7 +137,14 @@ impl Host {
             out: VecDeque::new(),
             lost: 0,
             burst: Vec::new(),
+            passage: None,
         }
+    }
+
+    /// Has all frames that come in and go out pass through something first, in no time and in their order, such as the
+    /// memory of a device.
+    pub fn pass_through(&mut self, passage: impl FnMut(&mut Vec<Frame>) + 'static) {
+        self.passage = Some(Box::new(passage));
     }
 
     /// The time.
@@ -166,6 +178,7 @@ impl Host {
             return;
         };
         self.burst.push(Frame::new(head));
+        self.passage.iter_mut().for_each(|passage| passage(&mut self.burst));
         self.stack.receive(self.now, &mut self.burst);
         self.pump();
     }
@@ -194,6 +207,7 @@ impl Host {
     fn pump(&mut self) {
         loop {
             let count = self.stack.transmit(self.now, &mut self.burst);
+            self.passage.iter_mut().for_each(|passage| passage(&mut self.burst));
             for frame in self.burst.drain(..) {
                 if self.out.len() >= OUT {
                     self.lost += 1;

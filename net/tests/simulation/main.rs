@@ -3,6 +3,8 @@
 mod floods;
 mod interface;
 mod machines;
+#[cfg(feature = "dpdk")]
+mod mbufs;
 mod program;
 mod stories;
 
@@ -14,10 +16,21 @@ use std::time::Duration;
 
 /// Two hosts, `10.0.0.1` and `10.0.0.2`, `fd00::1` and `fd00::2`.
 fn two_hosts(seed: u64, link: LinkConfig) -> (Network, HostId, HostId) {
+    two_hosts_with(seed, link, |_| {})
+}
+
+/// The same, made as `change` says.
+fn two_hosts_with(
+    seed: u64,
+    link: LinkConfig,
+    change: impl Fn(&mut HostConfig),
+) -> (Network, HostId, HostId) {
     let mut network = Network::new(seed, link);
     let host = |number: u8| {
         let v6 = format!("fd00::{number}").parse().unwrap();
-        HostConfig::new([[10, 0, 0, number].into(), v6])
+        let mut config = HostConfig::new([[10, 0, 0, number].into(), v6]);
+        change(&mut config);
+        config
     };
     let one = network.add(host(1));
     let two = network.add(host(2));

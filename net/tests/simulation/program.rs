@@ -3,8 +3,10 @@
 //! `DEMIKERNEL_SIM_SEEDS=N` runs N seeds instead of a few.
 
 use super::*;
+use demikernel_net::sim::Trace;
 use demikernel_net::stack::{Shutdown, SocketOption};
 use demikernel_runtime::random::Random;
+use demikernel_runtime::time::Instant;
 
 /// What one end of a connection does.
 struct End {
@@ -126,10 +128,16 @@ fn faulty_link(random: &mut Random) -> LinkConfig {
     link
 }
 
-/// Runs a program; a digest of what happened.
-fn run(seed: u64) -> (demikernel_runtime::time::Instant, u64) {
+/// Runs a program; when it ended, and a digest of what happened.
+pub(super) fn run(seed: u64) -> (Instant, Trace) {
+    let (network, one, two) = two_hosts(seed, LinkConfig::default());
+    run_between(network, one, two)
+}
+
+/// The same between two hosts that are there.
+pub(super) fn run_between(mut network: Network, one: HostId, two: HostId) -> (Instant, Trace) {
+    let seed = network.seed();
     let mut random = Random::new(seed, 77);
-    let (mut network, one, two) = two_hosts(seed, LinkConfig::default());
     let (there, back) = (faulty_link(&mut random), faulty_link(&mut random));
     network.configure_one_way(one, two, |link| *link = there);
     network.configure_one_way(two, one, |link| *link = back);
@@ -180,7 +188,7 @@ fn run(seed: u64) -> (demikernel_runtime::time::Instant, u64) {
         assert_eq!(sockets, 0, "sockets are left with seed {seed}");
     }
     assert_eq!(network.next_deadline(), None, "something is left to do with seed {seed}");
-    (network.now(), network.stats(one, two).sent)
+    (network.now(), network.trace())
 }
 
 /// What one end sent, the other has got, if nobody was rude.
