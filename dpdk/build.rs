@@ -3,40 +3,48 @@
 use std::env;
 use std::process::exit;
 
+/// The oldest version that has what the shim calls.
+const OLDEST: &str = "22.11";
+
 fn main() {
-    println!("cargo:rerun-if-changed=src/shim.c");
-    println!("cargo:rerun-if-changed=src/shim.h");
+    for file in ["shim.c", "shim.h", "memif.c", "memif.h"] {
+        println!("cargo:rerun-if-changed=src/{file}");
+    }
     println!("cargo:rerun-if-env-changed=DOCS_RS");
     if env::var_os("DOCS_RS").is_some() {
         // Documentation is made without linking anything.
         return;
     }
     let library = match pkg_config::Config::new()
-        .atleast_version("22.11")
+        .atleast_version(OLDEST)
         .cargo_metadata(true)
         .probe("libdpdk")
     {
         Ok(library) => library,
-        Err(error) => {
+        Err(_) => {
             // One line: what pkg-config says is long, and seldom says more.
-            let found = if matches!(error, pkg_config::Error::ProbeFailure { .. }) {
-                "is older or missing"
-            } else {
-                "is not found"
-            };
+            let found =
+                version().map_or("is not found".to_owned(), |version| format!("is found as {version}"));
             eprintln!(
-                "error: the feature `dpdk` needs libdpdk 22.11 or later, which {found}: apt-get install libdpdk-dev pkg-config"
+                "error: the feature `dpdk` needs libdpdk {OLDEST} or later, which {found}: apt-get install libdpdk-dev pkg-config"
             );
             exit(1);
         }
     };
     let mut build = cc::Build::new();
-    build.file("src/shim.c").includes(&library.include_paths).warnings(true).opt_level(3);
+    build.files(["src/shim.c", "src/memif.c"]).includes(&library.include_paths).warnings(true).opt_level(3);
     // As pkg-config says for whoever includes the headers, whose functions use these instructions.
     for flag in flags() {
         build.flag(flag);
     }
     build.compile("demikernel_dpdk_shim");
+}
+
+/// What version there is, if pkg-config knows of any.
+fn version() -> Option<String> {
+    let output = std::process::Command::new("pkg-config").args(["--modversion", "libdpdk"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// What the compiler is to be told beyond directories of headers, which pkg-config's crate leaves out.

@@ -2,12 +2,13 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::error::Error;
 use crate::ffi;
 use crate::log;
 use crate::memory::Memory;
+use crate::pci;
 
 /// How EAL is started.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,9 @@ pub struct Eal {
 
 static EAL: OnceLock<Result<Eal, Error>> = OnceLock::new();
 
+/// Held while it is looked whether EAL can be started, and while it is: what it uses seems to be in use then.
+static STARTING: Mutex<()> = Mutex::new(());
+
 impl Eal {
     /// EAL as it is running, or started as `config` says if it is not.
     ///
@@ -52,11 +56,13 @@ impl Eal {
         for argument in &config.arguments {
             check(argument)?;
         }
-        if EAL.get().is_none() && config.huge_pages && !config.arguments.iter().any(|one| one == "--no-huge")
-        {
-            check_huge_pages()?;
-        }
-        let eal = EAL.get_or_init(|| launch(config)).as_ref().map_err(Error::clone)?;
+        let eal = {
+            let _one = STARTING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if EAL.get().is_none() {
+                check_environment(config)?;
+            }
+            EAL.get_or_init(|| launch(config)).as_ref().map_err(Error::clone)?
+        };
         if !config.arguments.is_empty() && config.arguments != eal.arguments {
             let (running, wanted) = (eal.arguments.clone(), config.arguments.clone());
             return Err(Error::Other { running, wanted });
@@ -84,6 +90,15 @@ fn check(argument: &str) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Argument { argument: argument.to_owned(), reason })
+}
+
+/// Over what is found wrong here, EAL would not start, now and later, and not say why.
+fn check_environment(config: &EalConfig) -> Result<(), Error> {
+    config.allow.iter().try_for_each(|address| pci::check(address))?;
+    if config.huge_pages && !config.arguments.iter().any(|one| one == "--no-huge") {
+        check_huge_pages()?;
+    }
+    Ok(())
 }
 
 /// EAL says of this only that it cannot get memory.

@@ -15,6 +15,7 @@ mod ffi;
 mod interrupt;
 mod log;
 mod memory;
+mod pci;
 mod pool;
 mod port;
 mod queue;

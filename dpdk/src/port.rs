@@ -10,6 +10,7 @@ use crate::eal::Eal;
 use crate::error::Error;
 use crate::ffi::{self, PortInfo, PortSetup};
 use crate::log;
+use crate::pci;
 use crate::pool::{ReceivePool, Retired, TransmitPool};
 use crate::queue::Queue;
 use crate::reach::Reach;
@@ -573,6 +574,9 @@ fn find(config: &PortConfig) -> Result<u16, Error> {
         let reason = "zero-copy=yes is not supported: the driver shares memory as it is when the ends meet, and buffers \
                       come from memory that grows";
         return Err(fail("open", -libc::ENOTSUP, Some(reason.to_owned())));
+    }
+    if let Some(address) = config.pci_address() {
+        pci::check_driver(&config.name, address)?;
     }
     remove_stale_socket(&config.name);
     // SAFETY: a string.

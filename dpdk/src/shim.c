@@ -21,6 +21,7 @@
 #include <rte_string_fns.h>
 #include <rte_version.h>
 
+#include "memif.h"
 #include "shim.h"
 
 #define BURST 32
@@ -467,9 +468,20 @@ int dk_port_restart(uint16_t port)
 	return rte_eth_dev_start(port);
 }
 
+static int is_memif(uint16_t port)
+{
+	struct rte_eth_dev_info device;
+
+	return rte_eth_dev_info_get(port, &device) == 0 && strcmp(device.driver_name, "net_memif") == 0;
+}
+
 int dk_port_start(uint16_t port, int promiscuous)
 {
-	int result = rte_eth_dev_start(port);
+	int result;
+
+	if (is_memif(port) && !dk_memif_guard(port))
+		RTE_LOG(WARNING, USER1, "%u: a peer that vanishes while packets are under way may crash this process\n", port);
+	result = rte_eth_dev_start(port);
 
 	if (result != 0)
 		return result;
@@ -541,6 +553,7 @@ void dk_port_close(uint16_t port)
 	if (rte_eth_dev_info_get(port, &device) == 0)
 		bus_device = device.device;
 	rte_eth_dev_close(port);
+	dk_memif_guarded[port] = 0;
 	/* So that the same name can be probed again. */
 	if (bus_device != NULL)
 		rte_dev_remove(bus_device);
@@ -645,8 +658,11 @@ uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segment
 		    const struct rte_mempool *pool)
 {
 	struct rte_mbuf *burst[BURST];
-	uint16_t count = rte_eth_rx_burst(port, queue, burst, BURST);
-	uint16_t filled = 0;
+	uint16_t count, filled = 0;
+
+	dk_memif_set(port, queue, 1);
+	count = rte_eth_rx_burst(port, queue, burst, BURST);
+	dk_memif_set(port, queue, 0);
 
 	for (uint16_t i = 0; i < count; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(burst[i], void *));
@@ -744,7 +760,9 @@ uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segme
 		}
 	}
 	ready = prepare ? rte_eth_tx_prepare(port, queue, burst, packets) : packets;
+	dk_memif_set(port, queue, 1);
 	sent = ready == 0 ? 0 : rte_eth_tx_burst(port, queue, burst, ready);
+	dk_memif_set(port, queue, 0);
 	/* What the port cannot send for what it is, and not for want of room. */
 	*refused = sent == ready && ready < packets;
 	for (uint16_t i = sent; i < packets; i++)

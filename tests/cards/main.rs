@@ -44,7 +44,9 @@ fn an_e1000e_card_serves_the_kernel() {
 }
 
 fn serve(guest: &Guest) {
+    refuse(guest, "the kernel has it as eth", None);
     guest.bind();
+    refuse(guest, "this user may not use /dev/vfio/", Some("65534"));
     let wrong_before = guest.wrong_checksums();
     echo(guest);
     key_value(guest);
@@ -66,9 +68,17 @@ fn idle(server: &Server) {
     assert!(answered < Duration::from_millis(500), "{answered:?}");
 }
 
+/// What a program says that cannot have the card.
+fn refuse(guest: &Guest, expected: &str, user: Option<&str>) {
+    let said = Server::refusal(guest, user);
+    let port = format!("port \"{}\": cannot open: {expected}", guest.card().address);
+    assert!(said.contains(&port), "{port:?} is not in {said:?}");
+}
+
 /// As README.md says, under load, with wrong checksums and a cable that is pulled.
 fn echo(guest: &Guest) {
     let server = Server::echo(guest);
+    refuse(guest, "another process has it", None);
     load::echo_many(server.address, 32, 20, 6000);
     if guest.card().interrupts {
         idle(&server);

@@ -28,6 +28,22 @@ impl Server {
         Server::start(guest, "echo", &["serve", "--listen", "10.0.0.2:7000"], &configuration)
     }
 
+    /// What it says that cannot start, run by root or a user of this number.
+    pub(crate) fn refusal(guest: &Guest, user: Option<&str>) -> String {
+        let mut command = match user {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--clear-groups"]).arg(program("echo"));
+                command
+            }
+            None => Command::new(program("echo")),
+        };
+        command.args(["serve", "--listen", "10.0.0.2:7000", "--transport", "dpdk"]);
+        let output = command.env("DEMIKERNEL_CONFIG", guest.configuration()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Over IPv6.
     pub(crate) fn key_value(guest: &Guest) -> Server {
         let configuration = guest.directory.join("key-value.toml");

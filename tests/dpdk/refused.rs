@@ -40,7 +40,7 @@ fn devices_that_are_not_there_are_named() {
         "port = \"net_nothing0\"",
         &["port \"net_nothing0\": cannot find or start the device"],
     );
-    refused("pci", "port = \"0000:7f:1f.7\"", &["port \"0000:7f:1f.7\": cannot find or start the device"]);
+    refused("pci", "port = \"0000:7f:1f.7\"", &["\"0000:7f:1f.7\": cannot open: there is no PCI device"]);
     refused(
         "zero-copy",
         "port = \"net_memif0,role=client,zero-copy=yes\"",

@@ -75,6 +75,9 @@ impl HostConfig {
     }
 }
 
+/// What frames pass through.
+type Passage = Box<dyn FnMut(&mut Vec<Frame>)>;
+
 /// One IP host in virtual time.
 ///
 /// Time stands still but in [`advance_to`](Host::advance_to). All that is not among its own addresses is on the other
@@ -111,7 +114,7 @@ pub struct Host {
     out: VecDeque<Vec<u8>>,
     lost: u64,
     burst: Vec<Frame>,
-    passage: Option<Box<dyn FnMut(&mut Vec<Frame>)>>,
+    passage: Option<Passage>,
 }
 
 impl Host {
