@@ -431,10 +431,16 @@ impl Port {
         }
         let start = || ffi::dk_port_start(self.id, self.config.promiscuous.into());
         let (result, reason) = log::with_reasons(start);
-        if result != 0 {
-            return Err(port_error(&self.config.name, "start", result, reason));
+        if result == 0 {
+            return Ok(());
         }
-        Ok(())
+        let (result, reason) = if self.is_client() {
+            let reason = "nobody listens at its socket: start the side first that has role=server";
+            (-libc::ECONNREFUSED, Some(reason.to_owned()))
+        } else {
+            (result, reason)
+        };
+        Err(port_error(&self.config.name, "start", result, reason))
     }
 
     fn ask_redirection(&self) -> Vec<u16> {
@@ -475,10 +481,13 @@ impl Port {
         if let Some(ports) = ports.as_mut() {
             ports.remove(self.config.port_name());
         }
-        if matches!(state.phase, Phase::Running) {
-            ffi::dk_port_stop(self.id);
-        }
-        ffi::dk_port_close(self.id);
+        // Drivers complain here of what they have undone already, and nobody could do anything about it.
+        log::quietly(|| {
+            if matches!(state.phase, Phase::Running) {
+                ffi::dk_port_stop(self.id);
+            }
+            ffi::dk_port_close(self.id);
+        });
         state.retired.clear();
         true
     }
@@ -539,11 +548,15 @@ impl Port {
         ffi::dk_port_link_changes(self.id).into()
     }
 
-    /// Whether it is a client of memif, which connects once, when it starts, and never again by itself. What has several
-    /// threads cannot be started again under them.
-    pub(crate) fn reconnects(&self) -> bool {
+    /// Whether it is a client of memif, which connects once, when it starts, and never again by itself.
+    fn is_client(&self) -> bool {
         let is_server = ["role=server", "role=master"].iter().any(|role| self.config.name.contains(role));
-        self.driver == "net_memif" && !is_server && self.config.queues == 1
+        self.driver == "net_memif" && !is_server
+    }
+
+    /// Whether it has to be started again when its link is down. What has several threads cannot be, under them.
+    pub(crate) fn reconnects(&self) -> bool {
+        self.is_client() && self.config.queues == 1
     }
 
     /// What driver and device have counted (`rte_eth_xstats`), by DPDK's names.

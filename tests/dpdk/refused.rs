@@ -56,6 +56,12 @@ fn arguments_that_eal_does_not_know_are_errors_of_ours() {
 }
 
 #[test]
+fn a_client_of_memif_without_a_server_is_told_so() {
+    let port = format!("port = \"net_memif0,role=client,socket=demikernel-{}-nobody\"", std::process::id());
+    refused("client", &port, &["cannot start: nobody listens at its socket"]);
+}
+
+#[test]
 fn a_role_that_another_process_has_is_an_error() {
     let socket = std::env::temp_dir().join(format!("demikernel-{}-role.sock", std::process::id()));
     let port = format!(
