@@ -1,5 +1,6 @@
 //! The machine, its cards, and the commands of README.md.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -45,15 +46,10 @@ impl Guest {
         }
         let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         SET_UP.call_once(|| {
-            let interfaces = fs::read_dir(format!("/sys/bus/pci/devices/{KERNELS}")).unwrap();
-            let network = |path: PathBuf| fs::read_dir(path.join("net")).ok();
-            let mut names =
-                interfaces.flatten().filter_map(|entry| network(entry.path())).flatten().flatten();
-            let name = names.next().expect("the kernel has a card").file_name();
             shell(&format!(
                 "ip addr add {KERNEL}/24 dev {0} && ip -6 addr add fd00:9::1/64 dev {0} nodad && \
                             ip link set {0} up",
-                name.display()
+                interface()
             ));
         });
         let directory = std::env::temp_dir().join(format!("demikernel-cards-{}", card.name));
@@ -106,6 +102,7 @@ impl Guest {
 
     /// Sends an IP packet as it is, with the kernel's card, to the card.
     pub(crate) fn send_packet(&self, packet: &[u8]) {
+        let name = CString::new(interface()).unwrap();
         // SAFETY: plain system calls; the address is a structure of numbers, for which zeros are values, and it and the
         // packet are as long as is said.
         unsafe {
@@ -113,7 +110,7 @@ impl Guest {
             let mut to: libc::sockaddr_ll = std::mem::zeroed();
             to.sll_family = libc::AF_PACKET as u16;
             to.sll_protocol = (libc::ETH_P_IP as u16).to_be();
-            to.sll_ifindex = libc::if_nametoindex(c"eth0".as_ptr()) as i32;
+            to.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
             to.sll_halen = 6;
             to.sll_addr[..6].copy_from_slice(&self.card.mac);
             let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
@@ -134,6 +131,14 @@ impl Guest {
             .map(|(_, value)| value.parse::<u64>().unwrap())
             .sum()
     }
+}
+
+/// What the kernel calls its card.
+fn interface() -> String {
+    let devices = fs::read_dir(format!("/sys/bus/pci/devices/{KERNELS}")).unwrap().flatten();
+    let mut names =
+        devices.filter_map(|device| fs::read_dir(device.path().join("net")).ok()).flatten().flatten();
+    names.next().expect("the kernel has a card").file_name().into_string().unwrap()
 }
 
 /// Has QEMU do something.
