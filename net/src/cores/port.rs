@@ -134,6 +134,10 @@ impl FrameDevice for SharedPort {
         self.place.sleep(is_busy);
     }
 
+    fn arm(&mut self) -> bool {
+        self.device.as_mut().is_none_or(|device| device.arm())
+    }
+
     fn is_awaited(&self) -> bool {
         true
     }

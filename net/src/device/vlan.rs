@@ -139,6 +139,10 @@ impl<D: FrameDevice> FrameDevice for Vlan<D> {
         self.device.will_sleep();
     }
 
+    fn arm(&mut self) -> bool {
+        self.device.arm()
+    }
+
     fn is_awaited(&self) -> bool {
         self.device.is_awaited()
     }
