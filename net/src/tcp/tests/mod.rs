@@ -4,6 +4,7 @@ mod arrives;
 mod closing;
 mod events;
 mod goodput;
+mod liar;
 mod lone;
 mod mtu;
 mod opening;
