@@ -335,14 +335,16 @@ impl Place {
         self.cores.bells[self.index].descriptor()
     }
 
-    /// The core is about to sleep, unless something is there already, or `is_busy`.
-    pub(super) fn sleep(&self, is_busy: impl FnOnce() -> bool) {
+    /// The core is about to sleep. False if something is there already, or `is_busy`: then it is not.
+    pub(super) fn arm(&self, is_busy: impl FnOnce() -> bool) -> bool {
         let bell = &self.cores.bells[self.index];
         bell.sleep();
         let waits = self.from.borrow().iter().flatten().any(|consumer| !consumer.is_empty());
         if waits || self.has_news() || !self.packets.borrow().is_empty() || is_busy() {
-            bell.ring();
+            bell.wake_up();
+            return false;
         }
+        true
     }
 
     /// This core is done with its own.

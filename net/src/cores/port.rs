@@ -119,23 +119,17 @@ impl FrameDevice for SharedPort {
         self.descriptor.get().or_else(|| self.make_descriptor(of_device).ok())
     }
 
-    fn will_sleep(&self) {
-        if let Some(device) = &self.device {
-            device.will_sleep();
-            if device.descriptor().is_none() {
-                // It is looked at soon in any case, and nothing would be woken by the bell.
-                return;
-            }
+    fn arm(&mut self) -> bool {
+        if let Some(device) = &mut self.device
+            && !device.arm()
+        {
+            return false;
         }
         let is_busy = || {
             let waits = self.to_send.iter().any(|consumer| !consumer.is_empty());
             self.others_first || waits || !self.sending.is_empty()
         };
-        self.place.sleep(is_busy);
-    }
-
-    fn arm(&mut self) -> bool {
-        self.device.as_mut().is_none_or(|device| device.arm())
+        self.place.arm(is_busy)
     }
 
     fn is_awaited(&self) -> bool {

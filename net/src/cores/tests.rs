@@ -612,10 +612,9 @@ fn sleep_does_not_miss_what_comes() {
     let mut look = |world: &mut World| world.hosts[1][1].port.receive(&mut burst).unwrap();
     hand(&mut world);
     assert!(!is_readable(&world.hosts[1][1]), "who is awake is not woken");
-    world.hosts[1][1].port.will_sleep();
-    assert!(is_readable(&world.hosts[1][1]));
+    assert!(!world.hosts[1][1].port.arm(), "who has something does not sleep");
     assert_eq!(look(&mut world), 1);
-    world.hosts[1][1].port.will_sleep();
+    assert!(world.hosts[1][1].port.arm());
     assert!(!is_readable(&world.hosts[1][1]));
     hand(&mut world);
     assert!(is_readable(&world.hosts[1][1]));

@@ -206,10 +206,6 @@ impl<D: FrameDevice, C: Fn() -> Instant> FrameDevice for FaultInjector<D, C> {
         if self.holds_back() { None } else { self.device.descriptor() }
     }
 
-    fn will_sleep(&self) {
-        self.device.will_sleep();
-    }
-
     fn arm(&mut self) -> bool {
         self.device.arm()
     }

@@ -109,10 +109,6 @@ pub trait FrameDevice {
         None
     }
 
-    /// The thread is about to block until the [descriptor](FrameDevice::descriptor) is readable, or for a time: what
-    /// comes from here on must make it readable.
-    fn will_sleep(&self) {}
-
     /// Called before a thread waits for the descriptor: has it be readable when something comes. False if something may
     /// have come before: then the device is to be asked for frames before this is called again.
     fn arm(&mut self) -> bool {

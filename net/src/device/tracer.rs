@@ -86,10 +86,6 @@ impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
         self.device.descriptor()
     }
 
-    fn will_sleep(&self) {
-        self.device.will_sleep();
-    }
-
     fn arm(&mut self) -> bool {
         self.device.arm()
     }

@@ -135,10 +135,6 @@ impl<D: FrameDevice> FrameDevice for Vlan<D> {
         self.device.descriptor()
     }
 
-    fn will_sleep(&self) {
-        self.device.will_sleep();
-    }
-
     fn arm(&mut self) -> bool {
         self.device.arm()
     }

@@ -50,12 +50,6 @@ impl Device for NetTransport {
         }
     }
 
-    fn will_sleep(&self) {
-        if self.is_running() {
-            self.engine.borrow().device.will_sleep();
-        }
-    }
-
     fn arm(&self) -> bool {
         self.engine.borrow_mut().device.arm()
     }

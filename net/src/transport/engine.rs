@@ -69,7 +69,6 @@ impl Engine {
         if self.is_busy() {
             return;
         }
-        self.device.will_sleep();
         let due = self.stack.next_deadline().map(|at| at - Instant::now());
         let time = due.map_or(limit, |due| due.min(limit));
         let Some(fd) = self.device.descriptor() else { return std::thread::sleep(time.min(ASK)) };

@@ -131,7 +131,6 @@ pub(super) fn may_block(
 ) -> io::Result<Option<Duration>> {
     let mut index = 0;
     while let Some(device) = core.device(index) {
-        device.will_sleep();
         match device.interest() {
             Interest::None | Interest::Parker => {}
             Interest::Polling => return Ok(Some(Duration::ZERO)),

@@ -80,13 +80,9 @@ pub trait Device: 'static {
     /// What to wait for when the runtime blocks.
     fn interest(&self) -> Interest;
 
-    /// The thread is about to block until the descriptor of the [interest](Device::interest) is readable, or for a time:
-    /// for devices that others bring something to, which then have to wake it.
-    fn will_sleep(&self) {}
-
     /// Called when the runtime is about to block on the descriptor that [`interest`](Self::interest) gave: what becomes
-    /// readable only on demand is armed here. False if something may have come before: then the device is polled once
-    /// more, and this called again.
+    /// readable only on demand is armed here, and whoever brings something from now on wakes the thread. False if
+    /// something may have come before: then the device is polled once more, and this called again.
     fn arm(&self) -> bool {
         true
     }
