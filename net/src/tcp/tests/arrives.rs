@@ -218,6 +218,26 @@ fn urgent_data_are_in_line() {
     assert_eq!(lone.receive_all(), [1, 2, 3, 4, 5]);
 }
 
+/// Step 6 in each state: a segment does what it does without URG, whatever that points to. [rfc9293 3.10.7.4]
+#[test]
+fn an_urgent_pointer_changes_nothing() {
+    for state in
+        [SynSent, PASSIVE, ACTIVE, Established, FinWait1, FinWait2, CloseWait, Closing, LastAck, TimeWait]
+    {
+        for (plain, urgent) in
+            [("P. 1:4(3) ack 1", "PU. 1:4(3) ack 1"), ("F. 1:4(3) ack 1", "FU. 1:4(3) ack 1")]
+        {
+            let [expected, seen] = [plain, urgent].map(|line| {
+                let mut lone = Lone::in_state(state);
+                lone.gets(line);
+                let sent = lone.drain();
+                (sent, lone.receive_all(), lone.connection.state(), lone.connection.take_events())
+            });
+            assert_eq!(seen, expected, "{state:?}: {urgent}");
+        }
+    }
+}
+
 /// [rfc5961 7]: however many guesses come, challenges have a limit.
 #[test]
 fn challenges_have_a_limit() {
