@@ -98,8 +98,9 @@ fn echo(guest: &Guest) {
     eprintln!("{counted:#?}");
     let driver = guest.card().driver;
     assert!(counted.log.contains(driver), "the driver is {driver}: {}", counted.log);
-    // Up at the start, down, and up again.
-    assert_eq!(counted.of("changes of the link"), 3);
+    // Down, and up again; and up at the start, unless it was so when it was first looked at.
+    let changes = counted.of("changes of the link");
+    assert!((2..=3).contains(&changes), "{changes} changes");
     assert_eq!(counted.of("frames copied out") + counted.of("frames copied in"), 0, "nothing was copied");
     assert_eq!(counted.of("frames the device refused"), 0);
     // Whoever looks first counts them: the card, or the stack.
