@@ -203,7 +203,9 @@ impl Queue {
             let first = self.arrived[at];
             let packet = if first.flags & ffi::IN_KIND == ffi::IN_LAST | ffi::IN_OWN {
                 at += 1;
-                // SAFETY: as the shim says of an mbuf of the pool, and below.
+                // SAFETY: the shim sets IN_OWN only for mbufs of this pool that hold the only count of their memory, with
+                // data and length within that; this segment was filled in above, and `at` has passed it, so it is taken
+                // once.
                 let head = unsafe {
                     let mbuf = NonNull::new_unchecked(first.mbuf);
                     let copied = &mut self.counters.copied_in;

@@ -1,7 +1,10 @@
 //! Two ports of one process that are joined by memif, without huge pages.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::eal;
 use demikernel_dpdk::{Checksum, Eal, EalConfig, Error, Outgoing, Packet, Port, PortConfig, Queue};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
 
@@ -27,14 +30,6 @@ impl Outgoing for Frame {
 fn frame(head: &[u8], rest: &[&[u8]]) -> Frame {
     let buffer = |bytes: &[u8]| Buffer::copy_from_slice(bytes).unwrap();
     Frame { head: buffer(head), rest: rest.iter().map(|bytes| buffer(bytes)).collect() }
-}
-
-fn eal() -> &'static Eal {
-    let mut config = EalConfig::default();
-    config.huge_pages = false;
-    let eal = Eal::start(&config).unwrap_or_else(|error| panic!("{error}"));
-    pool::set_source(eal.memory());
-    eal
 }
 
 /// Both ends of a cable of shared memory.

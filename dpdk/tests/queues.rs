@@ -1,15 +1,9 @@
 //! Queues by their number, and the hash by which a device spreads flows over them.
 
-use demikernel_dpdk::{Eal, EalConfig, Port, PortConfig};
-use demikernel_runtime::buffer::pool;
+mod common;
 
-fn eal() -> &'static Eal {
-    let mut config = EalConfig::default();
-    config.huge_pages = false;
-    let eal = Eal::start(&config).unwrap_or_else(|error| panic!("{error}"));
-    pool::set_source(eal.memory());
-    eal
-}
+use common::eal;
+use demikernel_dpdk::{Port, PortConfig};
 
 #[test]
 fn each_thread_has_the_queue_that_it_asks_for() {

@@ -1,18 +1,17 @@
 //! Queues of one port on several threads. In a process of its own, as a pool that a thread leaves behind is the next
 //! one's, whichever test that belongs to.
 
-use demikernel_dpdk::{Eal, EalConfig, Port, PortConfig, Queue};
+mod common;
+
+use common::eal;
+use demikernel_dpdk::{Port, PortConfig, Queue};
 use demikernel_runtime::buffer::pool;
 
 /// The next of two queues of a device that has a frame whenever it is asked, and takes any.
 fn open() -> Queue {
-    let mut config = EalConfig::default();
-    config.huge_pages = false;
-    let eal = Eal::start(&config).unwrap_or_else(|error| panic!("{error}"));
-    pool::set_source(eal.memory());
     let mut config = PortConfig::new("net_null0,size=60");
     config.queues = 2;
-    Port::open(eal, &config).unwrap_or_else(|error| panic!("{error}"))
+    Port::open(eal(), &config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Bytes in use of the pool that a thread without one gets: one that was left behind, if there is one.

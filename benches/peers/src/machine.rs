@@ -33,6 +33,11 @@ pub fn cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// CPU time of the calling thread.
+pub fn thread_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Wall-clock time.
 pub fn wall_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) const SIZE: usize = 64;
 const WARM_UP: usize = 20_000;
 const ROUND_TRIPS: usize = 200_000;
-pub(super) const MESSAGE: usize = 256 << 10;
+const MESSAGE: usize = 256 << 10;
 const CONNECTIONS: usize = 1000;
 /// How long throughput is measured, after as much again to warm up.
 const TIME: Duration = Duration::from_secs(2);
@@ -204,6 +204,10 @@ fn print_quantiles(times: &mut [u32]) {
 async fn serve_udp(address: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind(address).await?;
     println!("ready");
+    echo_datagrams(socket).await
+}
+
+pub(super) async fn echo_datagrams(socket: UdpSocket) -> io::Result<()> {
     loop {
         let (data, from) = socket.pop_from().await?;
         socket.push_to(data, from).await?;
@@ -237,7 +241,7 @@ async fn serve_tcp(address: SocketAddr, echo: bool) -> io::Result<()> {
     }
 }
 
-async fn echo_all(stream: TcpStream) -> io::Result<()> {
+pub(super) async fn echo_all(stream: TcpStream) -> io::Result<()> {
     loop {
         let data = stream.pop().await?;
         if data.is_empty() {
@@ -247,14 +251,14 @@ async fn echo_all(stream: TcpStream) -> io::Result<()> {
     }
 }
 
-async fn send_all(stream: TcpStream) -> io::Result<()> {
+pub(super) async fn send_all(stream: TcpStream) -> io::Result<()> {
     let message = Buffer::copy_from_slice(&vec![0x5a; MESSAGE]).map_err(io::Error::other)?;
     loop {
         stream.push(message.clone()).await?;
     }
 }
 
-async fn round_trip(stream: &TcpStream, message: &Buffer) -> io::Result<()> {
+pub(super) async fn round_trip(stream: &TcpStream, message: &Buffer) -> io::Result<()> {
     stream.push(message.clone()).await?;
     let mut missing = SIZE;
     while missing > 0 {

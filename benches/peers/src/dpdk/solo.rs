@@ -1,7 +1,7 @@
 //! Both ends of a cable in one thread: what sending and receiving take, without waiting for another core.
 
-use super::ends::{Cable, MESSAGE, SIZE};
-use crate::allocator;
+use super::ends::{Cable, SIZE, echo_all, echo_datagrams, round_trip, send_all};
+use crate::{allocator, machine};
 use demikernel::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel::time::Instant;
 use demikernel::{Buffer, Idle, spawn};
@@ -15,7 +15,6 @@ use demikernel_runtime::transport::Network;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Round trips of which one figure is made.
 const ROUND_TRIPS: usize = 10_000;
@@ -125,7 +124,7 @@ struct Figures {
     /// Units of which one figure is made.
     per_figure: usize,
     units: usize,
-    start: Duration,
+    start: u64,
     all: Vec<f64>,
     /// Units since the program was warm, and allocations when it had become so, and now.
     counted: usize,
@@ -137,7 +136,7 @@ impl Figures {
         Figures {
             per_figure,
             units: 0,
-            start: thread_time(),
+            start: machine::thread_ns(),
             all: Vec::with_capacity(2 * FIGURES),
             counted: 0,
             allocated: [0; 2],
@@ -147,8 +146,8 @@ impl Figures {
     fn add(&mut self, units: usize) {
         self.units += units;
         if self.units >= self.per_figure {
-            let now = thread_time();
-            self.all.push((now - self.start).as_nanos() as f64 / self.units as f64);
+            let now = machine::thread_ns();
+            self.all.push((now - self.start) as f64 / self.units as f64);
             if self.all.len() == FIGURES {
                 self.allocated[0] = allocator::count();
             } else if self.all.len() > FIGURES {
@@ -176,15 +175,6 @@ impl Figures {
     }
 }
 
-/// Time that this thread has run: what others do on a shared machine counts less so.
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the place is a `timespec`.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "every Linux has this clock");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// A stack of its own for a queue.
 fn attach(runtime: &Runtime, queue: Queue, address: &str) -> Rc<dyn Network> {
     let device = Dpdk::new(queue, None);
@@ -199,14 +189,7 @@ fn attach(runtime: &Runtime, queue: Queue, address: &str) -> Rc<dyn Network> {
 async fn udp(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<Figures> {
     let address = SocketAddr::from(([10, 66, 0, 1], 7000));
     let server = UdpSocket::bind_on(near, address).await?;
-    let task = spawn(async move {
-        loop {
-            let (data, from) = server.pop_from().await?;
-            server.push_to(data, from).await?;
-        }
-        #[expect(unreachable_code, reason = "the type of the task")]
-        io::Result::Ok(())
-    });
+    let task = spawn(echo_datagrams(server));
     let socket = UdpSocket::bind_on(far, SocketAddr::from(([10, 66, 0, 2], 0))).await?;
     let message = Buffer::copy_from_slice(&[0x5a; SIZE]).map_err(io::Error::other)?;
     let mut figures = Figures::new(ROUND_TRIPS);
@@ -232,23 +215,11 @@ async fn connect(near: &Rc<dyn Network>, far: &Rc<dyn Network>) -> io::Result<(T
 }
 
 async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<Figures> {
-    let echo = spawn(async move {
-        loop {
-            let data = peer.pop().await?;
-            if data.is_empty() {
-                return io::Result::Ok(());
-            }
-            peer.push(data).await?;
-        }
-    });
+    let echo = spawn(echo_all(peer));
     let message = Buffer::copy_from_slice(&[0x5a; SIZE]).map_err(io::Error::other)?;
     let mut figures = Figures::new(ROUND_TRIPS);
     while !figures.are_complete() {
-        stream.push(message.clone()).await?;
-        let mut missing = SIZE;
-        while missing > 0 {
-            missing -= stream.pop().await?.len();
-        }
+        round_trip(stream, &message).await?;
         figures.add(1);
     }
     drop(echo);
@@ -256,16 +227,16 @@ async fn tcp(stream: &TcpStream, peer: TcpStream) -> io::Result<Figures> {
 }
 
 async fn goodput(stream: TcpStream, peer: TcpStream) -> io::Result<Figures> {
-    let message = Buffer::copy_from_slice(&vec![0x5a; MESSAGE]).map_err(io::Error::other)?;
-    let sending = spawn(async move {
-        // Until the receiver has gone.
-        while peer.push(message.clone()).await.is_ok() {}
-    });
+    // It ends with an error, once the receiver has gone.
+    let sending = spawn(send_all(peer));
     let mut figures = Figures::new(BYTES);
     while !figures.are_complete() {
-        figures.add(stream.pop().await?.len());
+        let data = stream.pop().await?;
+        if data.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        figures.add(data.len());
     }
-    drop(stream);
-    sending.await?;
+    drop(sending);
     Ok(figures)
 }
