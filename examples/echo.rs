@@ -216,7 +216,10 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         None => demikernel::transports().iter().copied().filter(here).collect(),
     };
     println!("64-byte messages, server and client on one core each, idle policy {};", runtime.idle);
-    println!("over the kernel's loopback, and on dpdk over shared memory (memif)");
+    match names.contains(&"dpdk") {
+        true => println!("over the kernel's loopback, and on dpdk over shared memory (memif)"),
+        false => println!("over the kernel's loopback; built with --features dpdk, on dpdk too"),
+    }
     print_head();
     for &name in &names {
         for connections in [1, 32] {
