@@ -1,0 +1,1 @@
+//! The protocol of a connection: frames, credits and its states.

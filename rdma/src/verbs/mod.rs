@@ -1,0 +1,1 @@
+//! Devices, memory, queues and connections of RDMA.
