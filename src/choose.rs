@@ -204,7 +204,7 @@ fn open_uring() -> io::Result<Transport> {
 /// `DEMIKERNEL_CONFIG` names.
 #[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
 fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
-    use demikernel_net::config::{Device, NetConfig};
+    use demikernel_net::config::{Device, NetConfig, Sections};
     let config = choice.configuration.as_deref().map_or_else(NetConfig::from_env, str::parse);
     let mut config = config.map_err(|error| invalid(error.to_string()))?;
     // A file that says nothing of it says "tap".

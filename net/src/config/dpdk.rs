@@ -1,6 +1,6 @@
 //! The section `[dpdk]`.
 
-use super::values;
+use demikernel_config::values;
 use serde::Deserialize;
 
 /// The port, and the environment of DPDK.

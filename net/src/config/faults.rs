@@ -1,7 +1,7 @@
 //! The section `[faults]`.
 
-use super::values;
 use crate::device::Faults;
+use demikernel_config::values;
 use serde::Deserialize;
 use std::time::Duration;
 

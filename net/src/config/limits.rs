@@ -1,6 +1,6 @@
 //! The sections `[udp]`, `[limits]` and `[capture]`.
 
-use super::values;
+use demikernel_config::values;
 use serde::Deserialize;
 use std::path::PathBuf;
 

@@ -1,8 +1,9 @@
 //! The section `[network]`.
 
-use super::values::{self, Text, named};
 use crate::device::MacAddress;
 use crate::stack::DuplicateDetection;
+use demikernel_config::named;
+use demikernel_config::values::{self, Text};
 use serde::Deserialize;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

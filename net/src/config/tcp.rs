@@ -1,6 +1,6 @@
 //! The section `[tcp]`.
 
-use super::values::{self, named};
+use demikernel_config::{named, values};
 use serde::Deserialize;
 use std::time::Duration;
 

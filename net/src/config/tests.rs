@@ -1,7 +1,6 @@
 use super::*;
 use crate::device::MacAddress;
 use proptest::prelude::*;
-use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -419,35 +418,6 @@ fn a_missing_key_is_wrong_in_its_section() {
         error("\n[tcp]\nsack = true\ncongestion-control = \"dctcp\"\n"),
         "line 2: tcp.ecn: found \"accept\", expected \"exact\", as congestion-control is \"dctcp\""
     );
-}
-
-#[test]
-fn what_is_not_toml_is_refused_with_the_line() {
-    let error = "[tcp]\nsack = \n".parse::<NetConfig>().unwrap_err();
-    let ConfigError::Syntax { place, .. } = &error else { panic!("{error}") };
-    assert_eq!(*place, Place { file: None, line: 2 });
-    let twice = "[udp]\nreceive-buffer = 4096\nreceive-buffer = 4096\n".parse::<NetConfig>().unwrap_err();
-    assert_eq!(twice.to_string(), "line 3: duplicate key");
-}
-
-#[test]
-fn the_argument_wins_over_the_variable() {
-    let directory = std::env::temp_dir().join(format!("demikernel-config-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    let file = directory.join("demikernel.toml");
-    fs::write(&file, "[tcp]\nsack = false\n").unwrap();
-    let read = NetConfig::from_variable(Some(file.as_os_str())).unwrap();
-    assert!(!read.tcp.sack);
-    assert_eq!(NetConfig::load(Some(&file)).unwrap(), read);
-    assert_eq!(NetConfig::from_variable(None).unwrap(), NetConfig::default());
-    assert_eq!(NetConfig::from_variable(Some("".as_ref())).unwrap(), NetConfig::default());
-    fs::write(&file, "\ntcp.sack = 0\n").unwrap();
-    let error = NetConfig::from_file(&file).unwrap_err().to_string();
-    let expected = format!("{}:2: tcp.sack: found integer `0`, expected true or false", file.display());
-    assert_eq!(error, expected);
-    fs::remove_dir_all(&directory).unwrap();
-    let error = NetConfig::from_file(&file).unwrap_err().to_string();
-    assert_eq!(error, format!("cannot read {}: No such file or directory (os error 2)", file.display()));
 }
 
 #[test]

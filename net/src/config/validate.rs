@@ -3,11 +3,10 @@
 use super::faults::FaultsConfig;
 use super::network::{Addressing, Cidr, Device, NetworkConfig, RouteConfig};
 use super::tcp::{BufferSizes, CongestionControl, Ecn, TcpConfig};
-use super::{Invalid, NetConfig};
+use super::{Invalid, NetConfig, Sections};
 use crate::device::MacAddress;
-use std::fmt::Debug;
+use demikernel_config::within;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The longest name of an interface: the kernel has 16 bytes, with a zero at the end.
@@ -31,12 +30,11 @@ const LARGEST_BUFFER: u32 = 1 << 30;
 /// Less than a segment would not move.
 const SMALLEST_BUFFER: u32 = 2048;
 
-impl NetConfig {
-    /// Whether all values can be, each and together.
-    ///
-    /// # Errors
-    /// The first that cannot.
-    pub fn validate(&self) -> Result<(), Invalid> {
+impl Sections for NetConfig {
+    const NAMES: &'static [&'static str] =
+        &["network", "dpdk", "xdp", "tcp", "udp", "limits", "capture", "faults"];
+
+    fn validate(&self) -> Result<(), Invalid> {
         self.network.validate()?;
         self.validate_dpdk()?;
         self.validate_xdp()?;
@@ -104,14 +102,6 @@ impl NetConfig {
         }
         within("xdp.memory", xdp.memory, 1 << 20..=LARGEST_BUFFER)
     }
-}
-
-fn within<T: PartialOrd + Debug>(key: &str, value: T, range: RangeInclusive<T>) -> Result<(), Invalid> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let expected = format!("a value from {:?} to {:?}", range.start(), range.end());
-    Err(Invalid::new(key, format!("{value:?}"), expected))
 }
 
 impl NetworkConfig {

@@ -1,6 +1,6 @@
 //! The section `[xdp]`.
 
-use super::values::{self, named};
+use demikernel_config::{named, values};
 use serde::Deserialize;
 
 /// The queues of an interface, and how they are used.

@@ -1,6 +1,6 @@
 //! The configuration: what is taken can be, and an error says where it is.
 
-use demikernel_net::config::{ConfigError, NetConfig};
+use demikernel_net::config::{ConfigError, NetConfig, Sections};
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -1,13 +1,26 @@
 //! Which key stands where in a text: what the parser says of places becomes keys, and keys become places.
 
-use super::error::{ConfigError, Invalid, Place};
+use crate::error::{ConfigError, Invalid, Place};
+use crate::{SECTIONS, Sections};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Deserializer};
+
+/// What a text says in the sections of one crate.
+pub(super) fn read<T: Sections>(text: &str, file: Option<&Path>) -> Result<T, ConfigError> {
+    let (keys, mut table) = Keys::read(text, file)?;
+    keys.check_sections(table.get_ref())?;
+    for others in SECTIONS.iter().filter(|name| !T::NAMES.contains(name)) {
+        table.get_mut().remove(*others);
+    }
+    let config = T::deserialize(Deserializer::from(table)).map_err(|error| keys.explain(&error))?;
+    config.validate().map_err(|invalid| keys.locate(invalid))?;
+    Ok(config)
+}
 
 /// The keys of a file, with sections and indices, and the bytes that they and their values take.
-pub(super) struct Keys<'a> {
+struct Keys<'a> {
     text: &'a str,
     file: Option<&'a Path>,
     keys: Vec<Key>,
@@ -21,18 +34,29 @@ struct Key {
 
 impl<'a> Keys<'a> {
     /// Fails if the text is not TOML.
-    pub(super) fn read(text: &'a str, file: Option<&'a Path>) -> Result<Keys<'a>, ConfigError> {
+    fn read(text: &'a str, file: Option<&'a Path>) -> Result<(Keys<'a>, Spanned<DeTable<'a>>), ConfigError> {
         let mut keys = Keys { text, file, keys: Vec::new() };
         match DeTable::parse(text) {
             Ok(table) => {
                 keys.add_table("", table.get_ref());
-                Ok(keys)
+                Ok((keys, table))
             }
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 Err(ConfigError::Syntax { place: keys.place(at), message: error.message().to_owned() })
             }
         }
+    }
+
+    /// Fails for a section that belongs to nobody.
+    fn check_sections(&self, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        let unknown = table.keys().find(|name| !SECTIONS.contains(&name.get_ref().as_ref()));
+        unknown.map_or(Ok(()), |name| {
+            let names: Vec<_> = SECTIONS.iter().map(|name| format!("`{name}`")).collect();
+            let expected = format!("one of {}", names.join(", "));
+            let invalid = Invalid::new(name.get_ref().as_ref(), "a key that there is not", expected);
+            Err(ConfigError::Invalid { place: self.place(name.span().start), invalid })
+        })
     }
 
     fn add_table(&mut self, above: &str, table: &DeTable<'_>) {
@@ -58,7 +82,7 @@ impl<'a> Keys<'a> {
     }
 
     /// What serde has found wrong, as the key, what was found, and what was expected.
-    pub(super) fn explain(&self, error: &toml::de::Error) -> ConfigError {
+    fn explain(&self, error: &toml::de::Error) -> ConfigError {
         let at = error.span().map_or(0, |span| span.start);
         let covers = |key: &&Key| key.name.contains(&at) || key.value.contains(&at);
         let key = self.keys.iter().find(covers).map_or_else(String::new, |key| key.path.clone());
@@ -79,7 +103,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The place of a key, or of the section in which it would be.
-    pub(super) fn locate(&self, invalid: Invalid) -> ConfigError {
+    fn locate(&self, invalid: Invalid) -> ConfigError {
         let mut path = invalid.key.as_str();
         let at = loop {
             if let Some(key) = self.keys.iter().find(|key| key.path == path) {

@@ -65,11 +65,8 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(super) fn new(
-        key: impl Into<String>,
-        found: impl fmt::Display,
-        expected: impl fmt::Display,
-    ) -> Invalid {
+    /// That of this key, as `tcp.min-rto`.
+    pub fn new(key: impl Into<String>, found: impl fmt::Display, expected: impl fmt::Display) -> Invalid {
         Invalid { key: key.into(), found: found.to_string(), expected: expected.to_string() }
     }
 }
