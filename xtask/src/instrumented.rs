@@ -62,7 +62,7 @@ pub(crate) fn asan(job: &mut Job<'_>) -> Result<Outcome> {
 
 pub(crate) fn loom(job: &mut Job<'_>) -> Result<Outcome> {
     let mut command = job.workspace.cargo("test");
-    command.args(["-p", "demikernel-runtime", "--lib", "loom_", "--target-dir"]);
+    command.args(["-p", "demikernel-runtime", "-p", "demikernel-net", "--lib", "loom_", "--target-dir"]);
     command.arg(job.workspace.target.join("loom")).env("RUSTFLAGS", "--cfg demikernel_loom");
     // Only what runs in the models is optimised, as `--release` would take minutes to build and drop debug assertions.
     for package in ["demikernel-runtime", "loom", "generator"] {

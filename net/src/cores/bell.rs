@@ -3,9 +3,9 @@
 //! A core says that it is about to sleep and then looks once more whether there is something; one that brings something
 //! puts it there and then looks whether the other sleeps. Either sees the other, as both do the two in one total order.
 
+use super::sync::{AtomicBool, Ordering, fence};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// What a core is woken by.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ mod tests {
         unsafe { libc::poll(&raw mut fd, 1, 0) == 1 }
     }
 
+    #[cfg(not(demikernel_loom))]
     #[test]
     fn only_who_sleeps_is_woken_and_once() {
         let bell = Bell::new().unwrap();
@@ -101,5 +102,28 @@ mod tests {
         assert!(!is_readable(&bell));
         bell.notify();
         assert!(!is_readable(&bell));
+    }
+
+    /// A core that finds nothing when it has said that it sleeps is woken by what comes.
+    #[cfg(demikernel_loom)]
+    #[test]
+    fn loom_nothing_is_overlooked() {
+        use crate::cores::ring::ring;
+        use crate::cores::sync::Arc;
+        loom::model(|| {
+            let bell = Arc::new(Bell::new().unwrap());
+            let (mut here, mut there) = ring(2);
+            let ringer = bell.clone();
+            let producer = loom::thread::spawn(move || {
+                here.push(1).unwrap();
+                ringer.notify();
+            });
+            bell.sleep();
+            let found = there.pop();
+            producer.join().unwrap();
+            assert!(found.is_some() || is_readable(&bell));
+            bell.wake_up();
+            assert!(!is_readable(&bell));
+        });
     }
 }

@@ -4,6 +4,7 @@
 //! - `hash`: which core a flow is of. `course`: whom a frame is for.
 //! - `place`: what one core has of it all. `port`: the device of one core, which steers.
 //! - `ring`: frames from one core to another. `bell`: waking one that sleeps.
+//! - `sync`: the atomics of both, which loom replaces.
 //! - `registry`: ports and flows that other cores need to know of. `learned`: addresses and routes.
 //!
 //! ```text
@@ -35,6 +36,7 @@ mod place;
 mod port;
 mod registry;
 mod ring;
+mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -3,10 +3,8 @@
 //! Two numbers count what was ever put in and taken out; each is written by one side and read by the other. Both sides
 //! remember what they last read, so that the other's cache line is asked for only where that no longer suffices.
 
-use std::cell::UnsafeCell;
+use super::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 use std::mem::MaybeUninit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// On a cache line of its own, and on a pair of them as some processors fetch.
 #[repr(align(128))]
@@ -28,16 +26,17 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 unsafe impl<T: Send> Send for Ring<T> {}
 
 impl<T> Ring<T> {
-    fn place(&self, count: usize) -> *mut MaybeUninit<T> {
-        self.places[count & (self.places.len() - 1)].get()
+    fn place(&self, count: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        &self.places[count & (self.places.len() - 1)]
     }
 }
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        for count in *self.taken.0.get_mut()..*self.put.0.get_mut() {
+        // Both sides have released what they wrote, by their counts of references.
+        for count in self.taken.0.load(Ordering::Relaxed)..self.put.0.load(Ordering::Relaxed) {
             // SAFETY: both sides are gone, and these places hold values.
-            unsafe { (*self.place(count)).assume_init_drop() }
+            self.place(count).with_mut(|place| unsafe { (*place).assume_init_drop() });
         }
     }
 }
@@ -81,7 +80,7 @@ impl<T> Producer<T> {
             return Err(value);
         }
         // SAFETY: there is room, so the place is this side's, which is the only one of its kind and borrowed.
-        unsafe { (*self.ring.place(self.put)).write(value) };
+        self.ring.place(self.put).with_mut(|place| unsafe { (*place).write(value) });
         self.put += 1;
         self.ring.put.0.store(self.put, Ordering::Release);
         Ok(())
@@ -104,14 +103,14 @@ impl<T> Consumer<T> {
         }
         // SAFETY: the place holds a value and is this side's, which is the only one of its kind and borrowed; it is
         // given back below.
-        let value = unsafe { (*self.ring.place(self.taken)).assume_init_read() };
+        let value = self.ring.place(self.taken).with(|place| unsafe { (*place).assume_init_read() });
         self.taken += 1;
         self.ring.taken.0.store(self.taken, Ordering::Release);
         Some(value)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(demikernel_loom)))]
 mod tests {
     use super::*;
 
@@ -169,5 +168,55 @@ mod tests {
             assert_eq!(*value, expected);
         }
         producer.join().unwrap();
+    }
+}
+
+#[cfg(all(test, demikernel_loom))]
+mod models {
+    use super::*;
+    use loom::thread;
+
+    /// Three values through two places: each of the sides has to wait for the other.
+    #[test]
+    fn loom_values_arrive_once_and_in_order() {
+        loom::model(|| {
+            let (mut here, mut there) = ring(2);
+            let producer = thread::spawn(move || {
+                for number in 0..3 {
+                    let mut value = Box::new(number);
+                    while let Err(back) = here.push(value) {
+                        value = back;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for expected in 0..3 {
+                let value = loop {
+                    match there.pop() {
+                        Some(value) => break value,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*value, expected);
+            }
+            assert!(there.is_empty());
+            producer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_either_side_may_go_first() {
+        loom::model(|| {
+            let value = Arc::new(());
+            let (mut here, mut there) = ring(2);
+            let given = value.clone();
+            let producer = thread::spawn(move || {
+                assert!(here.push(given.clone()).is_ok() && here.push(given).is_ok());
+            });
+            drop(there.pop());
+            drop(there);
+            producer.join().unwrap();
+            assert_eq!(Arc::strong_count(&value), 1);
+        });
     }
 }
