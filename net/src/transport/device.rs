@@ -127,20 +127,23 @@ impl NetTransport {
 
     /// One turn: out with what tasks have asked for, which does not wait for a look at what has come; in, up to those
     /// who wait, and out with what the stack says by itself.
+    ///
+    /// What came alone, and for somebody who waits, is likely to be answered: what the stack says by itself goes along with
+    /// the answer, which leaves [at once](Self::send_early), or else with the next turn.
     fn turn(&self) -> io::Result<bool> {
         let now = Instant::now();
         self.turned.set(now);
-        let mut any = {
+        let (sent, count) = {
             let mut engine = self.engine.borrow_mut();
             let sent = engine.send_out(now)?;
-            engine.take_in(now)? | sent
+            (sent, engine.take_in(now)?)
         };
-        any |= self.progress_events();
-        if !self.again.borrow().is_empty() {
-            any |= self.progress_again();
-        }
-        any |= self.engine.borrow_mut().send_out(now)?;
-        Ok(any)
+        let told = self.progress_events();
+        let again = !self.again.borrow().is_empty() && self.progress_again();
+        self.lone.set(count <= 1);
+        let waits = count == 1 && told;
+        let sent = sent | (!waits && self.engine.borrow_mut().send_out(now)?);
+        Ok(sent | told | again | (count > 0))
     }
 
     /// Goes on without the runtime's loop, until `done` or the end.

@@ -22,35 +22,38 @@ impl Engine {
         Engine { stack, device, inbound: Vec::with_capacity(BURST), outbound: Vec::with_capacity(BURST) }
     }
 
-    /// Takes what has come, and does what is due. Returns whether anything has come.
+    /// Takes what has come, and does what is due. Returns how many frames have come.
     ///
     /// # Errors
     /// If the device is gone.
-    pub(super) fn take_in(&mut self, now: Instant) -> io::Result<bool> {
+    #[inline]
+    pub(super) fn take_in(&mut self, now: Instant) -> io::Result<usize> {
         let count = self.device.receive(&mut self.inbound)?;
         if count > 0 || self.stack.is_busy() {
             self.stack.receive(now, &mut self.inbound);
         }
         self.stack.handle_deadlines(now);
-        Ok(count > 0)
+        Ok(count)
     }
 
     /// Gives the device what there is to send, as far as it takes it. Returns whether it took any.
     ///
     /// # Errors
     /// If the device is gone.
+    #[inline]
     pub(super) fn send_out(&mut self, now: Instant) -> io::Result<bool> {
+        if self.is_busy() { self.send_bursts(now) } else { Ok(false) }
+    }
+
+    fn send_bursts(&mut self, now: Instant) -> io::Result<bool> {
         let mut any = false;
         for _ in 0..BURSTS {
-            if !self.is_busy() {
-                break;
-            }
             self.stack.transmit(now, &mut self.outbound);
             if self.outbound.is_empty() {
                 break;
             }
             any |= self.device.transmit(&mut self.outbound)? > 0;
-            if !self.outbound.is_empty() {
+            if !self.outbound.is_empty() || !self.stack.is_busy() {
                 break;
             }
         }

@@ -31,6 +31,7 @@ mod socket;
 
 use crate::device::FrameDevice;
 use crate::stack::{SocketId, Stack};
+use crate::tcp::Events;
 use demikernel_runtime::DeviceId;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Qd, Transport};
@@ -75,6 +76,8 @@ pub struct NetTransport {
     again: RefCell<VecDeque<SocketId>>,
     /// When the last turn began.
     turned: Cell<Instant>,
+    /// No more than one frame came with it, and nothing was sent early since.
+    lone: Cell<bool>,
     state: RefCell<State>,
     names: RefCell<Option<Names>>,
 }
@@ -108,6 +111,7 @@ impl NetTransport {
             waiting: Cell::new(0),
             again: RefCell::default(),
             turned: Cell::new(Instant::now()),
+            lone: Cell::new(false),
             state: RefCell::new(State::Running),
             names: RefCell::new(None),
         })
@@ -246,9 +250,14 @@ impl NetTransport {
         let mut any = false;
         loop {
             let event = self.engine.borrow_mut().stack.poll_event();
-            let Some((id, _)) = event else { return any };
+            let Some((id, events)) = event else { return any };
             if let Some(socket) = self.socket_by_id(id) {
-                self.progress(&socket);
+                // As nearly always.
+                if events == Events::READABLE {
+                    self.progress_receives(&socket);
+                } else {
+                    self.progress(&socket);
+                }
             }
             any = true;
         }

@@ -28,10 +28,14 @@ impl NetTransport {
         };
         let length = data.len();
         // Behind others it waits for what they wait for.
-        if socket.sends.borrow().is_empty()
-            && let Some(result) = self.push_now(&socket, &mut data, peer)
-        {
-            return done.complete(result);
+        if socket.sends.borrow().is_empty() {
+            let now = Instant::now();
+            if let Some(result) = self.push_now(now, &socket, &mut data, peer) {
+                if self.lone.get() {
+                    self.send_early(now, &socket);
+                }
+                return done.complete(result);
+            }
         }
         if let Some(id) = self.id.get() {
             done.on_cancel(id, Key::Send(qd, done.number()).into());
@@ -39,6 +43,20 @@ impl NetTransport {
         let started = data.len() < length;
         self.waits_more(1);
         socket.sends.borrow_mut().push_back(Send::Push(Push { data, peer, started, done }));
+    }
+
+    /// Sends what was pushed without waiting for the next turn, as that has nothing to send along: the answer to what came
+    /// alone is sooner on its way by all that the task, the executor and other devices do until then. It is so once in a
+    /// turn, so that who pushes much still sends in bursts; and only of sockets whose messages do not wait for each other
+    /// anyway, as those of others are put together.
+    #[inline]
+    fn send_early(&self, now: Instant, socket: &Socket) {
+        let Ok(mut engine) = self.engine.try_borrow_mut() else { return };
+        if engine.stack.sends_at_once(socket.id) {
+            self.lone.set(false);
+            // Whatever is wrong with the device, the next turn meets it.
+            let _ = engine.send_out(now);
+        }
     }
 
     /// Ends the sending direction after what was pushed.
@@ -74,7 +92,7 @@ impl NetTransport {
             }
             Send::Push(mut push) => {
                 let length = push.data.len();
-                let Some(result) = self.push_now(socket, &mut push.data, push.peer) else {
+                let Some(result) = self.push_now(Instant::now(), socket, &mut push.data, push.peer) else {
                     push.started |= push.data.len() < length;
                     socket.sends.borrow_mut().push_front(Send::Push(push));
                     return false;
@@ -115,16 +133,20 @@ impl NetTransport {
 
     /// Hands data that is before all others to the stack, which takes what it has room for.
     #[inline]
-    fn push_now(&self, socket: &Socket, data: &mut Sga, peer: Option<SocketAddr>) -> Attempt<()> {
+    fn push_now(
+        &self,
+        now: Instant,
+        socket: &Socket,
+        data: &mut Sga,
+        peer: Option<SocketAddr>,
+    ) -> Attempt<()> {
         match socket.kind {
-            SocketKind::Stream => {
-                match self.attempt(socket, |stack, id| stack.send(Instant::now(), id, data))? {
-                    Ok(_) => data.is_empty().then_some(Ok(())),
-                    Err(error) => Some(Err(error)),
-                }
-            }
+            SocketKind::Stream => match self.attempt(socket, |stack, id| stack.send(now, id, data))? {
+                Ok(_) => data.is_empty().then_some(Ok(())),
+                Err(error) => Some(Err(error)),
+            },
             SocketKind::Datagram => {
-                let sent = self.attempt(socket, |stack, id| stack.send_to(Instant::now(), id, data, peer))?;
+                let sent = self.attempt(socket, |stack, id| stack.send_to(now, id, data, peer))?;
                 Some(sent.map(|_| ()))
             }
         }

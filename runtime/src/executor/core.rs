@@ -44,6 +44,8 @@ pub(crate) struct Core {
     wheel: UnsafeCell<Wheel>,
     clock: UnsafeCell<Clock>,
     devices: RefCell<Vec<Rc<dyn Device>>>,
+    /// Which of them is polled next.
+    next_device: Cell<usize>,
     pub(super) default_network: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_unix: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
@@ -135,6 +137,7 @@ impl Core {
             wheel: UnsafeCell::new(Wheel::new(0)),
             clock: UnsafeCell::new(Clock::real()),
             devices: RefCell::new(Vec::new()),
+            next_device: Cell::new(0),
             default_network: RefCell::new(None),
             default_unix: RefCell::new(None),
             default_storage: RefCell::new(None),
@@ -440,12 +443,19 @@ impl Core {
         }
     }
 
+    /// Polls devices in turn, until one of them has made a task ready if none was: who waits for a packet does not also wait
+    /// for a look at the others, which are the first to be polled after that task.
     #[inline]
     pub(super) fn poll_devices(&self, turn: Turn) {
-        let mut index = 0;
-        while let Some(device) = self.device(index) {
+        let count = self.devices.borrow().len();
+        for _ in 0..count {
+            let index = self.next_device.get();
+            self.next_device.set(if index + 1 < count { index + 1 } else { 0 });
+            let Some(device) = self.device(index) else { continue };
             device.poll(turn);
-            index += 1;
+            if turn != Turn::Busy && self.is_ready() {
+                return;
+            }
         }
     }
 
@@ -509,6 +519,7 @@ impl Core {
         drop((self.default_network.take(), self.default_unix.take(), self.default_storage.take()));
         let devices = self.devices.take();
         drop(devices);
+        self.next_device.set(0);
         // From here on nothing runs that could start something.
         for slot in self.live_slots() {
             // SAFETY: pages are never freed.

@@ -11,6 +11,17 @@ use std::io;
 use std::rc::Rc;
 
 impl Stack {
+    /// Whether what is sent on a socket leaves as it is, without waiting for what has left to be acknowledged: datagrams,
+    /// and streams that do without Nagle's algorithm.
+    #[inline]
+    pub fn sends_at_once(&mut self, id: SocketId) -> bool {
+        match self.sockets.named(id.0) {
+            Some(Socket::Tcp(tcp)) => tcp.connection.is_no_delay(),
+            Some(Socket::Udp(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Sets an option.
     ///
     /// # Errors

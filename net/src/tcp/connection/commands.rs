@@ -174,6 +174,12 @@ impl Connection {
         self.marks.set(Marks::NO_DELAY, on);
     }
 
+    /// Whether small segments leave at once.
+    #[inline]
+    pub fn is_no_delay(&self) -> bool {
+        self.marks.contains(Marks::NO_DELAY) && !self.marks.contains(Marks::CORK)
+    }
+
     /// Small segments are held back, for a fifth of a second at most.
     pub fn set_cork(&mut self, on: bool) {
         self.marks.set(Marks::CORK, on);
