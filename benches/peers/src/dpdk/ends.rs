@@ -126,6 +126,9 @@ pub struct Child {
     transport: String,
     #[arg(long, default_value = "10.66.0.1:7000")]
     address: SocketAddr,
+    /// Of both ends in one thread, nothing but this: for a profile
+    #[arg(long)]
+    only: Option<super::solo::Item>,
 }
 
 /// Serves until it is killed, or drives a server and prints figures.
@@ -138,7 +141,7 @@ pub fn run(child: &Child) -> io::Result<()> {
     let end = usize::from(!server);
     match child.kind {
         Kind::Raw | Kind::Flood => raw(child, cable.queue(end)?),
-        Kind::Solo => super::solo::run(cable),
+        Kind::Solo => super::solo::run(cable, child.only),
         Kind::Udp if server => cable.run(end, serve_udp(address)),
         Kind::Udp => cable.run(end, drive_udp(address)),
         Kind::Tcp if server => cable.run(end, serve_tcp(address, true)),

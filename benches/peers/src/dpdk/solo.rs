@@ -42,14 +42,43 @@ impl Outgoing for Bare {
     }
 }
 
-/// Prints nanoseconds per round trip of a bare frame, over UDP and over TCP, and Gb/s of bare frames and of TCP.
-pub(super) fn run(cable: &Cable) -> io::Result<()> {
+/// What one thread measures.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Item {
+    /// Round trips of bare frames
+    Trip,
+    /// Bare frames as fast as they go
+    Frames,
+    /// Round trips over UDP
+    Udp,
+    /// Round trips over TCP
+    Tcp,
+    /// TCP as fast as it goes
+    Stream,
+}
+
+/// Prints nanoseconds per round trip of a bare frame, over UDP and over TCP, and Gb/s of bare frames and of TCP; or one of
+/// them.
+pub(super) fn run(cable: &Cable, only: Option<Item>) -> io::Result<()> {
     let (mut near, mut far) = open(cable)?;
+    if let Some(item) = only {
+        let figures = match item {
+            Item::Trip => round_trip_of_frames(&mut near, &mut far)?,
+            Item::Frames => frames(&mut near, &mut far, usize::from(cable.mtu()) + 14)?,
+            item => over_stacks(near, far, |it| it == item)?.remove(0),
+        };
+        let per_unit = figures.median();
+        match item {
+            Item::Frames | Item::Stream => println!("{}", 8.0 / per_unit),
+            Item::Trip | Item::Udp | Item::Tcp => println!("{per_unit}"),
+        }
+        return Ok(());
+    }
     let trip = round_trip_of_frames(&mut near, &mut far)?;
     let frames = frames(&mut near, &mut far, usize::from(cable.mtu()) + 14)?;
-    let [udp, tcp, stream] = over_stacks(near, far)?;
-    let (trip, udp, tcp) = (trip.median(), udp.median(), tcp.median());
-    println!("{trip} {udp} {tcp} {} {}", 8.0 / frames.median(), 8.0 / stream.median());
+    let all: Vec<_> = over_stacks(near, far, |_| true)?.iter().map(Figures::median).collect();
+    let (trip, frames) = (trip.median(), frames.median());
+    println!("{trip} {} {} {} {}", all[0], all[1], 8.0 / frames, 8.0 / all[2]);
     Ok(())
 }
 
@@ -57,8 +86,8 @@ pub(super) fn run(cable: &Cable) -> io::Result<()> {
 pub(super) fn count_allocations(cable: &Cable) -> io::Result<()> {
     assert!(allocator::is_counting(), "only the program `allocations` counts");
     let (near, far) = open(cable)?;
-    let [udp, tcp, _] = over_stacks(near, far)?;
-    println!("{} {}", udp.allocations(), tcp.allocations());
+    let all = over_stacks(near, far, |item| item != Item::Stream)?;
+    println!("{} {}", all[0].allocations(), all[1].allocations());
     Ok(())
 }
 
@@ -71,17 +100,25 @@ fn open(cable: &Cable) -> io::Result<(Queue, Queue)> {
     Ok((near, far))
 }
 
-/// Round trips over UDP and TCP, and bytes of a stream.
-fn over_stacks(near: Queue, far: Queue) -> io::Result<[Figures; 3]> {
+/// Those that are wanted of round trips over UDP and TCP, and bytes of a stream.
+fn over_stacks(near: Queue, far: Queue, wanted: impl Fn(Item) -> bool) -> io::Result<Vec<Figures>> {
     let runtime = demikernel_runtime::Builder::new().idle(Idle::Spin).build()?;
     let near = attach(&runtime, near, "10.66.0.1");
     let far = attach(&runtime, far, "10.66.0.2");
     runtime.block_on(async {
-        let udp = udp(&near, &far).await?;
-        let (stream, peer) = connect(&near, &far).await?;
-        let tcp = tcp(&stream, peer).await?;
-        let (stream, peer) = connect(&near, &far).await?;
-        Ok([udp, tcp, goodput(stream, peer).await?])
+        let mut figures = Vec::new();
+        if wanted(Item::Udp) {
+            figures.push(udp(&near, &far).await?);
+        }
+        if wanted(Item::Tcp) {
+            let (stream, peer) = connect(&near, &far).await?;
+            figures.push(tcp(&stream, peer).await?);
+        }
+        if wanted(Item::Stream) {
+            let (stream, peer) = connect(&near, &far).await?;
+            figures.push(goodput(stream, peer).await?);
+        }
+        Ok(figures)
     })
 }
 
