@@ -12,6 +12,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+#[cfg_attr(target_arch = "x86_64", path = "checksum_avx2.rs")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "checksum_none.rs")]
+mod wide;
+
 /// Up to here the loop over words is expanded where it is called: headers with a short message are about this long.
 const SHORT: usize = 96;
 
@@ -32,7 +36,7 @@ impl Sum {
     /// Of no bytes.
     pub const ZERO: Sum = Sum { words: 0, odd: false };
 
-    /// Of some bytes. 1460 of them take 36 ns, 64 take 3 (`cargo bench -p demikernel-net --bench wire`).
+    /// Of some bytes. 1460 of them take 36 ns, or 25 with AVX2; 64 take 3 (`cargo bench -p demikernel-net --bench wire`).
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
         let words = if bytes.len() <= SHORT { sum_words(0, bytes) } else { sum_long(bytes) };
@@ -193,12 +197,18 @@ fn sum_rest(bytes: &[u8]) -> u64 {
     sum
 }
 
-/// Adds 32-bit words in 64-bit lanes, which LLVM vectorises, and which needs no carries: a slice would have to have
-/// 16 GiB. A chain of 64-bit additions with carry takes more than twice as long.
+/// Of many bytes, with the widest registers that the processor has.
 #[inline(never)]
 fn sum_long(bytes: &[u8]) -> u64 {
+    wide::sum(bytes).unwrap_or_else(|| sum_lanes::<STEP, { STEP / 4 }>(bytes))
+}
+
+/// Adds 32-bit words in 64-bit lanes, which LLVM vectorises, and which needs no carries: a slice would have to have
+/// 16 GiB. A chain of 64-bit additions with carry takes more than twice as long.
+#[inline(always)]
+fn sum_lanes<const STEP: usize, const LANES: usize>(bytes: &[u8]) -> u64 {
     let (steps, rest) = bytes.as_chunks::<STEP>();
-    let mut lanes = [0u64; STEP / 4];
+    let mut lanes = [0u64; LANES];
     for step in steps {
         let (double_words, _) = step.as_chunks::<4>();
         for (lane, double_word) in lanes.iter_mut().zip(double_words) {
@@ -212,6 +222,17 @@ fn sum_long(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn registers_of_any_width_give_the_same(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let plain = Sum { words: sum_lanes::<STEP, { STEP / 4 }>(&bytes), odd: false }.fold();
+            if let Some(words) = wide::sum(&bytes) {
+                prop_assert_eq!(Sum { words, odd: false }.fold(), plain);
+            }
+            prop_assert_eq!(Sum::of(&bytes).fold(), plain);
+        }
+    }
 
     /// Word by word as RFC 1071 section 1 puts it, big-endian, carries at once.
     fn by_the_book(bytes: &[u8]) -> u16 {
