@@ -33,6 +33,19 @@ impl Stack {
         })
     }
 
+    /// The slot of a connection, first of all the one that the last segment was for: peers send several, or wait for answers.
+    #[inline(always)]
+    pub(super) fn look_up_last(&mut self, flow: &Flow) -> Option<u32> {
+        if let Some(Socket::Tcp(tcp)) = self.sockets.get(self.last_connection)
+            && tcp.flow.are(flow)
+            && tcp.flags.listed
+        {
+            return Some(self.last_connection);
+        }
+        self.last_connection = self.look_up(flow)?;
+        Some(self.last_connection)
+    }
+
     /// The slot of a UDP socket that is connected.
     #[inline(never)]
     pub(super) fn datagrams_of(&self, flow: &Flow) -> Option<u32> {

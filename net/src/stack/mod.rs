@@ -94,6 +94,8 @@ pub struct Stack {
     tcp_ports: Ports,
     udp_ports: Ports,
     last_datagram: datagrams::Last,
+    /// Whom the last plain segment was for; whether it still is one's, its socket says.
+    last_connection: u32,
     deadlines: Deadlines,
     reassembly: Reassembly,
     /// What the wheel has for the neighbours.
@@ -142,6 +144,7 @@ impl Stack {
             tcp_ports: Ports::new(Protocol::Tcp, config.place.clone()),
             udp_ports: Ports::new(Protocol::Udp, config.place.clone()),
             last_datagram: datagrams::Last::NONE,
+            last_connection: 0,
             deadlines: Deadlines::new(now),
             reassembly: Reassembly::new(limits.fragments, ip_key),
             neighbors_at: Instant::MAX,

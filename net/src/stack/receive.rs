@@ -177,7 +177,7 @@ impl Stack {
             protocol::TCP => {
                 let (plain, ports, payload) = Plain::parse(packet, &around, end, is_good)?;
                 let flow = Flow::of_v4(around.destination, around.source, ports.rotate_left(16));
-                let slot = self.look_up(&flow)?;
+                let slot = self.look_up_last(&flow)?;
                 let ecn = Ecn::from_bits(around.class);
                 Some(Recognized::Segment { slot, plain, payload: in_frame(payload), ecn })
             }

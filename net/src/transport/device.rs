@@ -55,10 +55,7 @@ impl Device for NetTransport {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        match *self.state.borrow() {
-            State::Running => self.engine.borrow().stack.next_deadline(),
-            _ => None,
-        }
+        if self.is_running() { self.engine.borrow().stack.next_deadline() } else { None }
     }
 
     fn cancel(&self, key: u64) {
@@ -75,7 +72,7 @@ impl Device for NetTransport {
             self.turn_until(end, || !self.has_sends());
         }
         // From here on destructors of memory that is let go can make no more work.
-        let was_running = matches!(self.state.replace(State::Ended), State::Running);
+        let was_running = self.leave(State::Ended);
         let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
         for socket in sockets {
             socket.closing.set(true);
@@ -91,7 +88,7 @@ impl Device for NetTransport {
             self.engine.borrow_mut().stack.release_lease(Instant::now());
             let _ = self.turn();
         }
-        *self.state.borrow_mut() = State::Ended;
+        self.leave(State::Ended);
         if tracing::enabled!(tracing::Level::DEBUG) {
             let counted: Vec<_> = self.counters().into_iter().filter(|(_, value)| *value != 0).collect();
             tracing::debug!(transport = self.name, ?counted, "ended");
@@ -112,7 +109,7 @@ impl Device for NetTransport {
 
 impl NetTransport {
     fn is_running(&self) -> bool {
-        matches!(*self.state.borrow(), State::Running)
+        self.running.get()
     }
 
     /// Goes on until all cores on the device are done: frames for others come to this one's queue.

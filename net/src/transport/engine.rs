@@ -15,11 +15,14 @@ pub(super) struct Engine {
     inbound: Vec<Frame>,
     /// What the device has not taken: while there is something, the stack is not asked for more than fills a burst.
     outbound: Vec<Frame>,
+    /// What was due with the last burst was put off until the next.
+    put_off: bool,
 }
 
 impl Engine {
     pub(super) fn new(stack: Stack, device: Box<dyn FrameDevice>) -> Engine {
-        Engine { stack, device, inbound: Vec::with_capacity(BURST), outbound: Vec::with_capacity(BURST) }
+        let burst = || Vec::with_capacity(BURST);
+        Engine { stack, device, inbound: burst(), outbound: burst(), put_off: false }
     }
 
     /// Takes what has come, and does what is due. Returns how many frames have come.
@@ -32,7 +35,12 @@ impl Engine {
         if count > 0 || self.stack.is_busy() {
             self.stack.receive(now, &mut self.inbound);
         }
-        self.stack.handle_deadlines(now);
+        // Who waits for a frame does not wait for this, too.
+        let puts_off = count == 1 && !self.put_off;
+        if !puts_off {
+            self.stack.handle_deadlines(now);
+        }
+        self.put_off = puts_off;
         Ok(count)
     }
 

@@ -79,6 +79,8 @@ pub struct NetTransport {
     /// No more than one frame came with it, and nothing was sent early since.
     lone: Cell<bool>,
     state: RefCell<State>,
+    /// Whether that is [`State::Running`], for those who ask each time.
+    running: Cell<bool>,
     names: RefCell<Option<Names>>,
 }
 
@@ -113,6 +115,7 @@ impl NetTransport {
             turned: Cell::new(Instant::now()),
             lone: Cell::new(false),
             state: RefCell::new(State::Running),
+            running: Cell::new(true),
             names: RefCell::new(None),
         })
     }
@@ -124,7 +127,7 @@ impl NetTransport {
 
     /// Ends at once, as when a machine loses its power: nothing more is sent, and what waits ends with an error.
     pub fn power_off(&self) {
-        *self.state.borrow_mut() = State::Ended;
+        self.leave(State::Ended);
         let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
         for socket in sockets {
             self.abandon(&socket, &errors::ended());
@@ -147,7 +150,19 @@ impl NetTransport {
 
 /// The table of sockets.
 impl NetTransport {
+    /// Operations can be done no more. Returns whether they could.
+    fn leave(&self, state: State) -> bool {
+        *self.state.borrow_mut() = state;
+        self.running.replace(false)
+    }
+
+    #[inline]
     fn check_running(&self) -> io::Result<()> {
+        if self.running.get() { Ok(()) } else { self.refuse() }
+    }
+
+    #[cold]
+    fn refuse(&self) -> io::Result<()> {
         match &*self.state.borrow() {
             State::Running => Ok(()),
             State::Failed(error) => Err(copy(error)),
@@ -252,6 +267,7 @@ impl NetTransport {
             let event = self.engine.borrow_mut().stack.poll_event();
             let Some((id, events)) = event else { return any };
             if let Some(socket) = self.socket_by_id(id) {
+                socket.readable.set(true);
                 // As nearly always.
                 if events == Events::READABLE {
                     self.progress_receives(&socket);
@@ -279,7 +295,7 @@ impl NetTransport {
     fn fail(&self, error: io::Error) {
         tracing::error!(%error, name = self.name, "the device of a transport has failed");
         let reason = copy(&error);
-        *self.state.borrow_mut() = State::Failed(error);
+        self.leave(State::Failed(error));
         let sockets: Vec<_> = self.sockets.borrow().iter().flatten().cloned().collect();
         for socket in sockets {
             self.abandon(&socket, &reason);

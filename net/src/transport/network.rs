@@ -119,6 +119,7 @@ impl Network for NetTransport {
                 ended => ended?,
             }
             // Those who wait to receive now get the end of the stream.
+            socket.readable.set(true);
             self.progress_receives(&socket);
         }
         Ok(())

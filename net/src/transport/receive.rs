@@ -2,6 +2,7 @@
 
 use super::socket::{Socket, take_first};
 use super::{Attempt, Key, NetTransport, errors};
+use crate::stack::{SocketId, Stack};
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
 use demikernel_runtime::transport::stream::insert_by_number;
@@ -23,7 +24,8 @@ impl NetTransport {
             receive.on_cancel(id, Key::Receive(socket.id).into());
         }
         // Behind others it waits for what they wait for.
-        if socket.receives.borrow().is_empty() {
+        let may_be = socket.readable.get() || !socket.untaken.borrow().is_empty();
+        if may_be && socket.receives.borrow().is_empty() {
             receive = match self.try_receive(&socket, receive) {
                 Ok(()) => return,
                 Err(receive) => receive,
@@ -102,8 +104,23 @@ impl NetTransport {
         }
     }
 
+    /// Tries a call that takes something out of the stack. Whether there is more is asked at once: who waits for an answer
+    /// need not find out by a call for nothing.
+    #[inline]
+    fn take<R>(
+        &self,
+        socket: &Socket,
+        call: impl FnOnce(&mut Stack, SocketId) -> io::Result<R>,
+    ) -> Attempt<R> {
+        self.attempt(socket, |stack, id| {
+            let result = call(stack, id);
+            socket.readable.set(stack.may_be_readable(id));
+            result
+        })
+    }
+
     fn accept_now(&self, socket: &Socket) -> Attempt<Accepted> {
-        let accepted = self.attempt(socket, |stack, id| stack.accept(id))?;
+        let accepted = self.take(socket, Stack::accept)?;
         Some(accepted.map_err(errors::socket_error).map(|(id, peer)| {
             let socket = self.insert(Socket::new(id, SocketKind::Stream));
             Accepted { qd: socket.qd(), peer: peer.into() }
@@ -115,12 +132,12 @@ impl NetTransport {
         // A receive of nothing would look like the end of the stream.
         let limit = if socket.kind == SocketKind::Stream { limit.max(1) } else { limit };
         // The buffer's size follows how fast data are taken: for that the turn's time will do.
-        self.attempt(socket, |stack, id| stack.recv(self.turned.get(), id, limit))
+        self.take(socket, |stack, id| stack.recv(self.turned.get(), id, limit))
     }
 
     #[inline]
     fn pop_from_now(&self, socket: &Socket, limit: usize) -> Attempt<(Buffer, SocketAddr)> {
-        let datagram = self.attempt(socket, |stack, id| stack.recv_from(id))?;
+        let datagram = self.take(socket, Stack::recv_from)?;
         Some(datagram.map(|mut datagram| {
             datagram.payload.truncate(limit);
             (datagram.payload, datagram.source)

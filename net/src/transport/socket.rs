@@ -15,6 +15,8 @@ pub(super) struct Socket {
     pub(super) kind: SocketKind,
     /// The program has closed it, and pushes are under way.
     pub(super) closing: Cell<bool>,
+    /// The stack may have something to receive: it has told so, and did not say since that it has nothing.
+    pub(super) readable: Cell<bool>,
     pub(super) receives: RefCell<Fifo<Receive>>,
     pub(super) sends: RefCell<Fifo<Send>>,
     pub(super) connect: RefCell<Option<Connect>>,
@@ -52,6 +54,7 @@ impl Socket {
             id,
             kind,
             closing: Cell::new(false),
+            readable: Cell::new(true),
             receives: RefCell::default(),
             sends: RefCell::default(),
             connect: RefCell::new(None),

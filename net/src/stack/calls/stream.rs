@@ -284,7 +284,9 @@ impl Stack {
         match self.sockets.named(id.0) {
             Some(Socket::Tcp(tcp)) if tcp.holder == Holder::User => {
                 let received = tcp.connection.receive(now, most)?;
-                note(tcp, id.0.index, &mut self.ready, &mut self.events);
+                if tcp.connection.may_answer() {
+                    note(tcp, id.0.index, &mut self.ready, &mut self.events);
+                }
                 match received {
                     Receiving::Data(data) => Ok(data),
                     Receiving::End => Ok(Buffer::new()),
@@ -299,6 +301,21 @@ impl Stack {
             }
             Some(Socket::Fresh(_) | Socket::Listener(_)) => Err(errno(libc::ENOTCONN)),
             _ => Err(errno(libc::EBADF)),
+        }
+    }
+
+    /// Whether a call that takes something may give anything but `EAGAIN`. If not, an event tells when it does again.
+    #[inline]
+    pub fn may_be_readable(&mut self, id: SocketId) -> bool {
+        match self.sockets.named(id.0) {
+            Some(Socket::Tcp(tcp)) => {
+                let open = tcp.connection.state() == State::Established && !tcp.flags.shut;
+                !open || tcp.connection.has_received()
+            }
+            Some(Socket::Udp(udp)) => {
+                udp.socket.queued() > 0 || udp.socket.has_error() || udp.socket.is_shut()
+            }
+            _ => true,
         }
     }
 

@@ -80,6 +80,18 @@ impl Connection {
         Ok(Receiving::Data(buffer))
     }
 
+    /// Whether there are data to receive.
+    #[inline]
+    pub fn has_received(&self) -> bool {
+        self.receive.queued() > 0
+    }
+
+    /// Whether a call may have given it something to send or to tell.
+    #[inline]
+    pub(crate) fn may_answer(&self) -> bool {
+        self.state != State::Established || self.marks.contains(Marks::ACKNOWLEDGE) || self.has_events()
+    }
+
     #[cold]
     fn receive_nothing(&mut self) -> Result<Receiving, Error> {
         if let Some(error) = self.error.take() {
