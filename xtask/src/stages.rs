@@ -30,9 +30,10 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// The time limit.
-    pub(crate) fn limit(&self) -> Duration {
-        Duration::from_secs(60 * self.minutes)
+    /// The time limit, with what is spent on purpose: the soak lasts so long on each of three transports.
+    pub(crate) fn limit(&self, soak_seconds: u64) -> Duration {
+        let soaks = if self.name == SOAK { 3 } else { 0 };
+        Duration::from_secs(60 * self.minutes + soaks * soak_seconds)
     }
 }
 
