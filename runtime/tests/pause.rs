@@ -1,8 +1,8 @@
-//! Devices that tell nobody when something has come.
+//! Devices that tell nobody when something has come, and several devices in turn.
 
 use demikernel_runtime::transport::memory::Memory;
 use demikernel_runtime::transport::{Device, Interest, Transport, Turn};
-use demikernel_runtime::{Completion, DeviceId, Idle, operation};
+use demikernel_runtime::{Completion, DeviceId, Idle, Runtime, operation};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -60,4 +60,56 @@ fn a_device_that_pauses_is_asked_again_and_one_that_polls_is_not_waited_for() {
     assert_eq!(parks(Interest::Polling), 0);
     let parks = parks(Interest::Pause(Duration::from_millis(1)));
     assert!((10..=20).contains(&parks), "{parks}");
+}
+
+/// Has something for whoever waits each time that it is asked, and writes down that it was asked.
+struct Prompt {
+    name: &'static str,
+    log: Rc<RefCell<Vec<&'static str>>>,
+    waiting: RefCell<Option<Completion<()>>>,
+}
+
+impl Device for Prompt {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn attached(&self, _: DeviceId) {}
+
+    fn poll(&self, _: Turn) -> bool {
+        self.log.borrow_mut().push(self.name);
+        self.waiting.take().map(|completion| completion.complete(())).is_some()
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::Polling
+    }
+
+    fn cancel(&self, _: u64) {}
+
+    fn give_back(&self, _: u64, _: u32, _: Box<dyn Any>) {}
+
+    fn shutdown(&self, _: Duration) {}
+}
+
+#[test]
+fn who_waits_for_one_device_does_not_wait_for_the_others_and_all_have_their_turn() {
+    let runtime = Runtime::new().unwrap();
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let devices = ["a", "b"].map(|name| {
+        let device = Rc::new(Prompt { name, log: log.clone(), waiting: RefCell::default() });
+        let mut transport = Transport::both(Memory::new(0)).without_network().without_storage();
+        transport.device = device.clone();
+        runtime.attach(transport);
+        device
+    });
+    runtime.block_on(async {
+        for _ in 0..3 {
+            let (token, completion) = operation();
+            *devices[0].waiting.borrow_mut() = Some(completion);
+            token.await;
+            log.borrow_mut().push("task");
+        }
+    });
+    assert_eq!(*log.borrow(), ["a", "task", "b", "a", "task", "b", "a", "task"]);
 }

@@ -217,6 +217,31 @@ impl Interface {
         burst.push(self.complete_plain(head, 16));
     }
 
+    /// Adds a frame with a [plain](Plain) segment, whose payload stays where it is if the device can have it so. If there is
+    /// no memory it is as if it were lost.
+    #[inline]
+    pub(crate) fn add_full(
+        &self,
+        burst: &mut Vec<Frame>,
+        link: &LinkHeader,
+        around: &Around,
+        ports: u32,
+        plain: &Plain,
+        payload: Buffer,
+    ) {
+        let sum = self.sum_of_payload(&payload);
+        let inline = if self.capabilities.scatter { 0 } else { payload.len() };
+        let Some(mut head) = self.room(PLAIN_FRAME + inline) else { return };
+        head.extend_from_slice(&plain.frame(link, around, ports, payload.len(), sum));
+        head.truncate(plain.frame_headers());
+        head.extend_from_slice(&payload[..inline]);
+        let mut frame = self.complete_plain(head, 16);
+        if inline == 0 {
+            frame.rest = payload.into();
+        }
+        burst.push(frame);
+    }
+
     /// Sends a datagram, whose payload is copied, to a link on which there is room. Whether there was memory.
     #[inline(never)]
     pub(crate) fn send_plain(

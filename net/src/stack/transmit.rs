@@ -58,14 +58,17 @@ impl Stack {
         }
     }
 
-    /// What is not [plain](crate::wire::plain::Plain).
+    /// What is not all [plain](crate::wire::plain::Plain), or not small.
     #[inline(never)]
     fn transmit_any(&mut self, now: Instant, slot: u32, burst: &mut Vec<Frame>) {
         let Some(Socket::Tcp(tcp)) = self.sockets.get_mut(slot) else { return };
         if !self.interface.is_current(&tcp.path) {
             tcp.path = self.interface.recent.of(&tcp.flow.get()).path;
         }
-        let room = (BURST - burst.len()).min(TURN);
+        let mut room = (BURST - burst.len()).min(TURN);
+        if self.segmentation.segmentation == 0 {
+            room -= transmit_full(&mut self.interface, now, tcp, burst, room);
+        }
         for _ in 0..room {
             let Some(transmit) = tcp.connection.poll_transmit(now, &self.segmentation) else {
                 tcp.flags.ready = false;
@@ -125,6 +128,26 @@ fn transmit_plain(
         Polled::Nothing => true,
         Polled::Other => false,
     }
+}
+
+/// Transmits full segments of a stream, `most` at most, as long as they are plain and their way is known; how many.
+#[inline]
+fn transmit_full(
+    interface: &mut Interface,
+    now: Instant,
+    tcp: &mut TcpSocket,
+    burst: &mut Vec<Frame>,
+    most: usize,
+) -> usize {
+    let Some((source, destination, ports)) = tcp.flow.to_v4() else { return 0 };
+    let Some(link) = interface.out(&tcp.path).copied() else { return 0 };
+    for count in 0..most {
+        let Some((plain, payload, ecn)) = tcp.connection.poll_full(now) else { return count };
+        let class = tcp.class & !3 | ecn.bits();
+        let around = Around { source, destination, hops: tcp.hops, class };
+        interface.add_full(burst, &link, &around, ports, &plain, payload);
+    }
+    most
 }
 
 impl Interface {

@@ -159,6 +159,12 @@ impl PathMtu {
         self.look(now)
     }
 
+    /// Whether [`wanted`](Self::wanted) may say something.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.search.as_ref().is_some_and(|search| search.next <= now && search.probe == 0)
+    }
+
     #[cold]
     fn look(&mut self, now: Instant) -> Option<u16> {
         let middle = self.middle()?;

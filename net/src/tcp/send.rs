@@ -114,6 +114,15 @@ impl SendQueue {
         list
     }
 
+    /// The octets `[from, from + length)`, if they are in the buffer from which the last segment was cut.
+    #[inline(always)]
+    pub(crate) fn part(&self, from: SequenceNumber, length: usize) -> Option<Buffer> {
+        let chunk = self.get(self.hint as usize)?;
+        let offset = (from - chunk.start) as usize;
+        let fits = offset < chunk.buffer.len() && length <= chunk.buffer.len() - offset;
+        fits.then(|| chunk.buffer.slice(offset..offset + length))
+    }
+
     /// All octets from `from` on, if they are there and in one buffer, the one from which the last segment was not cut.
     #[inline(always)]
     pub(crate) fn rest(&mut self, from: SequenceNumber) -> Option<&[u8]> {

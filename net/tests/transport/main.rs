@@ -4,6 +4,7 @@
 //! - `harness`: what the runtime has of tests for its own transports, each over the stack's loopback.
 //! - `devices`: devices that are full, or gone.
 //! - `destructors`: of memory that was sent, which use the transport.
+//! - `early`: what leaves within a push, and what waits for the turn.
 
 // Tests that need the kernel are among these.
 #[allow(dead_code)]
@@ -15,6 +16,7 @@ mod common;
 mod datagrams;
 mod destructors;
 mod devices;
+mod early;
 mod harness;
 mod kernel;
 #[path = "../../../runtime/tests/transport/operations.rs"]

@@ -1,6 +1,7 @@
 //! What leaves most of the time, in one look: the rest of what the user has sent, in one small segment, or nothing but
 //! an acknowledgment.
 
+use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::Instant;
 
 use super::{Connection, Marks};
@@ -8,6 +9,7 @@ use crate::tcp::Ecn;
 use crate::tcp::recovery::Sent;
 use crate::tcp::state::State;
 use crate::wire::plain::Plain;
+use crate::wire::tcp::SequenceNumber;
 
 /// What there is to transmit.
 pub(crate) enum Polled<'a> {
@@ -72,8 +74,54 @@ impl Connection {
         self.timers.acknowledge = Instant::MAX;
         self.marks.remove(Marks::ACKNOWLEDGE);
         let timestamps = self.clock.stamp(now);
+        // Field by field, as the payload is borrowed of the connection.
         let plain = Plain { sequence, acknowledgment, window, pushes: length > 0, timestamps };
         Polled::Plain(plain, payload, ecn)
+    }
+
+    /// What [`poll_transmit`](Connection::poll_transmit) would give for a device that cuts nothing, if that is a full
+    /// segment of what was never sent, from one buffer, and there is nothing unusual about it: as of a stream nearly all
+    /// are.
+    #[inline]
+    pub(crate) fn poll_full(&mut self, now: Instant) -> Option<(Plain, Buffer, Ecn)> {
+        if self.state != State::Established
+            || self.marks.intersects(Marks::UNUSUAL)
+            || self.receive.reassembly.is_some()
+            || !self.recovery.is_calm()
+            || self.mtu.is_due(now)
+        {
+            return None;
+        }
+        let sequence = self.send.next;
+        let full = u32::from(self.send.segment);
+        let room = self.window_room().min(self.recovery.allowance());
+        if (self.send.queue.end() - sequence).min(room) < full {
+            return None;
+        }
+        let payload = self.send.queue.part(sequence, full as usize)?;
+        let end = sequence + full;
+        let last = end == self.send.queue.end();
+        let pushes = last || end == self.send.pushed;
+        if sequence == self.send.unacknowledged {
+            self.note_progress(now);
+        }
+        if now < self.heard.saturating_add(self.shared.config().acknowledgment_delay) {
+            self.receive.set_interactive(true);
+        }
+        self.send.next = end;
+        self.timers.state = Instant::MAX;
+        self.recovery.on_sent(now, sequence, full, Sent::New, last);
+        let ecn = if self.marks.contains(Marks::ECN) { Ecn::Capable0 } else { Ecn::NotCapable };
+        Some((self.plain(now, sequence, pushes), payload, ecn))
+    }
+
+    /// A header that acknowledges all that has come.
+    #[inline(always)]
+    fn plain(&mut self, now: Instant, sequence: SequenceNumber, pushes: bool) -> Plain {
+        let window = self.receive.advertise();
+        let acknowledgment = self.receive.next;
+        self.acknowledged();
+        Plain { sequence, acknowledgment, window, pushes, timestamps: self.clock.stamp(now) }
     }
 
     /// Whether there is nothing to transmit, nor a connection that is over.

@@ -72,7 +72,7 @@ impl Connection {
 
     /// An acknowledgment of all that has come leaves.
     #[inline]
-    fn acknowledged(&mut self) {
+    pub(super) fn acknowledged(&mut self) {
         self.receive.acknowledged = self.receive.next;
         self.receive.pushed = false;
         self.timers.acknowledge = Instant::MAX;

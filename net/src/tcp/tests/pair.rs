@@ -95,7 +95,7 @@ impl End {
                     Some((plain, Sga::from(Buffer::from(payload.to_vec())), ecn))
                 }
                 Polled::Nothing => None,
-                Polled::Other => return connection.poll_transmit(now, &self.limits),
+                Polled::Other => return self.poll_other(now),
             };
             let more = connection.poll_transmit(now, &self.limits);
             assert!(more.is_none(), "there is more: {more:?}");
@@ -104,6 +104,15 @@ impl End {
             return Some(Transmit { segment, payload, cut: None, ecn });
         }
         connection.poll_transmit(now, &self.limits)
+    }
+
+    /// A full segment of a stream, or what else there is.
+    fn poll_other(&mut self, now: Instant) -> Option<Transmit> {
+        let connection = self.connection.as_mut()?;
+        let full = if self.limits.segmentation == 0 { connection.poll_full(now) } else { None };
+        let Some((plain, payload, ecn)) = full else { return connection.poll_transmit(now, &self.limits) };
+        let segment = plain.segment(connection.local_port(), connection.remote_port());
+        Some(Transmit { segment, payload: payload.into(), cut: None, ecn })
     }
 
     pub(super) fn send(&mut self, now: Instant, octets: usize) {
