@@ -126,6 +126,9 @@ pub struct Child {
     transport: String,
     #[arg(long, default_value = "10.66.0.1:7000")]
     address: SocketAddr,
+    /// Bytes of a bare frame
+    #[arg(long, default_value_t = SIZE as u16)]
+    size: u16,
     /// Of both ends in one thread, nothing but this: for a profile
     #[arg(long)]
     only: Option<super::solo::Item>,
@@ -164,8 +167,8 @@ fn raw(child: &Child, mut queue: Queue) -> io::Result<()> {
             queue.raw_echo(&NEVER);
         }
         (Kind::Raw, false) => {
-            queue.raw_ping(SIZE as u16, WARM_UP);
-            let mut times = queue.raw_ping(SIZE as u16, ROUND_TRIPS);
+            queue.raw_ping(child.size, WARM_UP);
+            let mut times = queue.raw_ping(child.size, ROUND_TRIPS);
             print_quantiles(&mut times);
         }
         (_, true) => {

@@ -68,12 +68,25 @@ fn measure(item: &str, round: usize, key_value: &Path) -> io::Result<Figures> {
         ])
     };
     match item {
-        "raw" | "udp" | "tcp" => latency(item),
+        "raw" => bare(round),
+        "udp" | "tcp" => latency(item),
         "solo" => solo(round),
         "kernel" => kernel(),
         "stream" => stream(round, 1500),
         _ => requests(round, key_value),
     }
+}
+
+/// Bare frames: of the size of a message, and of the sizes that messages have in frames of UDP and of TCP, which lie in two
+/// and in three cache lines.
+fn bare(round: usize) -> io::Result<Figures> {
+    let mut rows = Vec::new();
+    for (size, name) in [("64", "raw"), ("106", "raw of UDP's size"), ("130", "raw of TCP's size")] {
+        let figures = pair("raw", round, 1500, &["--size", size])?;
+        rows.push((format!("{name} p50"), "us", figures[0] / 1e3));
+        rows.push((format!("{name} p99"), "us", figures[1] / 1e3));
+    }
+    Ok(rows)
 }
 
 /// Both ends in one thread.
