@@ -7,7 +7,7 @@ use demikernel_net::transport::NetTransport;
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::time::{Duration, sleep};
-use demikernel_runtime::transport::{Domain, Endpoint, Network, Qd, SocketKind};
+use demikernel_runtime::transport::{Domain, Endpoint, Qd, SocketKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
