@@ -124,7 +124,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn run_stage(workspace: &Workspace, options: &Options, stage: &Stage, position: &str) -> Result<Row> {
     let head = format!("{position} {}", stage.name);
     let started = Instant::now();
-    let runner = Runner::new(&workspace.target, stage.name, &head, stage.limit(options.soak_seconds), options.verbose)?;
+    let runner = Runner::new(
+        &workspace.target,
+        stage.name,
+        &head,
+        stage.limit(options.soak_seconds),
+        options.verbose,
+    )?;
     let log = runner.log_path().to_path_buf();
     let (require_all, soak_seconds) = (options.require_all, options.soak_seconds);
     let mut job = Job { workspace, runner, require_all, soak_seconds };
