@@ -19,6 +19,11 @@ pub(crate) fn is_inside() -> bool {
     CURRENT.get().is_some()
 }
 
+/// The core that this thread is running, if it is running one.
+pub(crate) fn try_current() -> Option<&'static Core> {
+    CURRENT.get()
+}
+
 /// The core that this thread is running.
 ///
 /// # Panics

@@ -18,6 +18,7 @@ use super::remote::Remote;
 use super::runtime::Metrics;
 use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
 use super::store::TaskStore;
+use super::vacant;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
 use crate::transport::{Device, Network, Storage, Transport, Turn};
@@ -428,10 +429,16 @@ impl Core {
     /// Adds a device.
     pub(super) fn attach_transport(&self, transport: Transport) {
         let Transport { device, network, storage } = transport;
-        let id = self.devices.borrow().len();
+        let vacant = self.devices.borrow().iter().position(|device| vacant::is(device));
+        let id = vacant.unwrap_or_else(|| self.devices.borrow().len());
         assert!(id < OWNED as usize, "a runtime has at most 254 devices");
         device.attached(DeviceId::new(id as u8, self.number.get()));
-        self.devices.borrow_mut().push(device);
+        let mut devices = self.devices.borrow_mut();
+        match devices.get_mut(id) {
+            Some(place) => *place = device,
+            None => devices.push(device),
+        }
+        drop(devices);
         if let Some(network) = network {
             if network.has_unix() {
                 self.default_unix.borrow_mut().get_or_insert_with(|| network.clone());
@@ -441,6 +448,16 @@ impl Core {
         if let Some(storage) = storage {
             self.default_storage.borrow_mut().get_or_insert(storage);
         }
+    }
+
+    /// Polls a device no more, and gives its place to the next one. Places of others stay as they are.
+    pub(super) fn detach(&self, device: &Rc<dyn Device>) {
+        let mut devices = self.devices.borrow_mut();
+        let Some(place) = devices.iter_mut().find(|place| Rc::ptr_eq(place, device)) else { return };
+        let gone = std::mem::replace(place, vacant::new());
+        drop(devices);
+        // Its destructor is the device's code.
+        drop(gone);
     }
 
     /// Polls devices in turn, until one of them has made a task ready if none was: who waits for a packet does not also wait

@@ -9,6 +9,7 @@
 //! - `core`, `context`: everything of one core, and which of them this thread runs.
 //! - `runtime`, `idle`: the loop, and what it does when nothing is ready.
 //! - `handle`: spawning from other threads. `cores`: one runtime per core. `local`: task-locals.
+//! - `vacant`: the place of a device that was detached.
 //! - `lockstep`: many runtimes in one thread and one virtual time.
 
 mod completion;
@@ -28,6 +29,7 @@ mod slot;
 mod store;
 mod task;
 mod token;
+mod vacant;
 mod wait;
 mod waker;
 
@@ -37,7 +39,9 @@ pub use handle::{Handle, RemoteJoinHandle};
 pub use idle::{Idle, ParseIdleError};
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
 pub use lockstep::{Lockstep, Stepped};
-pub use runtime::{Builder, Metrics, Runtime, Time, attach, default_network, default_storage, handle};
+pub use runtime::{
+    Builder, Metrics, Runtime, Time, attach, default_network, default_storage, detach, handle,
+};
 pub use task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};
 pub use token::QToken;
 pub use wait::{

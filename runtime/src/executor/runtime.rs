@@ -7,7 +7,7 @@ use super::idle::{Idle, PollParker, may_block, parking_device};
 use super::page::Page;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
-use super::waker;
+use super::{vacant, waker};
 use crate::buffer::pool;
 use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant};
@@ -550,7 +550,8 @@ impl Runtime {
 
     /// The names of the devices, in the order in which they were attached.
     pub fn devices(&self) -> Vec<&'static str> {
-        (0..).map_while(|index| self.core.device(index)).map(|device| device.name()).collect()
+        let devices = (0..).map_while(|index| self.core.device(index));
+        devices.filter(|device| !vacant::is(device)).map(|device| device.name()).collect()
     }
 }
 
@@ -606,6 +607,30 @@ impl Drop for Root {
 /// Outside of a runtime.
 pub fn attach(transport: Transport) {
     context::current().attach_transport(transport);
+}
+
+/// Takes a device out of the runtime of this thread, which polls it no more. For devices that come and go with their users,
+/// such as block devices: its operations must be over, and must not have said
+/// [`on_cancel`](super::Completion::on_cancel), since the next device gets its place.
+///
+/// ```
+/// use demikernel_runtime::transport::{Transport, memory::Memory};
+///
+/// let runtime = demikernel_runtime::Runtime::new()?;
+/// runtime.block_on(async {
+///     let transport = Transport::network(Memory::new(1)).without_network();
+///     demikernel_runtime::attach(transport.clone());
+///     demikernel_runtime::detach(&transport.device);
+/// });
+/// assert!(runtime.devices().is_empty());
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// Nothing happens outside of a runtime, or if it has no such device.
+pub fn detach(device: &Rc<dyn Device>) {
+    if let Some(core) = context::try_current() {
+        core.detach(device);
+    }
 }
 
 /// A handle of this thread's runtime, for spawning from other threads.

@@ -305,6 +305,11 @@ impl Transport {
         Transport { device: device.clone(), network: Some(device), storage: None }
     }
 
+    /// A device for neither sockets nor files, such as a block device: it is polled, and its users have their own handle.
+    pub fn device<D: Device>(device: Rc<D>) -> Transport {
+        Transport { device, network: None, storage: None }
+    }
+
     /// A device for files.
     pub fn storage<S: Storage>(device: Rc<S>) -> Transport {
         Transport { device: device.clone(), network: None, storage: Some(device) }

@@ -1,0 +1,19 @@
+//! Block devices for demikernel, and the log on them that loses nothing.
+//!
+//! In the order in which data flows:
+//!
+//! - [`Volume`]: a block device in the hands of a program: reads and writes of blocks, as queue tokens.
+//! - [`BlockDevice`], [`Geometry`]: what the runtime and its users see of a device.
+//! - [`Queue`], [`Driver`]: everything that devices have in common, and what is left for a driver to do.
+//! - [`memory`]: a disk in memory, with faults from a seed.
+
+mod device;
+mod geometry;
+pub mod memory;
+mod queue;
+mod volume;
+
+pub use device::BlockDevice;
+pub use geometry::Geometry;
+pub use queue::{Command, Driver, Finished, Piece, Queue, Submitted};
+pub use volume::Volume;

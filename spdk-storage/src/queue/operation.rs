@@ -1,0 +1,217 @@
+//! One operation: what was asked for, its memory, and how it ends.
+
+use super::driver::{Command, Piece};
+use crate::Geometry;
+use demikernel_runtime::Completion;
+use demikernel_runtime::buffer::{BufferMut, Sga};
+use std::io;
+
+/// What was asked for.
+pub(super) enum Work {
+    Read { at: u64, length: usize, buffer: BufferMut, done: Completion<io::Result<BufferMut>> },
+    ReadVectored { at: u64, buffers: Vec<BufferMut>, done: Completion<io::Result<Vec<BufferMut>>> },
+    Write { at: u64, data: Sga, done: Completion<io::Result<()>> },
+    Flush { done: Completion<io::Result<()>> },
+    Discard { at: u64, length: u64, done: Completion<io::Result<()>> },
+    WriteZeroes { at: u64, length: u64, done: Completion<io::Result<()>> },
+}
+
+/// Work that is allowed, and the memory in whose place the device uses other, if it cannot reach it.
+pub(super) struct Operation {
+    work: Work,
+    bounce: Option<BufferMut>,
+}
+
+impl Operation {
+    /// Checks what was asked for, and provides memory if that is needed.
+    #[inline]
+    pub(super) fn new(
+        mut work: Work,
+        geometry: &Geometry,
+        ended: bool,
+    ) -> Result<Operation, (Work, io::Error)> {
+        if let Err(error) = work.check(geometry, ended) {
+            return Err((work, error));
+        }
+        if work.is_reachable(geometry) {
+            return Ok(Operation { work, bounce: None });
+        }
+        match work.bounce() {
+            Ok(bounce) => Ok(Operation { work, bounce: Some(bounce) }),
+            Err(error) => Err((work, error)),
+        }
+    }
+
+    pub(super) fn is_bounced(&self) -> bool {
+        self.bounce.is_some()
+    }
+
+    /// What to tell the driver. The pieces are valid while the operation is, wherever it is moved.
+    #[inline]
+    pub(super) fn command<'a>(&mut self, pieces: &'a mut Vec<Piece>) -> Command<'a> {
+        pieces.clear();
+        let bounce = self.bounce.as_mut();
+        match &mut self.work {
+            Work::Read { at, length, buffer, .. } => {
+                pieces.push(room(bounce.unwrap_or(buffer), *length));
+                Command::Read(*at, pieces)
+            }
+            Work::ReadVectored { at, buffers, .. } => {
+                match bounce {
+                    Some(bounce) => pieces.push(room(bounce, total_room(buffers))),
+                    None => pieces.extend(buffers.iter_mut().map(|buffer| {
+                        let length = buffer.capacity() - buffer.len();
+                        room(buffer, length)
+                    })),
+                }
+                Command::Read(*at, pieces)
+            }
+            Work::Write { at, data, .. } => {
+                match bounce {
+                    Some(copy) => {
+                        let (length, region) = (copy.len(), copy.region());
+                        pieces.push(Piece { address: copy.as_mut_ptr(), length, region });
+                    }
+                    None => pieces.extend(data.iter().map(|buffer| Piece {
+                        address: buffer.as_ptr().cast_mut(),
+                        length: buffer.len(),
+                        region: buffer.region(),
+                    })),
+                }
+                Command::Write(*at, pieces)
+            }
+            Work::Flush { .. } => Command::Flush,
+            Work::Discard { at, length, .. } => Command::Discard(*at, *length),
+            Work::WriteZeroes { at, length, .. } => Command::WriteZeroes(*at, *length),
+        }
+    }
+
+    /// Ends it. If it was a read without an error, the driver has written all of its memory.
+    #[inline]
+    pub(super) fn finish(self, result: io::Result<()>) {
+        self.work.finish(self.bounce, result);
+    }
+}
+
+impl Work {
+    fn check(&self, geometry: &Geometry, ended: bool) -> io::Result<()> {
+        if ended {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the runtime of this device has ended"));
+        }
+        let (at, length, writes) = match self {
+            Work::Read { at, length, buffer, .. } => {
+                let room = buffer.capacity() - buffer.len();
+                if *length > room {
+                    let text =
+                        format!("{length} bytes are to be read into a buffer that has room for {room}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                }
+                (*at, *length as u64, false)
+            }
+            Work::ReadVectored { at, buffers, .. } => (*at, total_room(buffers) as u64, false),
+            Work::Write { at, data, .. } => (*at, data.len() as u64, true),
+            Work::Flush { .. } => return Ok(()),
+            Work::Discard { at, length, .. } | Work::WriteZeroes { at, length, .. } => (*at, *length, true),
+        };
+        if writes && geometry.read_only {
+            return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the device is read-only"));
+        }
+        geometry.check(at, length)
+    }
+
+    /// Whether the device can use the memory as it is.
+    #[inline]
+    fn is_reachable(&self, geometry: &Geometry) -> bool {
+        let alignment = geometry.memory_alignment as usize;
+        if alignment == 1 {
+            return true;
+        }
+        let block = geometry.logical_block as usize;
+        let fits =
+            |address: usize, length: usize| address.is_multiple_of(alignment) && length.is_multiple_of(block);
+        match self {
+            // The length of the only piece has been checked.
+            Work::Read { buffer, .. } => (buffer.as_ptr() as usize + buffer.len()).is_multiple_of(alignment),
+            Work::ReadVectored { buffers, .. } => buffers.iter().all(|buffer| {
+                fits(buffer.as_ptr() as usize + buffer.len(), buffer.capacity() - buffer.len())
+            }),
+            Work::Write { data, .. } => data.iter().all(|piece| fits(piece.as_ptr() as usize, piece.len())),
+            Work::Flush { .. } | Work::Discard { .. } | Work::WriteZeroes { .. } => true,
+        }
+    }
+
+    /// Memory that the device can use, with the data if it is a write.
+    fn bounce(&mut self) -> io::Result<BufferMut> {
+        // Chunks of this size and above are aligned to it, which is as much as any device asks for.
+        const ALIGNED: usize = 4096;
+        let length = match self {
+            Work::Read { length, .. } => *length,
+            Work::ReadVectored { buffers, .. } => total_room(buffers),
+            Work::Write { data, .. } => data.len(),
+            Work::Flush { .. } | Work::Discard { .. } | Work::WriteZeroes { .. } => 0,
+        };
+        let mut bounce = BufferMut::with_capacity(length.max(ALIGNED))?;
+        if let Work::Write { data, .. } = self {
+            data.iter().for_each(|piece| bounce.extend_from_slice(piece));
+        }
+        Ok(bounce)
+    }
+
+    #[inline]
+    pub(super) fn finish(self, bounce: Option<BufferMut>, result: io::Result<()>) {
+        match self {
+            Work::Read { length, mut buffer, done, .. } => done.complete(result.map(|()| {
+                // SAFETY: the driver has written so many bytes behind those that were there: here, or there.
+                unsafe { fill(&mut buffer, bounce.as_ref().map(|bounce| bounce.as_ptr()), length) };
+                buffer
+            })),
+            Work::ReadVectored { mut buffers, done, .. } => done.complete(result.map(|()| {
+                let mut from = bounce.as_ref().map(|bounce| bounce.as_ptr());
+                for buffer in &mut buffers {
+                    let length = buffer.capacity() - buffer.len();
+                    // SAFETY: as above; the bounce buffer has the sum of the lengths.
+                    unsafe {
+                        fill(buffer, from, length);
+                        from = from.map(|from| from.add(length));
+                    }
+                }
+                buffers
+            })),
+            Work::Write { data, done, .. } => {
+                // Before the one who waits may look whether the pool has memory again.
+                drop((data, bounce));
+                done.complete(result);
+            }
+            Work::Flush { done } | Work::Discard { done, .. } | Work::WriteZeroes { done, .. } => {
+                done.complete(result);
+            }
+        }
+    }
+}
+
+fn room(buffer: &mut BufferMut, length: usize) -> Piece {
+    let filled = buffer.len();
+    let region = buffer.region().map(|(region, offset)| (region, offset + filled));
+    let spare = buffer.spare_capacity_mut();
+    debug_assert!(length <= spare.len());
+    Piece { address: spare.as_mut_ptr().cast(), length, region }
+}
+
+fn total_room(buffers: &[BufferMut]) -> usize {
+    buffers.iter().map(|buffer| buffer.capacity() - buffer.len()).sum()
+}
+
+/// Makes a buffer longer by what was read.
+///
+/// # Safety
+/// The buffer has room for `length` bytes. They are initialised: at `from`, if there is such a place, else in the buffer.
+#[inline]
+unsafe fn fill(buffer: &mut BufferMut, from: Option<*const u8>, length: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if let Some(from) = from {
+            from.copy_to_nonoverlapping(buffer.spare_capacity_mut().as_mut_ptr().cast(), length);
+        }
+        buffer.set_len(buffer.len() + length);
+    }
+}
