@@ -9,6 +9,7 @@
 
 mod device;
 mod geometry;
+pub mod log;
 pub mod memory;
 mod queue;
 mod volume;
