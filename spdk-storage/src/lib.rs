@@ -5,9 +5,13 @@
 //! - [`Volume`]: a block device in the hands of a program: reads and writes of blocks, as queue tokens.
 //! - [`BlockDevice`], [`Geometry`]: what the runtime and its users see of a device.
 //! - [`Queue`], [`Driver`]: everything that devices have in common, and what is left for a driver to do.
+//! - [`log`]: named, append-only logs on a block device: [`Store`](log::Store) and [`Log`](log::Log).
 //! - [`memory`]: a disk in memory, with faults from a seed.
+//! - `file` (with the feature `io-uring`): files and block devices of the kernel.
 
 mod device;
+#[cfg(feature = "io-uring")]
+pub mod file;
 mod geometry;
 pub mod log;
 pub mod memory;

@@ -1,0 +1,96 @@
+//! The two queues shared with the kernel, and the one system call.
+
+use io_uring::squeue::Entry;
+use io_uring::{IoUring, types};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+pub(super) struct Ring {
+    ring: IoUring,
+    pub(super) enters: u64,
+}
+
+impl Ring {
+    /// A ring with room for so many operations, with the best that the kernel has.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub(super) fn new(entries: u32) -> io::Result<Ring> {
+        // 5.19, and any kernel. Not DEFER_TASKRUN (6.1): the descriptor of such a ring, which a runtime waits for that
+        // another device blocks, stays silent for good when an operation ends in a worker of the kernel (seen on 6.18).
+        for cooperative in [true, false] {
+            let mut builder = IoUring::builder();
+            builder.dontfork().setup_clamp();
+            if cooperative {
+                builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
+            }
+            match builder.build(entries) {
+                Ok(ring) => return Ok(Ring { ring, enters: 0 }),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) && cooperative => {}
+                Err(error) => {
+                    let text = format!("io_uring cannot be used: {error} (a sandbox may forbid it)");
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.ring.submitter()
+    }
+
+    /// Hands an operation in; it reaches the kernel with the next [`enter`](Self::enter). The queue has as many places as
+    /// operations may be under way.
+    ///
+    /// # Safety
+    /// The memory that the operation names stays valid, and nobody else's as far as the kernel writes it, until the
+    /// operation's completion has been [taken](Self::next). Lists of pieces stay until the kernel has been entered.
+    pub(super) unsafe fn push(&mut self, entry: &Entry) -> bool {
+        // SAFETY: the caller's.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Whether something is waiting to be submitted, or the kernel asks to be entered.
+    pub(super) fn wants_enter(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Submits what is waiting, and lets the kernel do what it has put off.
+    pub(super) fn enter(&mut self) {
+        self.enters += 1;
+        let waiting = self.ring.submission().len() as u32;
+        let flags = io_uring::EnterFlags::GETEVENTS.bits();
+        // SAFETY: there is no argument; the submissions' memory is valid by the contract of `push`.
+        let result = unsafe { self.ring.submitter().enter::<libc::sigset_t>(waiting, 0, flags, None) };
+        report(result.map(drop));
+    }
+
+    /// Submits, and waits for a completion, at most for so long.
+    pub(super) fn wait(&mut self, most: Duration) {
+        let time = types::Timespec::from(most);
+        let arguments = types::SubmitArgs::new().timespec(&time);
+        report(self.ring.submitter().submit_with_args(1, &arguments).map(drop));
+    }
+
+    /// Takes the next completion: its `user_data` and result.
+    pub(super) fn next(&mut self) -> Option<(u64, i32)> {
+        self.ring.completion().next().map(|entry| (entry.user_data(), entry.result()))
+    }
+}
+
+fn report(result: io::Result<()>) {
+    let Err(error) = result else { return };
+    // A signal; the time is over; the kernel is short of memory for a moment. What was not submitted stays in the queue.
+    if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) {
+        tracing::error!(%error, "io_uring_enter");
+    }
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
