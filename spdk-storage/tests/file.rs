@@ -2,12 +2,16 @@
 #![cfg(feature = "io-uring")]
 
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
+use demikernel_runtime::transport::Transport;
+use demikernel_runtime::transport::epoll::Epoll;
+use demikernel_runtime::transport::uring::{Config, Uring};
 use demikernel_runtime::{Builder, Idle, Runtime, wait_all};
 use demikernel_spdk_storage::file::FileOptions;
 use demikernel_spdk_storage::log::StoreOptions;
 use demikernel_spdk_storage::{Geometry, Volume};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A file that goes with the test: on a disk, as far as the build directory is on one.
 struct Temporary(PathBuf);
@@ -26,9 +30,19 @@ impl Drop for Temporary {
     }
 }
 
+/// With each way to wait: by spinning, by the runtime's own call, and within other devices.
 fn run(test: impl AsyncFn()) {
     for idle in [Idle::Spin, Idle::Block] {
-        Builder::new().idle(idle).build().unwrap().block_on(test());
+        let transports = [
+            None,
+            Some(Epoll::transport().unwrap()),
+            Uring::new(Config::default()).ok().map(Transport::both),
+        ];
+        for transport in transports {
+            let runtime = Builder::new().idle(idle).build().unwrap();
+            transport.into_iter().for_each(|transport| runtime.attach(transport));
+            runtime.block_on(test());
+        }
     }
 }
 
@@ -92,7 +106,7 @@ fn a_file_has_one_writer_or_any_number_of_readers() {
     run(async || {
         let writer = Volume::attach(FileOptions::new().create(1 << 20).open(&file.0).unwrap());
         for options in [FileOptions::new(), FileOptions::new().read_only(true)] {
-            let error = options.open(&file.0).unwrap_err();
+            let error = options.lock_patience(Duration::from_millis(20)).open(&file.0).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
             assert!(error.to_string().contains("locks-"), "{error}");
         }
@@ -101,7 +115,7 @@ fn a_file_has_one_writer_or_any_number_of_readers() {
         let other = Volume::attach(FileOptions::new().read_only(true).open(&file.0).unwrap());
         reader.read(0, 4096).await.unwrap();
         other.read(0, 4096).await.unwrap();
-        assert!(FileOptions::new().open(&file.0).is_err());
+        assert!(FileOptions::new().lock_patience(Duration::ZERO).open(&file.0).is_err());
         let error = reader.write(0, aligned(0, 4096)).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
     });

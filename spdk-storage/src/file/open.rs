@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// How a file or a block device is opened as a block device of the runtime.
 ///
@@ -31,6 +32,7 @@ pub struct FileOptions {
     direct: bool,
     depth: u32,
     fixed_buffers: bool,
+    patience: Duration,
 }
 
 impl Default for FileOptions {
@@ -42,7 +44,15 @@ impl Default for FileOptions {
 impl FileOptions {
     /// To read and write a file or a device that is there.
     pub fn new() -> FileOptions {
-        FileOptions { create: None, read_only: false, direct: true, depth: 128, fixed_buffers: true }
+        let patience = Duration::from_secs(1);
+        FileOptions {
+            create: None,
+            read_only: false,
+            direct: true,
+            depth: 128,
+            fixed_buffers: true,
+            patience,
+        }
     }
 
     /// Makes the file if it is not there, and gives it so many bytes if it is empty.
@@ -77,6 +87,13 @@ impl FileOptions {
         self
     }
 
+    /// How long to wait for the lock, which blocks the thread; a second unless set. The kernel takes a moment to let go of
+    /// the operations of a process that was killed, and with them of its lock.
+    pub fn lock_patience(mut self, most: Duration) -> FileOptions {
+        self.patience = most;
+        self
+    }
+
     /// Opens it.
     ///
     /// # Errors
@@ -86,7 +103,7 @@ impl FileOptions {
         let path = path.as_ref();
         let explain = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let (file, direct) = self.open_file(path).map_err(explain)?;
-        lock(&file, self.read_only).map_err(explain)?;
+        lock(&file, self.read_only, self.patience).map_err(explain)?;
         let geometry = self.geometry(&file, direct).map_err(explain)?;
         let driver =
             FileDriver::new(file, geometry, direct, self.depth, self.fixed_buffers).map_err(explain)?;
@@ -146,19 +163,27 @@ impl FileOptions {
 }
 
 /// Locks a file against other openings, in this process or another: for writing against all, for reading against writers.
-fn lock(file: &File, shared: bool) -> io::Result<()> {
+fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
     let how = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
-    // SAFETY: a call on a descriptor that is open.
-    if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    Err(match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            io::Error::new(io::ErrorKind::ResourceBusy, "it is in use: somebody else has locked it")
+    let start = Instant::now();
+    loop {
+        // SAFETY: a call on a descriptor that is open.
+        if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
+            return Ok(());
         }
-        _ => error,
-    })
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted if start.elapsed() < patience => {
+                std::thread::sleep(PAUSE);
+            }
+            io::ErrorKind::WouldBlock => {
+                let text = "it is in use: somebody else has locked it";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+            }
+            _ => return Err(error),
+        }
+    }
 }
 
 /// Gives an empty file its size, with room on the disk where the file system can promise that.

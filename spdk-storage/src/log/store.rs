@@ -40,6 +40,7 @@ use std::task::{Context, Poll, Waker};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreOptions {
     create: bool,
+    create_new: bool,
     overwrite: bool,
     read_only: bool,
     accept_loss: bool,
@@ -55,6 +56,12 @@ impl StoreOptions {
     /// Makes a store where the device is blank.
     pub fn create(mut self, yes: bool) -> StoreOptions {
         self.create = yes;
+        self
+    }
+
+    /// Refuses a store that is there already.
+    pub fn create_new(mut self, yes: bool) -> StoreOptions {
+        self.create_new = yes;
         self
     }
 
@@ -97,6 +104,11 @@ impl StoreOptions {
             Err(LogError::Blank) if self.create && !self.read_only => {
                 make(&volume, self.segment).await?;
                 recover(&volume).await?
+            }
+            Ok(found) if self.create_new && !self.overwrite => {
+                let names: Vec<&str> =
+                    found.superblock.logs.iter().map(|entry| entry.name.as_str()).collect();
+                return Err(LogError::Exists { logs: names.join(", ") }.into());
             }
             recovered => recovered,
         }?;
