@@ -131,7 +131,7 @@ impl Work {
             |address: usize, length: usize| address.is_multiple_of(alignment) && length.is_multiple_of(block);
         match self {
             // The length of the only piece has been checked.
-            Work::Read { buffer, .. } => (buffer.as_ptr() as usize + buffer.len()).is_multiple_of(alignment),
+            Work::Read { buffer, .. } => fits(buffer.as_ptr() as usize + buffer.len(), 0),
             Work::ReadVectored { buffers, .. } => buffers.iter().all(|buffer| {
                 fits(buffer.as_ptr() as usize + buffer.len(), buffer.capacity() - buffer.len())
             }),
