@@ -2,7 +2,7 @@
 //!
 //! It shows a server whose requests are parsed in the buffers they arrived in, whose replies leave as one push however
 //! many requests were answered, and whose protocol and data know nothing of sockets or clocks, so that their tests
-//! need none. From top to bottom: the server, then the modules `connection`, `commands`, `resp` and `store`.
+//! need none. From top to bottom: the server, then the modules `connection`, `commands`, `resp`, `store` and `journal`.
 //!
 //! ```text
 //! $ cargo run --release --example key-value -- --listen 127.0.0.1:6379
@@ -20,7 +20,14 @@
 //! :1
 //! ```
 //!
-//! Nothing is stored on disk. The store belongs to one core, as in Redis; `--cores` other than 1 is refused.
+//! With `--log FILE` every write is durable before its reply, as with Redis' `appendfsync always`, and back when the server
+//! is started again, however it ended; writes of clients that are served together share one flush:
+//!
+//! ```text
+//! $ cargo run --release --example key-value -- --log data.log --log-size 1024
+//! ```
+//!
+//! Without, nothing is stored on disk. The store belongs to one core, as in Redis; `--cores` other than 1 is refused.
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -30,10 +37,13 @@ use demikernel::net::{TcpListener, TcpStream};
 use demikernel::signal::shutdown;
 use demikernel::time::{Duration, Instant, interval, sleep, timeout};
 use demikernel::{Buffer, Builder, Idle, default_network, spawn, yield_now};
-use futures::future::select;
+use futures::future::{Either, select};
+use journal::Journal;
 use std::cell::RefCell;
+use std::future::pending;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -60,6 +70,12 @@ pub(crate) struct Args {
     /// How many MiB one request may have, and so a connection's memory.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_request: u32,
+    /// A file or block device for a log of all writes; a file is made if it is not there.
+    #[arg(long, value_name = "PATH")]
+    log: Option<PathBuf>,
+    /// How many MiB a log that is made has: several times what the keys and values have.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    log_size: u32,
 }
 
 fn main() -> ExitCode {
@@ -87,22 +103,44 @@ fn main() -> ExitCode {
 struct State {
     store: Store,
     server: Server,
+    journal: Option<Rc<Journal>>,
 }
 
 type Shared = Rc<RefCell<State>>;
 
 /// Serves until Ctrl-C or SIGTERM. Requests that were carried out are answered, as their replies have been pushed.
+///
+/// Also ends when the log fails: what is in memory then is more than what would be back.
 pub(crate) async fn serve(args: &Args) -> io::Result<()> {
+    let mut store = Store::default();
+    let journal = match &args.log {
+        Some(path) => Some(Journal::open(path, u64::from(args.log_size) << 20, &mut store).await?),
+        None => None,
+    };
     let listener = TcpListener::bind(args.listen).await?;
     // Before the address is printed: whoever reads it may ask for the end.
     let end = shutdown()?;
     println!("key-value: listening on {}", listener.local_addr()?);
     let server = Server::new(default_network()?.name(), Instant::now(), args.max_clients);
-    let shared = Rc::new(RefCell::new(State { store: Store::default(), server }));
+    let failed = {
+        let journal = journal.clone();
+        async move {
+            match journal {
+                Some(journal) => journal.failed().await,
+                None => pending().await,
+            }
+        }
+    };
+    let shared = Rc::new(RefCell::new(State { store, server, journal: journal.clone() }));
     let limit = args.max_request as usize * 1024 * 1024;
     spawn(expire(shared.clone())).detach();
-    select(pin!(accept(listener, shared, limit)), end).await;
-    Ok(())
+    match select(pin!(accept(listener, shared, limit)), select(end, pin!(failed))).await {
+        Either::Right((Either::Right((error, _)), _)) => Err(error),
+        _ => match journal {
+            Some(journal) => journal.close().await,
+            None => Ok(()),
+        },
+    }
 }
 
 /// Accepts connections, for ever.
@@ -182,11 +220,17 @@ async fn converse(stream: &TcpStream, shared: &Shared, mut connection: Connectio
         connection.receive(received);
         let mut next = Next::More;
         while next == Next::More {
-            next = {
-                let State { store, server } = &mut *shared.borrow_mut();
-                connection.run(store, server, Instant::now())
+            let (journal, changes);
+            (next, journal, changes) = {
+                let State { store, server, journal } = &mut *shared.borrow_mut();
+                let next = connection.run(store, server, Instant::now());
+                (next, journal.clone(), store.take_changes())
             };
             let replies = connection.replies.take();
+            if let Some(journal) = journal {
+                // Also what was only read: somebody else's write of it may not be durable yet.
+                journal.commit(changes, shared).await?;
+            }
             if !replies.is_empty() {
                 stream.push_sga(replies).await?;
             }
@@ -1580,6 +1624,7 @@ mod resp {
 
 /// The data: keys, values and when they expire. It reads no clock; `now` is passed in.
 mod store {
+    use super::journal::Changes;
     use demikernel::Buffer;
     use demikernel::time::Instant;
     use std::borrow::Borrow;
@@ -1709,6 +1754,8 @@ mod store {
         entries: HashMap<Blob, Entry, ahash::RandomState>,
         /// One element for each entry that expires.
         deadlines: BTreeSet<(Instant, Blob)>,
+        /// What has changed since somebody asked last, if anybody asks.
+        changes: Option<Changes>,
     }
 
     impl Store {
@@ -1723,7 +1770,35 @@ mod store {
         }
 
         pub(super) fn clear(&mut self) {
-            *self = Store::default();
+            let mut changes = self.changes.take();
+            changes.iter_mut().for_each(Changes::clear);
+            *self = Store { changes, ..Store::default() };
+        }
+
+        /// Notes changes from now on, for `take_changes`.
+        pub(super) fn note_changes(&mut self) {
+            self.changes.get_or_insert_default();
+        }
+
+        /// What has changed since the last call.
+        pub(super) fn take_changes(&mut self) -> Changes {
+            self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+        }
+
+        /// All that there is, as changes of an empty store.
+        pub(super) fn snapshot(&self, now: Instant) -> Changes {
+            let mut changes = Changes::default();
+            let alive = self.entries.iter().filter(|(_, entry)| entry.is_alive(now));
+            alive.for_each(|(key, entry)| changes.put(key, &entry.value, entry.expires));
+            changes
+        }
+
+        fn note_entry(&mut self, key: &[u8]) {
+            if let Some(changes) = &mut self.changes
+                && let Some(entry) = self.entries.get(key)
+            {
+                changes.put(key, &entry.value, entry.expires);
+            }
         }
 
         pub(super) fn get(&self, key: &[u8], now: Instant) -> Option<&Blob> {
@@ -1732,6 +1807,21 @@ mod store {
 
         /// Sets `key` if `only` allows it: whether it did, and the value before.
         pub(super) fn set(
+            &mut self,
+            key: &[u8],
+            value: Blob,
+            expiry: Expiry,
+            only: Option<Only>,
+            now: Instant,
+        ) -> (bool, Option<Blob>) {
+            let result = self.set_quietly(key, value, expiry, only, now);
+            if result.0 {
+                self.note_entry(key);
+            }
+            result
+        }
+
+        fn set_quietly(
             &mut self,
             key: &[u8],
             value: Blob,
@@ -1772,6 +1862,9 @@ mod store {
             let Some((key, mut entry)) = self.entries.remove_entry(key) else { return false };
             let alive = entry.is_alive(now);
             move_deadline(&mut self.deadlines, &key, &mut entry.expires, None);
+            if let Some(changes) = &mut self.changes {
+                changes.remove(&key);
+            }
             alive
         }
 
@@ -1784,6 +1877,7 @@ mod store {
             let old = parse_integer(&entry.value).ok_or(CountError::NotAnInteger)?;
             let new = old.checked_add(by).ok_or(CountError::Overflow)?;
             entry.value = decimal(new);
+            self.note_entry(key);
             Ok(new)
         }
 
@@ -1801,8 +1895,9 @@ mod store {
                 return false;
             };
             move_deadline(&mut self.deadlines, key, &mut entry.expires, at);
-            if !entry.is_alive(now) {
-                self.remove(key, now);
+            match entry.is_alive(now) {
+                true => self.note_entry(key),
+                false => drop(self.remove(key, now)),
             }
             true
         }
@@ -1859,6 +1954,246 @@ mod store {
             return None;
         }
         std::str::from_utf8(text).ok()?.parse().ok()
+    }
+}
+
+/// The log of all writes.
+///
+/// A batch of changes is one record, or several if one is too small for it; each begins with a byte that says whether it
+/// is the first and whether it is the last of its batch. When the log has grown, the whole store is written into it once
+/// more, as changes like others, and what was before is truncated: so replaying from the beginning of the log is right at
+/// any moment.
+mod journal {
+    use super::store::{Expiry, Store};
+    use super::{Shared, State};
+    use demikernel::storage::{self, Log};
+    use demikernel::time::{Duration, Instant};
+    use demikernel::{Buffer, Completion, QToken, operation, spawn, wait_all};
+    use std::cell::{Cell, RefCell};
+    use std::io;
+    use std::path::Path;
+    use std::rc::Rc;
+    use std::time::SystemTime;
+
+    const FIRST: u8 = 1;
+    const LAST: u8 = 2;
+
+    const PUT: u8 = 1;
+    const REMOVE: u8 = 2;
+    const CLEAR: u8 = 3;
+
+    /// The name of the log in its store.
+    const NAME: &str = "key-value";
+
+    /// The most bytes of a record: what many clients write together is one batch of the log all the same.
+    const RECORD: usize = 256 * 1024;
+
+    /// Changes of a store, as bytes.
+    #[derive(Default)]
+    pub(super) struct Changes(Vec<u8>);
+
+    impl Changes {
+        /// A key has this value, and expires then.
+        pub(super) fn put(&mut self, key: &[u8], value: &[u8], expires: Option<Instant>) {
+            self.0.push(PUT);
+            let millis = expires.map_or(0, |at| {
+                let left = at.saturating_duration_since(Instant::now());
+                (since_1970() + left).as_millis().max(1) as u64
+            });
+            self.0.extend_from_slice(&millis.to_le_bytes());
+            self.bytes(key);
+            self.bytes(value);
+        }
+
+        pub(super) fn remove(&mut self, key: &[u8]) {
+            self.0.push(REMOVE);
+            self.bytes(key);
+        }
+
+        /// Everything is gone, with what was changed before.
+        pub(super) fn clear(&mut self) {
+            self.0.clear();
+            self.0.push(CLEAR);
+        }
+
+        fn bytes(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            self.0.extend_from_slice(bytes);
+        }
+
+        /// Makes the changes; `None` if they are no changes.
+        fn apply(&self, store: &mut Store, now: Instant) -> Option<()> {
+            let mut rest = self.0.as_slice();
+            while let Some((kind, after)) = rest.split_first() {
+                rest = after;
+                match *kind {
+                    PUT => {
+                        let millis = number(&mut rest)?;
+                        let (key, value) = (part(&mut rest)?, part(&mut rest)?);
+                        let left = Duration::from_millis(millis).saturating_sub(since_1970());
+                        match millis {
+                            0 => drop(store.set(key, value.into(), Expiry::Never, None, now)),
+                            _ if left.is_zero() => drop(store.remove(key, now)),
+                            _ => drop(store.set(key, value.into(), Expiry::At(now + left), None, now)),
+                        }
+                    }
+                    REMOVE => drop(store.remove(part(&mut rest)?, now)),
+                    CLEAR => store.clear(),
+                    _ => return None,
+                }
+            }
+            Some(())
+        }
+    }
+
+    fn number(rest: &mut &[u8]) -> Option<u64> {
+        let (number, after) = rest.split_first_chunk()?;
+        *rest = after;
+        Some(u64::from_le_bytes(*number))
+    }
+
+    fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let length = usize::try_from(number(rest)?).ok()?;
+        let (part, after) = rest.split_at_checked(length)?;
+        *rest = after;
+        Some(part)
+    }
+
+    /// Times are of the calendar, as instants mean nothing to the next process.
+    fn since_1970() -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
+
+    pub(super) struct Journal {
+        log: Log,
+        /// Commits that are not durable yet.
+        under_way: Cell<usize>,
+        /// The store is written once more when the log has so many segments.
+        limit: Cell<usize>,
+        writing_all: Cell<bool>,
+        failure: RefCell<Option<Completion<io::Error>>>,
+        failed: RefCell<Option<QToken<io::Error>>>,
+    }
+
+    impl Journal {
+        /// Opens the log, and brings the store to what it says.
+        pub(super) async fn open(path: &Path, bytes: u64, store: &mut Store) -> io::Result<Rc<Journal>> {
+            let mut log = storage::open(path, bytes).await?.log(NAME).await?;
+            replay(&mut log, store).await?;
+            store.note_changes();
+            let (failed, failure) = operation();
+            let journal = Journal {
+                limit: Cell::new(log.store().info().segments / 2),
+                log,
+                under_way: Cell::new(0),
+                writing_all: Cell::new(false),
+                failure: RefCell::new(Some(failure)),
+                failed: RefCell::new(Some(failed)),
+            };
+            Ok(Rc::new(journal))
+        }
+
+        /// Waits until these changes, and all before them, are durable.
+        pub(super) async fn commit(self: Rc<Journal>, changes: Changes, shared: &Shared) -> io::Result<()> {
+            if changes.0.is_empty() && self.under_way.get() == 0 {
+                return Ok(());
+            }
+            self.under_way.set(self.under_way.get() + 1);
+            let result = match changes.0.is_empty() {
+                true => self.log.sync().await,
+                false => self.append(&changes).await.map(drop),
+            };
+            self.under_way.set(self.under_way.get() - 1);
+            if self.log.segments() > self.limit.get() && !self.writing_all.replace(true) {
+                spawn(self.clone().write_all(shared.clone())).detach();
+            }
+            result.map_err(|error| self.fail(error))
+        }
+
+        /// Appends changes; the number of the first record.
+        async fn append(&self, changes: &Changes) -> io::Result<u64> {
+            let most = RECORD.min(self.log.store().info().longest_record) - 1;
+            let pieces = changes.0.chunks(most).enumerate();
+            let last = changes.0.len().div_ceil(most).saturating_sub(1);
+            // All are pushed before anything is waited for, so nobody else's come between them.
+            let mut tokens: Vec<_> = pieces
+                .map(|(index, piece)| {
+                    let flags = if index == 0 { FIRST } else { 0 } | if index == last { LAST } else { 0 };
+                    self.log.push(Buffer::from([&[flags], piece].concat()))
+                })
+                .collect();
+            let appended = wait_all(&mut tokens).await.into_iter().collect::<io::Result<Vec<_>>>()?;
+            Ok(appended.first().map_or(0, |first| first.number))
+        }
+
+        /// Writes the whole store once more, and gives up what is before that.
+        async fn write_all(self: Rc<Journal>, shared: Shared) {
+            let mut all = {
+                let State { store, .. } = &*shared.borrow();
+                store.snapshot(Instant::now())
+            };
+            if all.0.is_empty() {
+                all.clear();
+            }
+            let result = async {
+                let first = self.append(&all).await?;
+                self.log.truncate(first).await
+            };
+            let result = result.await;
+            let segments = self.log.store().info().segments;
+            // If the store itself needs as much, it is written anew when a quarter of the log has been used since.
+            self.limit.set((segments / 2).max(self.log.segments() + segments / 4));
+            self.writing_all.set(false);
+            match result {
+                Ok(()) => {
+                    tracing::debug!(segments = self.log.segments(), "the log begins with the whole store")
+                }
+                Err(error) => drop(self.fail(error)),
+            }
+        }
+
+        /// The log can take nothing more: the server ends.
+        fn fail(&self, error: io::Error) -> io::Error {
+            let again = io::Error::new(error.kind(), error.to_string());
+            if let Some(failure) = self.failure.take() {
+                failure.complete(io::Error::new(error.kind(), format!("log: {error}")));
+            }
+            again
+        }
+
+        /// Why the log can take nothing more.
+        pub(super) async fn failed(&self) -> io::Error {
+            let failed = self.failed.take();
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
+        }
+
+        pub(super) async fn close(&self) -> io::Result<()> {
+            self.log.store().close().await
+        }
+    }
+
+    /// Makes all changes in the log. What lacks its end was never acknowledged.
+    async fn replay(log: &mut Log, store: &mut Store) -> io::Result<()> {
+        let (mut batch, mut batches) = (Changes::default(), 0u64);
+        while let Some(record) = log.next().await? {
+            let Some((flags, piece)) = record.data.split_first() else { continue };
+            if flags & FIRST != 0 {
+                batch.0.clear();
+            }
+            batch.0.extend_from_slice(piece);
+            if flags & LAST != 0 {
+                batches += 1;
+                batch.apply(store, Instant::now()).ok_or_else(|| {
+                    let text = format!("record {} of the log is not a key-value server's", record.number);
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?;
+            }
+        }
+        tracing::info!(batches, keys = store.len(), "replayed");
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`spawn`], [`QToken`], [`wait_any`] and the rest at the root: tasks and operations.
 //! - [`Buffer`], [`buffer`]: memory that goes through sockets and files without a copy.
 //! - [`net`]: TCP, UDP and Unix sockets. [`fs`]: files.
+//! - [`storage`]: logs that lose nothing, and block devices.
 //! - [`channel`]: channels within a core and between cores. [`queue`](mod@queue): in-memory queues, and queues
 //!   made of others.
 //! - [`time`]: clocks and timers. [`signal`]: signals of the process.
@@ -24,6 +25,7 @@ pub mod hyper;
 pub mod macros;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod storage;
 
 pub use builder::Builder;
 pub use choose::transports;

@@ -1,0 +1,58 @@
+//! Storage: logs that lose nothing, block devices, and files.
+//!
+//! - [`open`] gives a [`Store`] of logs in a file or on a block device; [`Log`] is one of its logs.
+//! - [`Volume`]: blocks of a device, without a log. [`BlockDevice`]: what the runtime asks of one.
+//! - [`File`]: files as they are elsewhere ([`fs`](crate::fs)).
+//! - [`memory`]: a disk in memory, with faults from a seed, for tests.
+//!
+//! ```no_run
+//! use demikernel::{Buffer, storage};
+//!
+//! #[demikernel::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let store = storage::open("orders.log", 64 << 20).await?;
+//!     let mut orders = store.log("orders").await?;
+//!     while let Some(record) = orders.next().await? {
+//!         println!("{}: {} bytes", record.number, record.data.len());
+//!     }
+//!     // Durable when it is done; pushes under way together share one flush.
+//!     orders.push(Buffer::from("one coffee")).await?;
+//!     store.close().await
+//! }
+//! ```
+
+use std::io;
+use std::path::Path;
+
+pub use demikernel_runtime::fs::File;
+#[cfg(feature = "io-uring")]
+pub use demikernel_spdk_storage::file::FileOptions;
+pub use demikernel_spdk_storage::log::{
+    Appended, Damage, Log, LogError, Record, Seek, Store, StoreInfo, StoreOptions, log_error,
+};
+pub use demikernel_spdk_storage::{BlockDevice, Geometry, Volume, memory};
+
+/// Opens the store of logs in a file or on a block device, through io_uring. A file that is not there is made with so many
+/// bytes, and a store on what is blank.
+///
+/// [`FileOptions`](demikernel_spdk_storage::file::FileOptions), [`Volume::attach`] and [`StoreOptions`] are the long way,
+/// with choices.
+///
+/// # Errors
+/// Those of opening the file: `ResourceBusy` if another process has it. A [`LogError`] within the error says what is there
+/// instead of a store, or what is wrong with it. `Unsupported` without the feature `io-uring`.
+pub async fn open(path: impl AsRef<Path>, bytes: u64) -> io::Result<Store> {
+    let volume = open_volume(path.as_ref(), bytes)?;
+    StoreOptions::new().create(true).open(volume).await
+}
+
+#[cfg(feature = "io-uring")]
+fn open_volume(path: &Path, bytes: u64) -> io::Result<Volume> {
+    FileOptions::new().create(bytes).open(path).map(Volume::attach)
+}
+
+#[cfg(not(feature = "io-uring"))]
+fn open_volume(path: &Path, _bytes: u64) -> io::Result<Volume> {
+    let text = format!("{}: stores in files need `--features io-uring`", path.display());
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
