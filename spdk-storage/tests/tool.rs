@@ -48,7 +48,7 @@ fn stores_are_made_looked_into_and_verified() {
     assert!(out.ends_with(" 5 6669727374\n"), "{out}");
 
     // The first segment, behind both superblocks.
-    let place = 32768 + position + 24;
+    let place = 32768 + position + 32;
     let medium = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
     let mut byte = [0];
     medium.read_exact_at(&mut byte, place).unwrap();

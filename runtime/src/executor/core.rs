@@ -429,7 +429,7 @@ impl Core {
     /// Adds a device.
     pub(super) fn attach_transport(&self, transport: Transport) {
         let Transport { device, network, storage } = transport;
-        let vacant = self.devices.borrow().iter().position(|device| vacant::is(device));
+        let vacant = self.devices.borrow().iter().position(vacant::is);
         let id = vacant.unwrap_or_else(|| self.devices.borrow().len());
         assert!(id < OWNED as usize, "a runtime has at most 254 devices");
         device.attached(DeviceId::new(id as u8, self.number.get()));

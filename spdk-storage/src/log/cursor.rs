@@ -194,7 +194,7 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, RECORD_HEADER, segment) else {
             return Some(self.want(engine, segment, place.offset, RECORD_HEADER));
         };
-        let header = RecordHeader::peek(&bytes);
+        let header = RecordHeader::read(&bytes, segment.seed);
         let expected = place.number.map_or(segment.header.first..end, |number| number..number + 1);
         let plausible = header.filter(|header| {
             expected.contains(&header.number)

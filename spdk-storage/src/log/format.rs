@@ -25,13 +25,19 @@ pub(crate) const LONGEST_NAME: usize = 80;
 pub(crate) const SEGMENT_HEADER: usize = 96;
 
 /// Bytes of the header of a record.
-pub(crate) const RECORD_HEADER: usize = 24;
+pub(crate) const RECORD_HEADER: usize = 32;
 
 /// Records begin at multiples of it.
 const ALIGNMENT: usize = 8;
 
 /// Above what is written in a thousand years: numbers that were read can be added to.
 pub(crate) const LIMIT: u64 = 1 << 62;
+
+/// Likewise for indices of segments: positions are products of them.
+const INDICES: u64 = 1 << 32;
+
+/// Likewise for epochs.
+const EPOCHS: u32 = 1 << 31;
 
 const SUPERBLOCK_MAGIC: [u8; 8] = *b"DKLOGSB\n";
 const SEGMENT_MAGIC: [u8; 8] = *b"DKLOGSG\n";
@@ -198,9 +204,13 @@ impl Superblock {
             let Entry { id, head, first, proven, .. } = entry;
             let Proven { index, offset, number } = proven;
             *offset <= superblock.segment_size
-                && [id, head, first, index, number].iter().all(|&&number| number < LIMIT)
+                && [id, head, number].iter().all(|number| **number < LIMIT)
+                && [first, index].iter().all(|index| **index < INDICES)
         });
-        let numbers = numbers && superblock.generation < LIMIT && superblock.next_log < LIMIT;
+        let numbers = numbers
+            && superblock.generation < LIMIT
+            && superblock.next_log < LIMIT
+            && superblock.epoch < EPOCHS;
         let block = superblock.block;
         let sizes = (512..=SLOT as u32).contains(&block)
             && block.is_power_of_two()
@@ -282,8 +292,8 @@ impl SegmentHeader {
             epoch: u32_at(header, 12),
         };
         let SegmentHeader { log, index, serial, first, .. } = header;
-        let sane = [log, index, serial, first].iter().all(|number| *number < LIMIT);
-        if sane { Ok(header) } else { Err(NoSegment::Damaged) }
+        let sane = index < INDICES && [log, serial, first].iter().all(|number| *number < LIMIT);
+        if sane && header.epoch < EPOCHS { Ok(header) } else { Err(NoSegment::Damaged) }
     }
 
     /// With what the checksums of its records begin: records of other segments, or of other uses of this one, have the
@@ -324,29 +334,35 @@ impl RecordHeader {
         bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.durable.to_le_bytes());
+        let sum = crc32c::crc32c_append(seed, &bytes[4..24]);
+        bytes[24..28].copy_from_slice(&sum.to_le_bytes());
         let sum = crc32c::crc32c_append(seed, &bytes[4..]);
         let sum = pieces.fold(sum, crc32c::crc32c_append);
         bytes[..4].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
-    /// The header at the beginning of `bytes`, unverified.
-    pub(crate) fn peek(bytes: &[u8]) -> Option<RecordHeader> {
+    /// The header at the beginning of `bytes`, if it is one. It has a checksum of its own, so that data which looks like
+    /// headers costs a search no checksums of what would follow: nobody who gives data knows the seed.
+    pub(crate) fn read(bytes: &[u8], seed: u32) -> Option<RecordHeader> {
         let bytes = bytes.get(..RECORD_HEADER)?;
-        Some(RecordHeader {
+        let header = RecordHeader {
             length: u32_at(bytes, 4),
             number: u64_at(bytes, 8),
             epoch: u32_at(bytes, 16),
             durable: u32_at(bytes, 20),
-        })
+        };
+        // What was never written has the epoch 0.
+        let plausible = header.epoch > 0 && header.number < LIMIT;
+        let sum = || crc32c::crc32c_append(seed, &bytes[4..24]);
+        (plausible && sum() == u32_at(bytes, 24)).then_some(header)
     }
 
-    /// Whether the record at the beginning of `bytes` is wholly there and unaltered.
+    /// Whether the record at the beginning of `bytes`, whose header this is, is wholly there and unaltered.
     pub(crate) fn verify(&self, bytes: &[u8], seed: u32) -> bool {
         let end = RECORD_HEADER.checked_add(self.length as usize);
-        let Some(record) = end.and_then(|end| bytes.get(4..end)) else { return false };
-        // What was never written has the epoch 0.
-        self.epoch > 0 && crc32c::crc32c_append(seed, record) == u32_at(bytes, 0)
+        let record = end.and_then(|end| bytes.get(4..end));
+        record.is_some_and(|record| crc32c::crc32c_append(seed, record) == u32_at(bytes, 0))
     }
 }
 
@@ -364,9 +380,9 @@ pub(crate) fn find_record(
     epoch: u32,
 ) -> Option<(usize, RecordHeader)> {
     (from..segment.len()).step_by(ALIGNMENT).find_map(|at| {
-        let header = RecordHeader::peek(&segment[at..])?;
-        let plausible = numbers.contains(&header.number) && header.epoch >= epoch;
-        (plausible && header.verify(&segment[at..], seed)).then_some((at, header))
+        let header = RecordHeader::read(&segment[at..], seed)?;
+        let fits = numbers.contains(&header.number) && header.epoch >= epoch;
+        (fits && header.verify(&segment[at..], seed)).then_some((at, header))
     })
 }
 
@@ -487,14 +503,15 @@ mod tests {
         let header = RecordHeader { length: 5, number: 8, epoch: 1, durable: 512 };
         let mut bytes = header.encode(77, [b"he".as_slice(), b"llo"].into_iter()).to_vec();
         bytes.extend_from_slice(b"hello\0\0\0");
-        assert_eq!((bytes.len(), header.extent()), (32, 32));
-        assert_eq!(RecordHeader::peek(&bytes), Some(header));
-        assert!(header.verify(&bytes, 77) && !header.verify(&bytes, 78) && !header.verify(&bytes[..28], 77));
-        for bit in 0..29 * 8 {
+        assert_eq!((bytes.len(), header.extent()), (40, 40));
+        assert_eq!(RecordHeader::read(&bytes, 77), Some(header));
+        assert_eq!(RecordHeader::read(&bytes, 78), None);
+        assert!(header.verify(&bytes, 77) && !header.verify(&bytes, 78) && !header.verify(&bytes[..36], 77));
+        for bit in 0..37 * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let read = RecordHeader::peek(&flipped).unwrap();
-            assert!(!read.verify(&flipped, 77), "{bit}");
+            let read = RecordHeader::read(&flipped, 77);
+            assert!(read.is_none_or(|read| !read.verify(&flipped, 77)), "{bit}");
         }
         assert_eq!(find_record(&[vec![0; 16], bytes.clone()].concat(), 0, 77, 8..9, 1), Some((16, header)));
         for (numbers, epoch) in [(9..100, 1), (0..8, 1), (0..100, 2)] {

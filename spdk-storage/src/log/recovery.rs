@@ -218,6 +218,13 @@ impl Found {
             // Two with one index there are only if somebody has consented to lose one.
             segments.sort_by_key(|segment| (segment.header.index, u64::MAX - segment.header.serial));
             segments.dedup_by_key(|segment| segment.header.index);
+            // Numbers rise with indices, unless somebody has forged a checksum.
+            let mut first = 0;
+            segments.retain(|segment| {
+                let rises = segment.header.first >= first;
+                first = first.max(segment.header.first);
+                rises
+            });
             RecoveredLog::new(segments.into(), entry)
         };
         self.superblock.logs.iter().map(of).collect()

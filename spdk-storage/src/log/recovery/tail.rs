@@ -40,7 +40,7 @@ impl Tail {
         let mut epoch = header.epoch;
         loop {
             let rest = &bytes[tail.end..];
-            let next = RecordHeader::peek(rest)
+            let next = RecordHeader::read(rest, seed)
                 .filter(|next| next.number == tail.number && next.epoch >= epoch && next.verify(rest, seed));
             if let Some(next) = next {
                 tail.end += next.extent();

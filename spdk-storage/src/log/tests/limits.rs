@@ -132,7 +132,7 @@ fn records_are_as_long_as_a_segment_at_most() {
     let mut store = Store::open(&disk);
     let log = store.create("log");
     let most = store.engine.longest_record();
-    assert_eq!(most, 4096 - 512 - 24);
+    assert_eq!(most, 4096 - 512 - 32);
     store.append(log, &vec![1; most]).unwrap();
     store.append(log, b"").unwrap();
     store.append(log, &vec![2; most]).unwrap();
