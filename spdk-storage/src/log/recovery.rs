@@ -38,6 +38,8 @@ pub(crate) enum Step {
 pub(crate) struct Recovered {
     /// The newest superblock.
     pub(crate) superblock: Superblock,
+    /// Whether it is the second one: the other may be torn, and is written first.
+    pub(crate) second: bool,
     /// The highest epoch that was found anywhere.
     pub(crate) epoch: u32,
     /// The highest serial of a segment.
@@ -84,6 +86,7 @@ enum State {
 
 struct Found {
     superblock: Superblock,
+    second: bool,
     segments: Vec<Segment>,
     damaged: Vec<u32>,
     notes: Vec<String>,
@@ -138,21 +141,21 @@ impl Recovery {
 
     fn superblocks(&mut self, first: &[u8], second: &[u8]) -> Result<Step, LogError> {
         let mut notes = Vec::new();
-        let superblock = match (Superblock::decode(first), Superblock::decode(second)) {
+        let (superblock, second) = match (Superblock::decode(first), Superblock::decode(second)) {
             (Ok(first), Ok(second)) => {
                 // They are written one after the other, so that they differ after a crash.
-                if first.generation >= second.generation { first } else { second }
+                if first.generation >= second.generation { (first, false) } else { (second, true) }
             }
             (Err(NoSuperblock::Newer(version)), _) | (_, Err(NoSuperblock::Newer(version))) => {
                 return Err(LogError::Newer { version });
             }
             (Ok(superblock), Err(_)) => {
                 notes.push("the second superblock is damaged: the first one has been used".to_owned());
-                superblock
+                (superblock, false)
             }
             (Err(_), Ok(superblock)) => {
                 notes.push("the first superblock is damaged: the second one has been used".to_owned());
-                superblock
+                (superblock, true)
             }
             (Err(first), Err(second)) => {
                 let damaged = [first, second].contains(&NoSuperblock::Damaged);
@@ -166,7 +169,7 @@ impl Recovery {
         if superblock.size() > self.geometry.capacity {
             return Err(LogError::Cut { store: superblock.size(), device: self.geometry.capacity });
         }
-        self.headers(Found { superblock, segments: Vec::new(), damaged: Vec::new(), notes }, 0)
+        self.headers(Found { superblock, second, segments: Vec::new(), damaged: Vec::new(), notes }, 0)
     }
 
     fn headers(&mut self, found: Found, next: u32) -> Result<Step, LogError> {
@@ -231,7 +234,7 @@ impl Found {
     }
 
     fn finish(self, logs: Vec<RecoveredLog>) -> Recovered {
-        let Found { superblock, segments, damaged, mut notes } = self;
+        let Found { superblock, second, segments, damaged, mut notes } = self;
         let epochs = segments.iter().map(|segment| segment.header.epoch);
         let epoch = epochs.max().unwrap_or(0).max(superblock.epoch);
         if epoch > superblock.epoch {
@@ -248,6 +251,7 @@ impl Found {
             damaged,
             notes,
             superblock,
+            second,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Changes of the superblock: logs that begin and end, truncation, opening and closing.
 //!
-//! A superblock is written into the first place, and when that is durable into the second; when that is, its changes are
-//! made and acknowledged. So one of them is intact at any time, and both are the same when nothing is under way. Segments
+//! A superblock is written into one place, and when that is durable into the other; when that is, its changes are
+//! made and acknowledged. So one of them is intact at any time, and both are the same when nothing is under way. A crash
+//! may have torn one of them: the first one that is written after recovery goes there. Segments
 //! that a truncation frees are used again only after that, or a log would have lost its beginning in a crash.
 
 use super::{Action, Engine, LogState, Outcome, Pending, Use};
@@ -31,8 +32,8 @@ pub(crate) enum Change {
 pub(super) struct Rewrite<T> {
     next: Superblock,
     bytes: Buffer,
-    /// Whether it is in the first place already.
-    second: bool,
+    /// Whether it is in one place already.
+    again: bool,
     changes: Vec<(Change, T)>,
 }
 
@@ -102,7 +103,7 @@ impl<T> Engine<T> {
         }
         let Some(rewrite) = &self.rewrite else { return };
         self.flushes = true;
-        let place = Superblock::slot(rewrite.second);
+        let place = Superblock::slot(self.second_first != rewrite.again);
         self.actions.push_back(Action::Write(place, rewrite.bytes.clone()));
     }
 
@@ -124,7 +125,7 @@ impl<T> Engine<T> {
             }
         }
         let bytes = Buffer::from(next.encode());
-        (!changes.is_empty()).then_some(Rewrite { next, bytes, second: false, changes })
+        (!changes.is_empty()).then_some(Rewrite { next, bytes, again: false, changes })
     }
 
     fn apply(&self, next: &mut Superblock, change: &Change) -> Result<(), LogError> {
@@ -165,10 +166,10 @@ impl<T> Engine<T> {
         Ok(())
     }
 
-    /// A superblock is durable: it goes to the second place next, or is in both.
+    /// A superblock is durable: it goes to the other place next, or is in both.
     pub(super) fn superblock_written(&mut self) {
         match &mut self.rewrite {
-            Some(rewrite) if !rewrite.second => rewrite.second = true,
+            Some(rewrite) if !rewrite.again => rewrite.again = true,
             Some(_) => {
                 if let Some(rewrite) = self.rewrite.take() {
                     self.adopt(rewrite);

@@ -115,6 +115,8 @@ enum Phase {
 /// An open store. `T` is what it gives back when an operation is over.
 pub(crate) struct Engine<T> {
     pub(crate) superblock: Superblock,
+    /// Whether the next superblock is written into the second place first.
+    second_first: bool,
     /// The epoch of this opening.
     epoch: u32,
     serial: u64,
@@ -169,7 +171,7 @@ impl<T> Engine<T> {
     }
 
     fn new(recovered: Recovered, volatile_cache: bool) -> Engine<T> {
-        let Recovered { superblock, epoch, serial, logs, damaged, .. } = recovered;
+        let Recovered { superblock, second, epoch, serial, logs, damaged, .. } = recovered;
         let mut uses = vec![Use::Free; superblock.segments as usize];
         damaged.iter().for_each(|number| uses[*number as usize] = Use::Damaged);
         let entries = superblock.logs.iter().zip(logs);
@@ -178,6 +180,7 @@ impl<T> Engine<T> {
         used.for_each(|segment| uses[segment.number as usize] = Use::Used);
         Engine {
             superblock,
+            second_first: !second,
             epoch: epoch + 1,
             serial,
             logs,

@@ -103,6 +103,25 @@ fn a_full_store_refuses_and_goes_on_after_a_truncation() {
     assert_eq!(store.read(log).0[0].number, 5);
 }
 
+/// What is not durable may be lost, and its number given to another record.
+#[test]
+fn only_what_is_durable_is_truncated() {
+    let disk = formatted(512, 2048, 6);
+    let mut store = Store::open(&disk);
+    let log = store.create("log");
+    store.append(log, b"durable").unwrap();
+    store.push(log, b"written", Sync::Written);
+    store.run();
+    let ticket = store.change(Change::Truncate(log, 2));
+    // The superblock of this very change makes it durable, but it was not when it was asked for.
+    store.done(ticket);
+    assert_eq!(store.engine.logs[log].head, 1);
+    let ticket = store.change(Change::Truncate(log, 100));
+    store.done(ticket);
+    assert_eq!((store.engine.logs[log].head, store.read(log).0.len()), (2, 0));
+    assert_eq!(store.append(log, b"next").unwrap().number, 2);
+}
+
 #[test]
 fn segments_are_used_again_and_again() {
     let disk = formatted(512, 2048, 5);
