@@ -5,6 +5,7 @@
 //! sound whatever their caller does. All of it stays on its thread.
 
 mod address; // where datagrams go
+mod cm; // the connection manager
 mod channel; // descriptors that completions make readable
 mod completion; // completion queues
 mod device; // devices, their limits, ports and addresses
@@ -20,6 +21,10 @@ mod shared_receive; // receives for several queue pairs
 mod work; // what is under way
 
 pub use address::{AddressHandle, Route, Source};
+pub use cm::{
+    ConnectError, ConnectionId, Destination, Event, EventChannel, EventKind, Parameters, PortSpace, PrivateData,
+    Request,
+};
 pub use channel::CompletionChannel;
 pub use completion::{Completion, CompletionQueue, Outcome, Work};
 pub use device::{Device, Gid, GidType, Limits, Port, devices};
