@@ -9,6 +9,7 @@ mod cm; // the connection manager
 mod channel; // descriptors that completions make readable
 mod completion; // completion queues
 mod device; // devices, their limits, ports and addresses
+pub mod double; // a device in the process
 mod domain; // the thread's heap, registered with a device
 mod error; // what goes wrong
 mod events; // what devices say of their own accord

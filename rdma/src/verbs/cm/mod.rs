@@ -5,7 +5,7 @@
 
 mod event; // what happens, and what went wrong
 mod id; // one end of a connection, or a listener
-mod socket_address; // as the C library has them
+pub(super) mod socket_address; // as the C library has them
 
 pub use event::{ConnectError, Destination, Event, EventKind, PrivateData, Request};
 pub use id::{ConnectionId, Parameters, PortSpace};

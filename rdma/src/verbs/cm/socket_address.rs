@@ -4,7 +4,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// As C has it.
-pub(super) fn to_raw(address: SocketAddr) -> libc::sockaddr_storage {
+pub(in crate::verbs) fn to_raw(address: SocketAddr) -> libc::sockaddr_storage {
     // SAFETY: it is numbers, all of which may be zero.
     let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
     match address {
@@ -34,7 +34,7 @@ pub(super) fn to_raw(address: SocketAddr) -> libc::sockaddr_storage {
 }
 
 /// The address, if there is one of IP.
-pub(super) fn of_raw(raw: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(in crate::verbs) fn of_raw(raw: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let pointer: *const libc::sockaddr_storage = raw;
     match i32::from(raw.ss_family) {
         libc::AF_INET => {
