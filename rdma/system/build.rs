@@ -68,7 +68,9 @@ fn has_clang() -> bool {
     let mut places: Vec<PathBuf> = env::var_os("LIBCLANG_PATH").into_iter().map(PathBuf::from).collect();
     places.extend(["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"].map(PathBuf::from));
     // Those of an architecture, and of a version of LLVM.
-    for (directory, prefix) in [("/usr/lib", "llvm"), ("/usr/lib", ""), ("/usr/local", "llvm"), ("/opt", "llvm")] {
+    for (directory, prefix) in
+        [("/usr/lib", "llvm"), ("/usr/lib", ""), ("/usr/local", "llvm"), ("/opt", "llvm")]
+    {
         let entries = entries(Path::new(directory)).filter(|path| name(path).starts_with(prefix));
         places.extend(entries.flat_map(|path| [path.join("lib"), path]));
     }

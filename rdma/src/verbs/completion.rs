@@ -163,7 +163,8 @@ impl CompletionQueue {
             inner.device.limit("completions in a queue", limit, wanted)?;
             let capacity = wanted.checked_next_power_of_two().unwrap_or(limit).min(limit);
             // SAFETY: the queue is there, and nothing in it is lost.
-            let failed = unsafe { (inner.device.provider().resize_cq)(inner.queue.as_ptr(), capacity as i32) };
+            let failed =
+                unsafe { (inner.device.provider().resize_cq)(inner.queue.as_ptr(), capacity as i32) };
             check("make a completion queue longer", failed)?;
             inner.capacity.set(capacity);
         }

@@ -122,9 +122,8 @@ impl Device {
         let mut attributes = ibv_port_attr::default();
         // SAFETY: the context is open. The function takes the structure under the name it had when it was shorter, and
         // fills in its beginning.
-        let failed = unsafe {
-            (self.provider().query_port)(self.context(), number, (&raw mut attributes).cast())
-        };
+        let failed =
+            unsafe { (self.provider().query_port)(self.context(), number, (&raw mut attributes).cast()) };
         check("query a port", failed)?;
         Ok(Port { number, attributes })
     }
@@ -136,7 +135,9 @@ impl Device {
     pub fn active_port(&self, number: u8) -> io::Result<Port> {
         let port = self.port(number)?;
         if !port.is_active() {
-            return Err(Error::PortDown { device: self.name().into(), port: number, state: port.state() }.into());
+            return Err(
+                Error::PortDown { device: self.name().into(), port: number, state: port.state() }.into()
+            );
         }
         Ok(port)
     }
@@ -178,7 +179,8 @@ impl Device {
             Some(gid) if gid.gid_type == wanted => Ok(gid),
             other => {
                 let found = other.map_or("none".to_owned(), |gid| gid.to_string());
-                Err(Error::Gid { device: self.name().into(), port, index, found, wanted: wanted.name() }.into())
+                Err(Error::Gid { device: self.name().into(), port, index, found, wanted: wanted.name() }
+                    .into())
             }
         }
     }

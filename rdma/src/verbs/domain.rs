@@ -119,8 +119,7 @@ pub(super) unsafe fn register(
     access: ibv_access_flags,
 ) -> io::Result<NonNull<ibv_mr>> {
     // SAFETY: as the caller promises.
-    let region =
-        unsafe { (provider.reg_mr)(domain.as_ptr(), base.as_ptr().cast(), bytes, access.0 as i32) };
+    let region = unsafe { (provider.reg_mr)(domain.as_ptr(), base.as_ptr().cast(), bytes, access.0 as i32) };
     NonNull::new(region).ok_or_else(|| match io::Error::last_os_error().raw_os_error() {
         // That is how the kernel says both.
         Some(libc::ENOMEM | libc::EPERM | libc::EAGAIN) => {

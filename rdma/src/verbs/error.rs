@@ -257,7 +257,9 @@ impl Error {
             Error::PortDown { .. } => ErrorKind::NetworkDown,
             Error::Gid { .. } => ErrorKind::AddrNotAvailable,
             Error::LockedMemory { .. } => ErrorKind::OutOfMemory,
-            Error::Unregistered { .. } | Error::Limit { .. } | Error::Invalid { .. } => ErrorKind::InvalidInput,
+            Error::Unregistered { .. } | Error::Limit { .. } | Error::Invalid { .. } => {
+                ErrorKind::InvalidInput
+            }
             Error::Call { errno, .. } => io::Error::from_raw_os_error(*errno).kind(),
         }
     }

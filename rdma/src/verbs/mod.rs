@@ -5,12 +5,12 @@
 //! sound whatever their caller does. All of it stays on its thread.
 
 mod address; // where datagrams go
-mod cm; // the connection manager
 mod channel; // descriptors that completions make readable
+mod cm; // the connection manager
 mod completion; // completion queues
 mod device; // devices, their limits, ports and addresses
-pub mod double; // a device in the process
 mod domain; // the thread's heap, registered with a device
+pub mod double; // a device in the process
 mod error; // what goes wrong
 mod events; // what devices say of their own accord
 mod post; // what queue pairs are given to do
@@ -21,12 +21,15 @@ mod region; // memory that peers use
 mod shared_receive; // receives for several queue pairs
 mod work; // what is under way
 
+#[cfg(test)]
+mod tests;
+
 pub use address::{AddressHandle, Route, Source};
-pub use cm::{
-    ConnectError, ConnectionId, Destination, Event, EventChannel, EventKind, Parameters, PortSpace, PrivateData,
-    Request,
-};
 pub use channel::CompletionChannel;
+pub use cm::{
+    ConnectError, ConnectionId, Destination, Event, EventChannel, EventKind, Parameters, PortSpace,
+    PrivateData, Request,
+};
 pub use completion::{Completion, CompletionQueue, Outcome, Work};
 pub use device::{Device, Gid, GidType, Limits, Port, devices};
 pub use domain::ProtectionDomain;

@@ -34,7 +34,8 @@ impl Flags {
     #[inline]
     fn raw(self) -> u32 {
         let flag = |is_set: bool, flag: ibv_send_flags| if is_set { flag.0 } else { 0 };
-        flag(self.solicited, ibv_send_flags::IBV_SEND_SOLICITED) | flag(self.fence, ibv_send_flags::IBV_SEND_FENCE)
+        flag(self.solicited, ibv_send_flags::IBV_SEND_SOLICITED)
+            | flag(self.fence, ibv_send_flags::IBV_SEND_FENCE)
     }
 }
 
@@ -64,7 +65,9 @@ impl RemoteMemory {
     fn word(&self, offset: u64) -> io::Result<u64> {
         let address = self.at(offset, 8)?;
         if !address.is_multiple_of(8) {
-            return Err(Error::Invalid { what: "atomic operations take addresses that are multiples of 8" }.into());
+            return Err(
+                Error::Invalid { what: "atomic operations take addresses that are multiples of 8" }.into()
+            );
         }
         Ok(address)
     }
@@ -231,7 +234,8 @@ impl QueuePair {
         segment.length = 8;
         let mut request = ibv_send_wr::default();
         request.opcode = opcode;
-        request.wr.atomic = ibv_send_wr__bindgen_ty_2__bindgen_ty_2 { remote_addr, compare_add, swap, rkey: at.key };
+        request.wr.atomic =
+            ibv_send_wr__bindgen_ty_2__bindgen_ty_2 { remote_addr, compare_add, swap, rkey: at.key };
         (request.sg_list, request.num_sge) = (&mut segment, 1);
         let flags = Flags { signalled: true, ..flags };
         self.post(request, flags, token, || Held::Fetch(answer)).map_err(|(error, _)| error)
@@ -255,7 +259,9 @@ impl QueuePair {
 
     fn post_receive(&self, buffer: &mut BufferMut) -> io::Result<()> {
         if self.shared.is_some() {
-            return Err(Error::Invalid { what: "receives of this queue pair come from a shared queue" }.into());
+            return Err(
+                Error::Invalid { what: "receives of this queue pair come from a shared queue" }.into()
+            );
         }
         if self.receives() >= self.receive_depth {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -307,7 +313,9 @@ impl QueuePair {
             Some(address) => Held::Datagram(data, address.clone()),
         };
         self.post(request, flags, token, hold).map_err(|(error, held)| {
-            let (Held::Gather(work) | Held::Datagram(work, _)) = held() else { unreachable!("as it was given") };
+            let (Held::Gather(work) | Held::Datagram(work, _)) = held() else {
+                unreachable!("as it was given")
+            };
             Refused { error, work }
         })
     }

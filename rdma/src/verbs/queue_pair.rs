@@ -64,7 +64,9 @@ impl BitOr for Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [(Access::READ, "READ"), (Access::WRITE, "WRITE"), (Access::ATOMIC, "ATOMIC")];
-        f.debug_set().entries(names.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, name)| name)).finish()
+        f.debug_set()
+            .entries(names.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, name)| name))
+            .finish()
     }
 }
 
@@ -227,8 +229,7 @@ impl QueuePair {
             return Err(Error::Invalid { what: "a reliable queue pair is joined with a peer's" }.into());
         }
         self.initialize(port, key)?;
-        let mut attributes =
-            ibv_qp_attr { qp_state: ibv_qp_state::IBV_QPS_RTR, ..Default::default() };
+        let mut attributes = ibv_qp_attr { qp_state: ibv_qp_state::IBV_QPS_RTR, ..Default::default() };
         self.modify(&mut attributes, mask::IBV_QP_STATE)?;
         attributes.qp_state = ibv_qp_state::IBV_QPS_RTS;
         self.modify(&mut attributes, mask::IBV_QP_STATE | mask::IBV_QP_SQ_PSN)
@@ -351,7 +352,11 @@ impl Drop for QueuePair {
         if failed != 0 {
             // The device may go on with it: all that it uses is kept for ever.
             tracing::warn!(device = device.name(), errno = failed, "a queue pair stays");
-            mem::forget((self.domain.clone(), self.send_completions.clone(), self.receive_completions.clone()));
+            mem::forget((
+                self.domain.clone(),
+                self.send_completions.clone(),
+                self.receive_completions.clone(),
+            ));
             mem::forget(self.shared.clone());
             return;
         }

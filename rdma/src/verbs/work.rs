@@ -192,8 +192,7 @@ impl WorkTable {
 
     #[cold]
     fn grow(&mut self) {
-        let entry =
-            Entry { generation: 0, next: NONE, queue: NONE, token: 0, held: Held::Free };
+        let entry = Entry { generation: 0, next: NONE, queue: NONE, token: 0, held: Held::Free };
         self.free = index(self.entries.len());
         self.entries.push(entry);
     }

@@ -76,7 +76,12 @@ impl ConnectionId {
         let mut id = ptr::null_mut();
         // SAFETY: the channel is there as long as the id, which holds it.
         let failed = unsafe {
-            (channel.manager().create_id)(channel.raw(), &mut id, ptr::without_provenance_mut(tag as usize), space)
+            (channel.manager().create_id)(
+                channel.raw(),
+                &mut id,
+                ptr::without_provenance_mut(tag as usize),
+                space,
+            )
         };
         check("make an id of the connection manager", failed)?;
         // SAFETY: it has just been made.
@@ -119,7 +124,12 @@ impl ConnectionId {
     ///
     /// # Errors
     /// If it is known at once that there is none.
-    pub fn resolve_address(&self, from: Option<SocketAddr>, to: SocketAddr, limit: Duration) -> io::Result<()> {
+    pub fn resolve_address(
+        &self,
+        from: Option<SocketAddr>,
+        to: SocketAddr,
+        limit: Duration,
+    ) -> io::Result<()> {
         let mut from = from.map(to_raw);
         let from = from.as_mut().map_or(ptr::null_mut(), |from| (&raw mut *from).cast());
         let mut to = to_raw(to);
@@ -256,10 +266,15 @@ impl ConnectionId {
         // SAFETY: the id is there.
         let datagrams = unsafe { self.id.as_ref() }.port_space == RDMA_PS_UDP;
         if datagrams != (pair.kind() == Kind::Datagrams) {
-            return Err(Error::Invalid { what: "the queue pair is not of the kind that the id connects" }.into());
+            return Err(
+                Error::Invalid { what: "the queue pair is not of the kind that the id connects" }.into()
+            );
         }
         if self.device_name().as_deref() != Some(pair.domain().device().name()) {
-            return Err(Error::Invalid { what: "the queue pair is not on the device that leads to the peer" }.into());
+            return Err(Error::Invalid {
+                what: "the queue pair is not on the device that leads to the peer",
+            }
+            .into());
         }
         self.change(pair, ibv_qp_state::IBV_QPS_INIT, parameters)?;
         if !datagrams {
@@ -277,7 +292,12 @@ impl ConnectionId {
     }
 
     /// Puts a queue pair into a state, as the manager knows it.
-    fn change(&self, pair: &QueuePair, state: ibv_qp_state::Type, parameters: &Parameters<'_>) -> io::Result<()> {
+    fn change(
+        &self,
+        pair: &QueuePair,
+        state: ibv_qp_state::Type,
+        parameters: &Parameters<'_>,
+    ) -> io::Result<()> {
         let mut attributes = ibv_qp_attr { qp_state: state, ..Default::default() };
         let mut mask = 0;
         // SAFETY: the id is there, and the function fills in what it is given.

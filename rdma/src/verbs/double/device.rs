@@ -104,8 +104,12 @@ pub(super) unsafe extern "C" fn query_gids(
         return 0;
     }
     let raw = ADDRESS.to_ipv6_mapped().octets();
-    let entry =
-        ibv_gid_entry { gid: ibv_gid { raw }, port_num: 1, gid_type: IBV_GID_TYPE_ROCE_V2, ..Default::default() };
+    let entry = ibv_gid_entry {
+        gid: ibv_gid { raw },
+        port_num: 1,
+        gid_type: IBV_GID_TYPE_ROCE_V2,
+        ..Default::default()
+    };
     // SAFETY: there is room for one.
     unsafe { entries.write(entry) };
     1

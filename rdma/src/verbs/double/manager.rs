@@ -121,8 +121,13 @@ unsafe fn tell(id: *mut Id, what: u32, status: c_int, data: &[u8], new: Option<*
             qp_num: if (*about).peer.is_null() { 0 } else { (*(*about).peer).number },
         };
         let listen_id = if new.is_some() { id.cast() } else { ptr::null_mut() };
-        let raw =
-            rdma_cm_event { id: about.cast(), listen_id, event: what, status, param: rdma_event_param { conn } };
+        let raw = rdma_cm_event {
+            id: about.cast(),
+            listen_id,
+            event: what,
+            status,
+            param: rdma_event_param { conn },
+        };
         let mut event = Box::new(Event { raw, data: data.to_vec() });
         if (*id).raw.port_space == RDMA_PS_UDP && what == event::ESTABLISHED {
             let mut ah_attr = ibv_ah_attr { is_global: 1, port_num: 1, ..Default::default() };
@@ -366,9 +371,7 @@ fn listener(address: SocketAddr, space: c_int) -> Option<*mut Id> {
 /// The parameters are there, with the bytes that they name.
 unsafe fn data<'a>(parameters: *const rdma_conn_param) -> &'a [u8] {
     // SAFETY: as the caller promises; a pointer to no bytes is not null.
-    unsafe {
-        slice::from_raw_parts((*parameters).private_data.cast(), (*parameters).private_data_len.into())
-    }
+    unsafe { slice::from_raw_parts((*parameters).private_data.cast(), (*parameters).private_data_len.into()) }
 }
 
 pub(super) unsafe extern "C" fn connect(id: *mut rdma_cm_id, parameters: *mut rdma_conn_param) -> c_int {

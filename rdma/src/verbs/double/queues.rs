@@ -335,7 +335,10 @@ pub(super) unsafe extern "C" fn modify_pair(pair: *mut ibv_qp, to: *mut ibv_qp_a
         let has = |flag: ibv_qp_attr_mask| mask as u32 & flag.0 != 0;
         let (from, to) = ((*this).raw.state, &*to);
         let is_way = to.qp_state == IBV_QPS_ERR
-            || matches!((from, to.qp_state), (0, IBV_QPS_INIT) | (1, IBV_QPS_INIT | IBV_QPS_RTR) | (2, IBV_QPS_RTS));
+            || matches!(
+                (from, to.qp_state),
+                (0, IBV_QPS_INIT) | (1, IBV_QPS_INIT | IBV_QPS_RTR) | (2, IBV_QPS_RTS)
+            );
         if !has(bit::IBV_QP_STATE) || !is_way {
             return libc::EINVAL;
         }

@@ -41,7 +41,8 @@ pub(super) unsafe extern "C" fn post_send(
     unsafe {
         let this = NonNull::new_unchecked(pair.cast::<Pair>());
         while let Some(next) = request.as_ref() {
-            let is_ready = (*pair).state == ibv_qp_state::IBV_QPS_RTS || (*pair).state == ibv_qp_state::IBV_QPS_ERR;
+            let is_ready =
+                (*pair).state == ibv_qp_state::IBV_QPS_RTS || (*pair).state == ibv_qp_state::IBV_QPS_ERR;
             let errno = world(|world| world.refusal.take()).or((!is_ready).then_some(libc::EINVAL));
             let count = next.num_sge as usize;
             if let Some(errno) = errno.or((count > SEGMENTS).then_some(libc::EINVAL)) {
@@ -92,7 +93,8 @@ impl Request {
         }
         for segment in &self.segments[..self.count] {
             // SAFETY: as the caller promises.
-            let bytes = unsafe { std::slice::from_raw_parts(segment.addr as *const u8, segment.length as usize) };
+            let bytes =
+                unsafe { std::slice::from_raw_parts(segment.addr as *const u8, segment.length as usize) };
             self.inline.extend_from_slice(bytes);
         }
         self.segments[0] =
@@ -106,8 +108,9 @@ impl Request {
 
     /// Whether all buffers are registered for this.
     fn is_local_right(&self, access: u32) -> bool {
-        let is_right =
-            |segment: &ibv_sge| device::reach(segment.lkey, segment.addr, segment.length.into(), access, None).is_some();
+        let is_right = |segment: &ibv_sge| {
+            device::reach(segment.lkey, segment.addr, segment.length.into(), access, None).is_some()
+        };
         self.is_inline() || self.segments[..self.count].iter().all(is_right)
     }
 }
@@ -183,7 +186,9 @@ unsafe fn reliable(pair: NonNull<Pair>, request: &Request) -> Progress {
             let is_ready = state == ibv_qp_state::IBV_QPS_RTR || state == ibv_qp_state::IBV_QPS_RTS;
             (*peer).peer == number && is_ready
         };
-        let Some(peer) = find((*this).peer).filter(is_mine) else { return Progress::Failed(IBV_WC_RETRY_EXC_ERR) };
+        let Some(peer) = find((*this).peer).filter(is_mine) else {
+            return Progress::Failed(IBV_WC_RETRY_EXC_ERR);
+        };
         let is_fetched = matches!(
             request.raw.opcode,
             IBV_WR_RDMA_READ | IBV_WR_ATOMIC_FETCH_AND_ADD | IBV_WR_ATOMIC_CMP_AND_SWP
@@ -204,12 +209,7 @@ unsafe fn reliable(pair: NonNull<Pair>, request: &Request) -> Progress {
 
 /// # Safety
 /// The queue pair and the memory of the request are there.
-unsafe fn deliver(
-    peer: NonNull<Pair>,
-    request: &Request,
-    receive: Receive,
-    sender: Option<u32>,
-) -> Progress {
+unsafe fn deliver(peer: NonNull<Pair>, request: &Request, receive: Receive, sender: Option<u32>) -> Progress {
     let header = if sender.is_some() { HEADER } else { 0 };
     let Receive { id, segment } = receive;
     // SAFETY: as the caller promises; the receiver's memory is registered, and kept until it is completed.
@@ -275,7 +275,13 @@ unsafe fn write(peer: NonNull<Pair>, request: &Request, sender: u32) -> Progress
 
 /// # Safety
 /// The queue pair is there.
-unsafe fn remote_memory(peer: NonNull<Pair>, key: u32, address: u64, len: usize, flag: u32) -> Option<*mut u8> {
+unsafe fn remote_memory(
+    peer: NonNull<Pair>,
+    key: u32,
+    address: u64,
+    len: usize,
+    flag: u32,
+) -> Option<*mut u8> {
     // SAFETY: as the caller promises.
     let (access, domain) = unsafe { ((*peer.as_ptr()).access, (*peer.as_ptr()).raw.pd) };
     (access & flag != 0).then(|| device::reach(key, address, len as u64, flag, Some(domain))).flatten()
@@ -297,7 +303,8 @@ unsafe fn fetch(peer: NonNull<Pair>, request: &Request) -> Progress {
         } else {
             let remote = request.raw.wr.atomic;
             let flag = ibv_access_flags::IBV_ACCESS_REMOTE_ATOMIC.0;
-            let word = remote_memory(peer, remote.rkey, remote.remote_addr, 8, flag).map(|word| word.cast::<u64>());
+            let word =
+                remote_memory(peer, remote.rkey, remote.remote_addr, 8, flag).map(|word| word.cast::<u64>());
             if let Some(word) = word.filter(|word| word.is_aligned()) {
                 let former = word.read_volatile();
                 if request.raw.opcode == ibv_wr_opcode::IBV_WR_ATOMIC_FETCH_AND_ADD {
@@ -341,12 +348,7 @@ unsafe fn datagram(pair: NonNull<Pair>, request: &Request) -> Progress {
 ///
 /// # Safety
 /// The queue pair is there.
-pub(super) unsafe fn finish(
-    pair: NonNull<Pair>,
-    request: &Request,
-    status: ibv_wc_status::Type,
-    len: usize,
-) {
+pub(super) unsafe fn finish(pair: NonNull<Pair>, request: &Request, status: ibv_wc_status::Type, len: usize) {
     let is_signalled = request.raw.send_flags & ibv_send_flags::IBV_SEND_SIGNALED.0 != 0;
     if !is_signalled && status == IBV_WC_SUCCESS {
         return;
@@ -391,11 +393,7 @@ unsafe fn arrived(peer: NonNull<Pair>, request: &Request, id: u64, len: usize, s
 ///
 /// # Safety
 /// The queue pair is there.
-pub(super) unsafe fn failed(
-    pair: NonNull<Pair>,
-    id: u64,
-    status: ibv_wc_status::Type,
-) {
+pub(super) unsafe fn failed(pair: NonNull<Pair>, id: u64, status: ibv_wc_status::Type) {
     // SAFETY: as the caller promises; its queues live longer.
     unsafe {
         let raw = &raw const (*pair.as_ptr()).raw;
