@@ -245,7 +245,8 @@ impl QueuePair {
     /// 40 bytes, for which there must be room.
     ///
     /// # Errors
-    /// With the buffer: if the queue is full, the device does not reach it, or receives come from a shared queue.
+    /// With the buffer: if the queue is full, the device does not reach it, receives come from a shared queue, or the queue
+    /// pair is neither joined nor [prepared](super::ConnectionId::prepare).
     pub fn receive(&self, mut buffer: BufferMut, token: u64) -> Result<(), Refused<BufferMut>> {
         match self.post_receive(&mut buffer) {
             Ok(()) => {

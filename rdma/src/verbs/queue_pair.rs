@@ -119,6 +119,8 @@ pub struct QueuePair {
     pub(super) inline: usize,
     /// Sends since the last that is signalled.
     pub(super) unsignalled: Cell<u32>,
+    /// Whether it has left the state that it was made in.
+    is_initialized: Cell<bool>,
     access: Access,
     number: u32,
     pub(super) domain: ProtectionDomain,
@@ -168,6 +170,7 @@ impl QueuePair {
             segments: config.segments.max(1) as usize,
             inline: capabilities.max_inline_data as usize,
             unsignalled: Cell::new(0),
+            is_initialized: Cell::new(false),
             access: config.access,
             number,
             domain: domain.clone(),
@@ -265,7 +268,13 @@ impl QueuePair {
         let provider = self.domain.device().provider();
         // SAFETY: the queue pair is there.
         let failed = unsafe { (provider.modify_qp)(self.pair.as_ptr(), attributes, mask.0 as i32) };
-        check("change the state of a queue pair", failed)
+        check("change the state of a queue pair", failed)?;
+        self.is_initialized.set(true);
+        Ok(())
+    }
+
+    pub(super) fn is_initialized(&self) -> bool {
+        self.is_initialized.get()
     }
 
     /// Its number, unique on its device.

@@ -3,6 +3,8 @@
 
 use std::ffi::{c_int, c_void};
 
+// For librdmacm, which it has the linker look in.
+use demikernel_rdma_system as _;
 pub(super) use ibverbs_sys::*;
 
 /// `struct rdma_event_channel`.
@@ -26,6 +28,7 @@ pub(super) struct rdma_cm_id {
     pub(super) pkey: u16,
     pub(super) path_record: *mut c_void,
     pub(super) path_count: c_int,
+    pub(super) end_of_route: u32,
     pub(super) port_space: c_int,
     pub(super) port: u8,
 }
@@ -78,7 +81,7 @@ const _: () = {
     use std::mem::offset_of;
     assert!(offset_of!(rdma_cm_id, destination) == 32 + 128);
     assert!(offset_of!(rdma_cm_id, path_record) == 32 + 256 + 40);
-    assert!(offset_of!(rdma_cm_id, port) == 32 + 256 + 40 + 16);
+    assert!(offset_of!(rdma_cm_id, port_space) == 344 && offset_of!(rdma_cm_id, port) == 348);
     assert!(size_of::<rdma_conn_param>() == 24);
     assert!(offset_of!(rdma_ud_param, qp_num) == 48 && size_of::<rdma_ud_param>() == 56);
     assert!(offset_of!(rdma_cm_event, param) == 24);

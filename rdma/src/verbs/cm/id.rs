@@ -164,12 +164,37 @@ impl ConnectionId {
         unsafe { self.id.as_ref() }.port
     }
 
+    /// Makes a queue pair ready for receives of its own to be posted, before it is connected or accepted with. A shared
+    /// queue needs no such thing.
+    ///
+    /// # Errors
+    /// As [`connect`](ConnectionId::connect).
+    pub fn prepare(&self, pair: &QueuePair) -> io::Result<()> {
+        // SAFETY: the id is there.
+        let datagrams = unsafe { self.id.as_ref() }.port_space == RDMA_PS_UDP;
+        if datagrams != (pair.kind() == Kind::Datagrams) {
+            return Err(
+                Error::Invalid { what: "the queue pair is not of the kind that the id connects" }.into()
+            );
+        }
+        if self.device_name().as_deref() != Some(pair.domain().device().name()) {
+            return Err(Error::Invalid {
+                what: "the queue pair is not on the device that leads to the peer",
+            }
+            .into());
+        }
+        if pair.is_initialized() {
+            return Ok(());
+        }
+        self.change(pair, ibv_qp_state::IBV_QPS_INIT, &Parameters::default())
+    }
+
     /// Asks the peer for a connection with a queue pair, along the route that has been resolved. The answer is an event.
     ///
     /// # Errors
     /// If there is no route, or the queue pair is on another device, of the other kind, or joined already.
     pub fn connect(&self, pair: &QueuePair, parameters: &Parameters<'_>) -> io::Result<()> {
-        self.prepare(pair, parameters, false)?;
+        self.ready_for(pair, parameters, false)?;
         let mut raw = raw_parameters(pair, parameters)?;
         // SAFETY: id and parameters are there during the call.
         check("connect", unsafe { (self.channel.manager().connect)(self.raw(), &mut raw) })
@@ -191,7 +216,7 @@ impl ConnectionId {
     /// # Errors
     /// As [`connect`](ConnectionId::connect).
     pub fn accept(&self, pair: &QueuePair, parameters: &Parameters<'_>) -> io::Result<()> {
-        self.prepare(pair, parameters, true)?;
+        self.ready_for(pair, parameters, true)?;
         let mut raw = raw_parameters(pair, parameters)?;
         // SAFETY: id and parameters are there during the call.
         check("accept a connection", unsafe { (self.channel.manager().accept)(self.raw(), &mut raw) })
@@ -261,23 +286,10 @@ impl ConnectionId {
     }
 
     /// Puts a queue pair into the state in which the manager is told of it.
-    fn prepare(&self, pair: &QueuePair, parameters: &Parameters<'_>, is_answer: bool) -> io::Result<()> {
+    fn ready_for(&self, pair: &QueuePair, parameters: &Parameters<'_>, is_answer: bool) -> io::Result<()> {
         use ibv_qp_attr_mask as mask;
-        // SAFETY: the id is there.
-        let datagrams = unsafe { self.id.as_ref() }.port_space == RDMA_PS_UDP;
-        if datagrams != (pair.kind() == Kind::Datagrams) {
-            return Err(
-                Error::Invalid { what: "the queue pair is not of the kind that the id connects" }.into()
-            );
-        }
-        if self.device_name().as_deref() != Some(pair.domain().device().name()) {
-            return Err(Error::Invalid {
-                what: "the queue pair is not on the device that leads to the peer",
-            }
-            .into());
-        }
-        self.change(pair, ibv_qp_state::IBV_QPS_INIT, parameters)?;
-        if !datagrams {
+        self.prepare(pair)?;
+        if pair.kind() == Kind::Reliable {
             return if is_answer { self.make_ready(pair, parameters) } else { Ok(()) };
         }
         let mut attributes = ibv_qp_attr { qp_state: ibv_qp_state::IBV_QPS_RTR, ..Default::default() };

@@ -172,6 +172,7 @@ fn make_id(channel: *mut rdma_event_channel, context: *mut c_void, port_space: c
         pkey: 0,
         path_record: ptr::null_mut(),
         path_count: 0,
+        end_of_route: 0,
         port_space,
         port: 0,
     };

@@ -254,6 +254,10 @@ pub(super) unsafe extern "C" fn post_receive(
     let this = pair.cast::<Pair>();
     // SAFETY: the queue pair and the list are there.
     unsafe {
+        if (*this).raw.state == ibv_qp_state::IBV_QPS_RESET {
+            *bad = request;
+            return libc::EINVAL;
+        }
         let failed = post_list(&raw mut (*this).receives, (*this).depths.1, request, bad);
         if (*this).raw.state == ibv_qp_state::IBV_QPS_ERR {
             flush(NonNull::new_unchecked(this));

@@ -56,6 +56,7 @@ fn a_connection_is_made_with_words_on_both_sides_and_carries_messages() {
     assert_eq!((&*data, responder_resources), (b"version 1".as_slice(), 4));
     far_id.set_tag(2);
     let far = server.pair(&tagged(2));
+    far_id.prepare(&far).unwrap();
     far.receive(space(64), 0).unwrap();
     far_id.accept(&far, &Parameters { private_data: b"credits 7", ..Parameters::default() }).unwrap();
     match next(&asking) {
@@ -150,6 +151,8 @@ fn whoever_asks_for_datagrams_is_told_where_to_send_them() {
     assert_eq!(near_id.connect(&wrong, &Parameters::default()).unwrap_err().kind(), ErrorKind::InvalidInput);
     near_id.connect(&near, &Parameters::default()).unwrap();
     let Request { id: far_id, .. } = request(&channel);
+    assert!(far.receive(space(256), 0).is_err(), "nothing was told it yet");
+    far_id.prepare(&far).unwrap();
     far.receive(space(256), 0).unwrap();
     far_id.accept(&far, &Parameters::default()).unwrap();
     let (to, there) = match next(&channel) {

@@ -10,6 +10,7 @@ fn buffers_are_the_devices_until_a_queue_pair_is_gone_and_nothing_of_it_is_repor
     let (near, far) = (client.pair(&tagged(1)), server.pair(&tagged(2)));
     let other = client.pair(&tagged(3));
     join(&near, &far);
+    join(&other, &server.pair(&tagged(4)));
     far.receive(space(4096), 0).unwrap();
     let sent = bytes(1000, 1);
     double::hold(true);
@@ -104,6 +105,7 @@ fn a_panic_in_the_middle_leaves_nothing_behind() {
     let panicked = std::panic::catch_unwind(|| {
         let side = Side::new();
         let pair = side.pair(&tagged(1));
+        join(&pair, &side.pair(&tagged(2)));
         pair.receive(space(64), 0).unwrap();
         let shared = SharedReceiveQueue::new(&side.domain, 64).unwrap();
         let mut count = 0;
