@@ -210,8 +210,8 @@ impl QueuePair {
             | mask::IBV_QP_MIN_RNR_TIMER;
         self.modify(&mut attributes, ready)?;
         attributes.qp_state = ibv_qp_state::IBV_QPS_RTS;
-        // 67 ms, seven times; when the peer has no receive posted, without end.
-        (attributes.timeout, attributes.retry_cnt, attributes.rnr_retry) = (14, 7, 7);
+        // 67 ms, six times (seven are without end on rxe); when the peer has no receive posted, without end.
+        (attributes.timeout, attributes.retry_cnt, attributes.rnr_retry) = (14, 6, 7);
         attributes.max_rd_atomic = reads.own_reads.min(16);
         let send = mask::IBV_QP_STATE
             | mask::IBV_QP_TIMEOUT

@@ -25,7 +25,7 @@ const PARAMETERS: Parameters<'_> = Parameters {
     private_data: b"wire",
     responder_resources: 1,
     initiator_depth: 1,
-    retries: 7,
+    retries: 6,
     receiver_retries: 7,
     acknowledgement: Some(14),
 };

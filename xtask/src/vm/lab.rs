@@ -15,9 +15,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::guest::{Boot, Guest};
 use super::kernel::Kernel;
+use crate::counts::Counts;
 use crate::process::Runner;
 use crate::setup::{self, Tool};
-use crate::workspace::Workspace;
+use crate::stages::{self, Job, Outcome};
+use crate::workspace::{self, Workspace};
 
 /// What it takes.
 pub(crate) const TOOLS: &[&Tool] = &[
@@ -96,9 +98,44 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let at = at.filter(|at| *at > 0 && at + 1 < options.command.len());
     let at = at.with_context(|| format!("two guests take two commands: COMMAND {WITH} COMMAND"))?;
     let commands = [&options.command[..at], &options.command[at + 1..]];
-    let [one, other] = lab.pair(&kernel, &directory, commands, options.loss)?.map(|end| end.status);
+    let [one, other] = lab.pair(&kernel, &directory, commands, options.loss, true)?.map(|end| end.status);
     let (one, other) = (one?, other?);
     Ok(code(if one == 0 { other } else { one }))
+}
+
+/// The tests on a device, in one guest, and those of two machines at a cable that loses 3 % of the packets.
+pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
+    let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel-rdma", "--features", "verbs", "--no-run", workspace::JSON]);
+    build.args(["--test", stages::RXE, "--test", stages::WIRE]);
+    let built = workspace::executables(&job.runner.output(&mut build)?);
+    let find = |target: &str| {
+        let tests = built.iter().find(|built| built.target == target);
+        tests.with_context(|| format!("cargo has not built {target}"))
+    };
+    let lab = Lab::default();
+    let tests = find(stages::RXE)?;
+    // What takes the device away is by itself, and last.
+    let script = "\"$0\" --test-threads=1 && \"$0\" --test-threads=1 --ignored";
+    let command = ["sh".into(), "-c".into(), script.into(), tests.path.clone().into_os_string()];
+    let mut boot = lab.alone(&kernel, &tests.package, &command)?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    let mut counts = Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
+    let tests = find(stages::WIRE)?;
+    let command = [tests.path.clone().into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
+    let ends = lab.pair(&kernel, &tests.package, [&command, &command], 3.0, false)?;
+    for (index, end) in ends.into_iter().enumerate() {
+        let output = end.lines.join("\n");
+        job.runner.note(&output)?;
+        // The second guest is turned off in the middle of its last test, and says no sum.
+        counts += Counts::of(&output)?;
+        let status = end.status?;
+        ensure!(status == 0, "{} of guest {} ended with {status}", tests.target, index + 1);
+    }
+    counts.outcome()
 }
 
 fn code(status: i32) -> ExitCode {
@@ -158,14 +195,15 @@ impl Lab {
         guest.boot(kernel, directory, &prepared(&variables, ALONE, command))
     }
 
-    /// Two guests at one cable, until both have ended. What they print is shown as it comes, each line with the number of
-    /// the guest before it.
+    /// Two guests at one cable, until both have ended. What they print is shown as it comes, if asked, each line with the
+    /// number of the guest before it.
     pub(super) fn pair(
         &self,
         kernel: &Kernel,
         directory: &Path,
         commands: [&[OsString]; 2],
         loss: f64,
+        is_shown: bool,
     ) -> Result<[End; 2]> {
         ensure!((0.0..100.0).contains(&loss), "{loss} of a hundred packets cannot be lost");
         let ports = two_ports()?;
@@ -188,7 +226,7 @@ impl Lab {
             let running: Vec<_> = boots
                 .iter_mut()
                 .enumerate()
-                .map(|(index, boot)| scope.spawn(move || follow(index + 1, boot)))
+                .map(|(index, boot)| scope.spawn(move || follow(index + 1, boot, is_shown)))
                 .collect();
             running.into_iter().map(|one| one.join().expect("it does not panic")).collect()
         });
@@ -234,14 +272,14 @@ fn two_ports() -> Result<[u16; 2]> {
 }
 
 /// Runs a guest to its end.
-fn follow(node: usize, boot: &mut Boot) -> End {
+fn follow(node: usize, boot: &mut Boot, is_shown: bool) -> End {
     let mut lines = Vec::new();
     let status = (|| {
         let command: &mut Command = &mut boot.command;
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let errors = child.stderr.take().context("no standard error")?;
-        let errors = thread::spawn(move || show(node, errors));
-        lines = show(node, child.stdout.take().context("no standard output")?);
+        let errors = thread::spawn(move || read(node, errors, is_shown));
+        lines = read(node, child.stdout.take().context("no standard output")?, is_shown);
         lines.extend(errors.join().unwrap_or_default());
         child.wait()?;
         boot.status().with_context(|| format!("guest {node}"))
@@ -249,10 +287,14 @@ fn follow(node: usize, boot: &mut Boot) -> End {
     End { status, lines: std::mem::take(&mut lines) }
 }
 
-/// Prints lines as they come, and returns them.
-fn show(node: usize, from: impl Read) -> Vec<String> {
-    let lines = BufReader::new(from).lines().map_while(Result::ok);
-    lines.inspect(|line| println!("[{node}] {line}")).collect()
+/// Reads lines to the end.
+fn read(node: usize, from: impl Read, is_shown: bool) -> Vec<String> {
+    let show = |line: &String| {
+        if is_shown {
+            println!("[{node}] {line}");
+        }
+    };
+    BufReader::new(from).lines().map_while(Result::ok).inspect(show).collect()
 }
 
 #[cfg(test)]

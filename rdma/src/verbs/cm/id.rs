@@ -41,7 +41,8 @@ pub struct Parameters<'a> {
     pub responder_resources: u8,
     /// Those of this side that are under way at once.
     pub initiator_depth: u8,
-    /// How often what the peer does not acknowledge is sent again, up to 7.
+    /// How often what the peer does not acknowledge is sent again, up to 6. With 7 the kernel's `rdma_rxe` would never give
+    /// up.
     pub retries: u8,
     /// How often it is sent again if the peer has no receive posted; 7 is without end.
     pub receiver_retries: u8,
@@ -56,7 +57,7 @@ impl Default for Parameters<'_> {
             private_data: &[],
             responder_resources: 1,
             initiator_depth: 1,
-            retries: 7,
+            retries: 6,
             receiver_retries: 7,
             acknowledgement: None,
         }
