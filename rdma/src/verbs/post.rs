@@ -1,9 +1,10 @@
 //! What queue pairs are given to do.
 
 use std::io;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 
-use demikernel_runtime::buffer::{BufferMut, Sga};
+use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use super::address::AddressHandle;
 use super::domain::ProtectionDomain;
@@ -73,6 +74,50 @@ impl RemoteMemory {
     }
 }
 
+/// What a request does, without what it does it to.
+#[derive(Clone, Copy)]
+struct Operation {
+    opcode: ibv_wr_opcode::Type,
+    /// As it is on the wire.
+    immediate: u32,
+    flags: Flags,
+    target: ibv_send_wr__bindgen_ty_2,
+    token: u64,
+}
+
+impl Operation {
+    #[inline]
+    fn new(
+        plain: ibv_wr_opcode::Type,
+        with_immediate: ibv_wr_opcode::Type,
+        target: ibv_send_wr__bindgen_ty_2,
+        flags: Flags,
+        token: u64,
+    ) -> Operation {
+        let opcode = if flags.immediate.is_some() { with_immediate } else { plain };
+        Operation { opcode, immediate: flags.immediate.unwrap_or(0).to_be(), flags, target, token }
+    }
+
+    #[inline]
+    fn send(target: ibv_send_wr__bindgen_ty_2, flags: Flags, token: u64) -> Operation {
+        Operation::new(ibv_wr_opcode::IBV_WR_SEND, ibv_wr_opcode::IBV_WR_SEND_WITH_IMM, target, flags, token)
+    }
+
+    /// One that fetches, and is always signalled.
+    fn fetch(
+        opcode: ibv_wr_opcode::Type,
+        target: ibv_send_wr__bindgen_ty_2,
+        flags: Flags,
+        token: u64,
+    ) -> Operation {
+        Operation::new(opcode, opcode, target, Flags { signalled: true, ..flags }, token)
+    }
+}
+
+fn memory(remote_addr: u64, rkey: u32) -> ibv_send_wr__bindgen_ty_2 {
+    ibv_send_wr__bindgen_ty_2 { rdma: ibv_send_wr__bindgen_ty_2__bindgen_ty_1 { remote_addr, rkey } }
+}
+
 impl QueuePair {
     /// Sends a message.
     ///
@@ -84,7 +129,7 @@ impl QueuePair {
         if self.kind != Kind::Reliable {
             return Err(wrong_kind(data));
         }
-        self.gather(data, send_request(flags), flags, token, None)
+        self.gather(data, &Operation::send(memory(0, 0), flags, token), None)
     }
 
     /// Sends a message to a queue pair of datagrams, by its number and with its key.
@@ -104,10 +149,10 @@ impl QueuePair {
         if self.kind != Kind::Datagrams || !to.domain().is(&self.domain) {
             return Err(wrong_kind(data));
         }
-        let mut request = send_request(flags);
-        request.wr.ud =
+        let ud =
             ibv_send_wr__bindgen_ty_2__bindgen_ty_3 { ah: to.raw(), remote_qpn: number, remote_qkey: key };
-        self.gather(data, request, flags, token, Some(to))
+        let target = ibv_send_wr__bindgen_ty_2 { ud };
+        self.gather(data, &Operation::send(target, flags, token), Some(to))
     }
 
     /// Writes to memory of the peer, which does not hear of it, unless a number is sent along: that takes one of its
@@ -131,14 +176,10 @@ impl QueuePair {
             Ok(address) => address,
             Err(error) => return Err(Refused { error, work: data }),
         };
-        let mut request = ibv_send_wr::default();
-        request.opcode = ibv_wr_opcode::IBV_WR_RDMA_WRITE;
-        if let Some(immediate) = flags.immediate {
-            request.opcode = ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM;
-            request.__bindgen_anon_1.imm_data = immediate.to_be();
-        }
-        request.wr.rdma = ibv_send_wr__bindgen_ty_2__bindgen_ty_1 { remote_addr, rkey: to.key };
-        self.gather(data, request, flags, token, None)
+        let (plain, with_immediate) =
+            (ibv_wr_opcode::IBV_WR_RDMA_WRITE, ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM);
+        let target = memory(remote_addr, to.key);
+        self.gather(data, &Operation::new(plain, with_immediate, target, flags, token), None)
     }
 
     /// Reads memory of the peer, which does not hear of it, to the beginning of a buffer.
@@ -159,15 +200,14 @@ impl QueuePair {
             Ok(described) => described,
             Err(error) => return Err(Refused { error, work: into }),
         };
-        let mut request = ibv_send_wr::default();
-        request.opcode = ibv_wr_opcode::IBV_WR_RDMA_READ;
-        request.wr.rdma = ibv_send_wr__bindgen_ty_2__bindgen_ty_1 { remote_addr, rkey: from.key };
-        (request.sg_list, request.num_sge) = (&mut segment, 1);
-        let flags = Flags { signalled: true, ..flags };
-        self.post(request, flags, token, || Held::Read(into, len as u32)).map_err(|(error, held)| {
-            let Held::Read(work, _) = held() else { unreachable!("as it was given") };
-            Refused { error, work }
-        })
+        let target = memory(remote_addr, from.key);
+        let operation = Operation::fetch(ibv_wr_opcode::IBV_WR_RDMA_READ, target, flags, token);
+        self.post(&operation, (&mut segment, 1), 0, || Held::Read(into, len as u32)).map_err(
+            |(error, held)| {
+                let Held::Read(work, _) = held() else { unreachable!("as it was given") };
+                Refused { error, work }
+            },
+        )
     }
 
     fn describe_read(
@@ -232,13 +272,9 @@ impl QueuePair {
         let mut answer = BufferMut::with_capacity(8)?;
         let mut segment = whole(&self.domain, &mut answer)?;
         segment.length = 8;
-        let mut request = ibv_send_wr::default();
-        request.opcode = opcode;
-        request.wr.atomic =
-            ibv_send_wr__bindgen_ty_2__bindgen_ty_2 { remote_addr, compare_add, swap, rkey: at.key };
-        (request.sg_list, request.num_sge) = (&mut segment, 1);
-        let flags = Flags { signalled: true, ..flags };
-        self.post(request, flags, token, || Held::Fetch(answer)).map_err(|(error, _)| error)
+        let atomic = ibv_send_wr__bindgen_ty_2__bindgen_ty_2 { remote_addr, compare_add, swap, rkey: at.key };
+        let operation = Operation::fetch(opcode, ibv_send_wr__bindgen_ty_2 { atomic }, flags, token);
+        self.post(&operation, (&mut segment, 1), 0, || Held::Fetch(answer)).map_err(|(error, _)| error)
     }
 
     /// Receives into a buffer, all of which may be overwritten: what it holds is forgotten. In front of a datagram come
@@ -290,21 +326,20 @@ impl QueuePair {
     fn gather(
         &self,
         data: Sga,
-        mut request: ibv_send_wr,
-        flags: Flags,
-        token: u64,
+        operation: &Operation,
         to: Option<&AddressHandle>,
     ) -> Result<(), Refused<Sga>> {
-        let mut segments = [ibv_sge::default(); SEGMENTS];
+        let mut segments = [const { MaybeUninit::uninit() }; SEGMENTS];
         let is_inline = data.len() <= self.inline;
-        match describe(&self.domain, &data, is_inline, &mut segments[..self.segments]) {
-            Ok(count) => (request.sg_list, request.num_sge) = (segments.as_mut_ptr(), count as i32),
+        let count = match describe(&self.domain, &data, is_inline, &mut segments[..self.segments]) {
+            Ok(count) => count as i32,
             Err(error) => return Err(Refused { error, work: data }),
-        }
+        };
+        let list = (segments.as_mut_ptr().cast(), count);
         if is_inline {
-            request.send_flags = ibv_send_flags::IBV_SEND_INLINE.0;
             // The device has taken the bytes along when this returns.
-            return match self.post(request, flags, token, || Held::Inline) {
+            let flag = ibv_send_flags::IBV_SEND_INLINE.0;
+            return match self.post(operation, list, flag, || Held::Inline) {
                 Ok(()) => Ok(()),
                 Err((error, _)) => Err(Refused { error, work: data }),
             };
@@ -313,7 +348,7 @@ impl QueuePair {
             None => Held::Gather(data),
             Some(address) => Held::Datagram(data, address.clone()),
         };
-        self.post(request, flags, token, hold).map_err(|(error, held)| {
+        self.post(operation, list, 0, hold).map_err(|(error, held)| {
             let (Held::Gather(work) | Held::Datagram(work, _)) = held() else {
                 unreachable!("as it was given")
             };
@@ -321,30 +356,38 @@ impl QueuePair {
         })
     }
 
-    /// Posts a request. What it holds is kept until it is completed, or given back.
+    /// Posts a request with a list of buffers. What it holds is kept until it is completed, or given back.
     #[inline]
     fn post<F: FnOnce() -> Held>(
         &self,
-        mut request: ibv_send_wr,
-        flags: Flags,
-        token: u64,
+        operation: &Operation,
+        (sg_list, num_sge): (*mut ibv_sge, i32),
+        flag: u32,
         held: F,
     ) -> Result<(), (io::Error, F)> {
         let device = self.domain.device();
-        {
+        let wr_id = {
             let mut work = device.work().borrow_mut();
             if work.count(self.slot, Side::Send) >= self.send_depth {
                 return Err((io::ErrorKind::WouldBlock.into(), held));
             }
-            request.wr_id = work.reserve();
-        }
-        request.send_flags |= flags.raw();
+            work.reserve()
+        };
         let unsignalled = self.unsignalled.get() + 1;
         // Otherwise a queue full of what nobody hears of could never be used again.
-        let is_signalled = flags.signalled || unsignalled * 2 >= self.send_depth;
-        if is_signalled {
-            request.send_flags |= ibv_send_flags::IBV_SEND_SIGNALED.0;
-        }
+        let is_signalled = operation.flags.signalled || unsignalled * 2 >= self.send_depth;
+        let signal = if is_signalled { ibv_send_flags::IBV_SEND_SIGNALED.0 } else { 0 };
+        let mut request = ibv_send_wr {
+            wr_id,
+            next: ptr::null_mut(),
+            sg_list,
+            num_sge,
+            opcode: operation.opcode,
+            send_flags: operation.flags.raw() | flag | signal,
+            __bindgen_anon_1: ibv_send_wr__bindgen_ty_1 { imm_data: operation.immediate },
+            wr: operation.target,
+            ..NOTHING
+        };
         let Some(post) = device.operations().post_send else { unreachable!("all drivers have it") };
         let mut bad = ptr::null_mut();
         // SAFETY: the queue pair is there. What the request points to is there during the call, and the memory that it
@@ -354,21 +397,14 @@ impl QueuePair {
             return Err((refusal(failed), held));
         }
         self.unsignalled.set(if is_signalled { 0 } else { unsignalled });
-        device.work().borrow_mut().begin(self.slot, Side::Send, token, held());
+        device.work().borrow_mut().begin(self.slot, Side::Send, operation.token, held());
         Ok(())
     }
 }
 
-#[inline]
-fn send_request(flags: Flags) -> ibv_send_wr {
-    let mut request = ibv_send_wr::default();
-    request.opcode = ibv_wr_opcode::IBV_WR_SEND;
-    if let Some(immediate) = flags.immediate {
-        request.opcode = ibv_wr_opcode::IBV_WR_SEND_WITH_IMM;
-        request.__bindgen_anon_1.imm_data = immediate.to_be();
-    }
-    request
-}
+/// A request before anything is said.
+// SAFETY: numbers and pointers, all of which may be zero.
+const NOTHING: ibv_send_wr = unsafe { mem::zeroed() };
 
 /// Describes buffers to the device, and says how many. What goes inline needs no keys.
 #[inline]
@@ -376,21 +412,27 @@ fn describe(
     domain: &ProtectionDomain,
     data: &Sga,
     is_inline: bool,
-    segments: &mut [ibv_sge],
+    segments: &mut [MaybeUninit<ibv_sge>],
 ) -> io::Result<usize> {
-    if data.segments() > segments.len() {
-        let what = "the message is in more pieces than the queue pair gathers";
-        return Err(Error::Invalid { what }.into());
-    }
-    let mut count = 0;
-    for (buffer, segment) in data.iter().zip(segments) {
+    let describe = |buffer: &Buffer| {
         let lkey = match domain.key(buffer.region()) {
             Some(key) => key,
             None if is_inline => 0,
             None => return Err(domain.out_of_reach()),
         };
-        *segment = ibv_sge { addr: buffer.as_ptr() as u64, length: buffer.len() as u32, lkey };
-        count += 1;
+        Ok(ibv_sge { addr: buffer.as_ptr() as u64, length: buffer.len() as u32, lkey })
+    };
+    let count = data.segments();
+    if let (1, Some(only)) = (count, data.first()) {
+        segments[0].write(describe(only)?);
+        return Ok(1);
+    }
+    if count > segments.len() {
+        let what = "the message is in more pieces than the queue pair gathers";
+        return Err(Error::Invalid { what }.into());
+    }
+    for (buffer, segment) in data.iter().zip(segments) {
+        segment.write(describe(buffer)?);
     }
     Ok(count)
 }

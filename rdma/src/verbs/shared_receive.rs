@@ -82,13 +82,33 @@ impl SharedReceiveQueue {
     ///
     /// # Errors
     /// If the queue is full, or the device does not reach the buffer.
-    pub fn post(&self, buffer: BufferMut) -> Result<(), Refused<BufferMut>> {
-        let mut batch = [const { None }; BATCH];
-        batch[0] = Some(buffer);
-        self.post_batch(&mut batch, 1).map_err(|error| {
-            let [first, ..] = batch;
-            Refused { error, work: first.expect("what is not taken stays") }
-        })
+    #[inline]
+    pub fn post(&self, mut buffer: BufferMut) -> Result<(), Refused<BufferMut>> {
+        match self.post_one(&mut buffer) {
+            Ok(()) => {
+                let mut work = self.0.domain.device().work().borrow_mut();
+                work.begin(self.0.slot, Side::Receive, 0, Held::Receive(buffer));
+                Ok(())
+            }
+            Err(error) => Err(Refused { error, work: buffer }),
+        }
+    }
+
+    #[inline]
+    fn post_one(&self, buffer: &mut BufferMut) -> io::Result<()> {
+        let mut segment = whole(&self.0.domain, buffer)?;
+        let device = self.0.domain.device();
+        let wr_id = {
+            let mut work = device.work().borrow_mut();
+            if work.count(self.0.slot, Side::Receive) >= self.0.depth {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            work.reserve()
+        };
+        let mut request = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list: &mut segment, num_sge: 1 };
+        // SAFETY: the request and what it points to are there, and the caller keeps the memory until it is completed.
+        let (failed, _) = unsafe { self.give(&mut request) };
+        if failed == 0 { Ok(()) } else { check("post a receive", failed) }
     }
 
     /// Receives into buffers, as long as there is [room](SharedReceiveQueue::room), and says into how many. It asks for no
@@ -96,73 +116,39 @@ impl SharedReceiveQueue {
     ///
     /// # Errors
     /// If the device does not reach a buffer. What was asked for and not posted is dropped.
-    #[inline]
     pub fn post_many(&self, buffers: impl IntoIterator<Item = BufferMut>) -> io::Result<usize> {
         let mut buffers = buffers.into_iter();
         let mut posted = 0;
         loop {
-            let mut batch = [const { None }; BATCH];
-            let mut count = 0;
-            let room = BATCH.min(self.room() as usize);
-            while count < room {
+            let mut batch = Batch::new(self);
+            // Whoever gives the buffers may post others meanwhile, therefore it is looked at each time.
+            while batch.count < BATCH && self.room() > 0 {
                 let Some(buffer) = buffers.next() else { break };
-                batch[count] = Some(buffer);
-                count += 1;
+                if let Err(error) = batch.add(buffer) {
+                    batch.post()?;
+                    return Err(error);
+                }
             }
-            if count == 0 {
+            if batch.count == 0 {
                 return Ok(posted);
             }
-            self.post_batch(&mut batch, count)?;
-            posted += count;
+            posted += batch.post()?;
         }
     }
 
-    /// Posts the first so many; what is not taken stays.
-    fn post_batch(&self, batch: &mut [Option<BufferMut>; BATCH], count: usize) -> io::Result<()> {
-        if (self.room() as usize) < count {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let mut segments = [ibv_sge::default(); BATCH];
-        for (buffer, segment) in batch[..count].iter_mut().flatten().zip(&mut segments) {
-            *segment = whole(&self.0.domain, buffer)?;
-        }
-        let mut requests = [ibv_recv_wr::default(); BATCH];
-        {
-            let mut work = self.0.domain.device().work().borrow_mut();
-            for (index, buffer) in batch[..count].iter_mut().enumerate() {
-                requests[index].wr_id = work.reserve();
-                work.begin(self.0.slot, Side::Receive, 0, Held::Receive(buffer.take().expect("one of them")));
-            }
-        }
-        for index in 0..count {
-            requests[index].sg_list = &mut segments[index];
-            requests[index].num_sge = 1;
-            if index + 1 < count {
-                requests[index].next = &raw mut requests[index + 1];
-            }
-        }
-        self.post_requests(&mut requests[..count], batch)
-    }
-
-    fn post_requests(&self, requests: &mut [ibv_recv_wr], batch: &mut [Option<BufferMut>]) -> io::Result<()> {
-        let device = self.0.domain.device();
-        let Some(post) = device.operations().post_srq_recv else { unreachable!("all drivers have it") };
-        let first = requests.as_mut_ptr();
+    /// Gives a list of receives to the driver. If it does not take all, it says which is the first.
+    ///
+    /// # Safety
+    /// The list is there, with what it points to, and the memory that it names is kept until the requests are completed.
+    #[inline]
+    unsafe fn give(&self, first: *mut ibv_recv_wr) -> (i32, *mut ibv_recv_wr) {
+        let Some(post) = self.0.domain.device().operations().post_srq_recv else {
+            unreachable!("all drivers have it")
+        };
         let mut bad = ptr::null_mut();
-        // SAFETY: the queue is there. The requests are a list, with memory that its entries keep until it is completed.
+        // SAFETY: the queue is there, and the caller vouches for the list.
         let failed = unsafe { post(self.0.queue.as_ptr(), first, &mut bad) };
-        if failed == 0 {
-            return Ok(());
-        }
-        // From there on nothing was taken.
-        let taken = requests.iter().position(|request| ptr::eq(request, bad)).unwrap_or(0);
-        let mut work = device.work().borrow_mut();
-        for (request, place) in requests.iter().zip(batch).skip(taken) {
-            if let Held::Receive(buffer) = work.cancel(request.wr_id) {
-                *place = Some(buffer);
-            }
-        }
-        check("post a receive", failed)
+        (failed, bad)
     }
 
     /// Has [`DeviceEvent::ReceivesLow`](super::DeviceEvent::ReceivesLow) reported once when fewer receives are left.
@@ -225,6 +211,69 @@ impl SharedReceiveQueue {
                 completions.swap_remove(at);
                 queue.expect_less(self.0.depth);
             }
+        }
+    }
+}
+
+/// Receives that are given to a driver in one call. Their buffers are among what is under way already.
+struct Batch<'a> {
+    queue: &'a SharedReceiveQueue,
+    segments: [ibv_sge; BATCH],
+    requests: [ibv_recv_wr; BATCH],
+    /// How many have not been posted.
+    count: usize,
+}
+
+impl Batch<'_> {
+    fn new(queue: &SharedReceiveQueue) -> Batch<'_> {
+        let (segments, requests) = ([ibv_sge::default(); BATCH], [ibv_recv_wr::default(); BATCH]);
+        Batch { queue, segments, requests, count: 0 }
+    }
+
+    fn add(&mut self, mut buffer: BufferMut) -> io::Result<()> {
+        let inner = &*self.queue.0;
+        self.segments[self.count] = whole(&inner.domain, &mut buffer)?;
+        let mut work = inner.domain.device().work().borrow_mut();
+        if work.count(inner.slot, Side::Receive) >= inner.depth {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.requests[self.count].wr_id = work.reserve();
+        work.begin(inner.slot, Side::Receive, 0, Held::Receive(buffer));
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Says how many.
+    fn post(&mut self) -> io::Result<usize> {
+        let count = self.count;
+        if count == 0 {
+            return Ok(0);
+        }
+        for index in 0..count {
+            let is_last = index + 1 == count;
+            self.requests[index].next =
+                if is_last { ptr::null_mut() } else { &raw mut self.requests[index + 1] };
+            self.requests[index].sg_list = &raw mut self.segments[index];
+            self.requests[index].num_sge = 1;
+        }
+        // SAFETY: a list in this structure, and the entries of the requests keep their memory.
+        let (failed, bad) = unsafe { self.queue.give(self.requests.as_mut_ptr()) };
+        let is_first = |request: &ibv_recv_wr| ptr::eq(request, bad);
+        let taken =
+            if failed == 0 { count } else { self.requests[..count].iter().position(is_first).unwrap_or(0) };
+        // From there on nothing was taken.
+        self.requests.rotate_left(taken);
+        self.count = count - taken;
+        check("post a receive", failed).map(|()| count)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for request in &self.requests[..self.count] {
+            // Not borrowed when the buffer is dropped.
+            let held = self.queue.0.domain.device().work().borrow_mut().cancel(request.wr_id);
+            drop(held);
         }
     }
 }
