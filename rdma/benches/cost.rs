@@ -2,8 +2,8 @@
 //! not this crate's: callgrind tells them apart.
 //!
 //! `cost COUNT LENGTH` prints nothing. `valgrind --tool=callgrind --callgrind-out-file=OUT PROGRAM COUNT LENGTH`, and
-//! `callgrind_annotate --inclusive=yes OUT`: of the instructions of `exchange`, those of the double's `post_send`,
-//! `post_shared` and `poll` are to be taken off.
+//! `callgrind_annotate --inclusive=yes OUT`: of the instructions of `send` and `receive`, those of the
+//! double's `post_send`, `post_shared` and `poll` are to be taken off.
 
 use demikernel_rdma::verbs::*;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
@@ -39,16 +39,21 @@ fn space() -> BufferMut {
     BufferMut::with_capacity(2048).expect("memory")
 }
 
-/// One message from here to there, and the receive posted anew.
+/// One message, and what is done before it.
 #[inline(never)]
-fn exchange(near: &End, far: &End, data: &Buffer) {
-    near.pair.send(data.clone().into(), Flags::default(), 0).expect("room");
-    if near.completions.poll().expect("a device") > 0 {
-        while near.completions.take().is_some() {}
+fn send(end: &End, data: &Buffer) {
+    end.pair.send(data.clone().into(), Flags::default(), 0).expect("room");
+    if end.completions.poll().expect("a device") > 0 {
+        while end.completions.take().is_some() {}
     }
-    assert_eq!(far.completions.poll().expect("a device"), 1);
-    match far.completions.take().expect("a message").outcome {
-        Outcome::Received { data, .. } => far.shared.post(data).expect("room"),
+}
+
+/// One message, and the receive posted anew.
+#[inline(never)]
+fn receive(end: &End) {
+    assert_eq!(end.completions.poll().expect("a device"), 1);
+    match end.completions.take().expect("a message").outcome {
+        Outcome::Received { data, .. } => end.shared.post(data).expect("room"),
         other => panic!("{other:?}"),
     }
 }
@@ -64,6 +69,7 @@ fn main() {
     data.resize(length, 7);
     let data = data.freeze();
     for _ in 0..count {
-        exchange(&near, &far, &data);
+        send(&near, &data);
+        receive(&far);
     }
 }

@@ -1,6 +1,6 @@
 //! Completion queues, and what comes out of them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -28,9 +28,10 @@ pub struct CompletionQueue(Rc<Inner>);
 
 struct Inner {
     queue: NonNull<ibv_cq>,
-    batch: RefCell<Batch>,
+    batch: Batch,
     /// Taken from the device while a queue pair was destroyed, and to be handed out before what comes later.
     early: RefCell<VecDeque<ibv_wc>>,
+    has_early: Cell<bool>,
     /// How many can be unread at once, of all queues that complete here.
     expected: Cell<u32>,
     /// How many there is room for.
@@ -40,11 +41,27 @@ struct Inner {
 }
 
 /// Completions as the device has written them.
+///
+/// They are written by [`Inner::fill`] alone and copied out one by one, so that no reference to them is ever held.
 struct Batch {
-    completions: [ibv_wc; BATCH],
+    completions: UnsafeCell<[ibv_wc; BATCH]>,
     /// Those from here to `end` have not been taken.
-    next: usize,
-    end: usize,
+    next: Cell<usize>,
+    end: Cell<usize>,
+}
+
+impl Batch {
+    /// The next one.
+    #[inline(always)]
+    fn take(&self) -> Option<ibv_wc> {
+        let next = self.next.get();
+        if next == self.end.get() {
+            return None;
+        }
+        self.next.set(next + 1);
+        // SAFETY: less than `end`, which is no more than there are; nobody has a reference.
+        Some(unsafe { self.completions.get().cast::<ibv_wc>().add(next).read() })
+    }
 }
 
 impl Drop for Inner {
@@ -77,11 +94,13 @@ impl CompletionQueue {
             (device.provider().create_cq)(device.context(), count, ptr::null_mut(), raw_channel, 0)
         };
         let queue = NonNull::new(queue).ok_or_else(|| last("make a completion queue"))?;
-        let batch = Batch { completions: [ibv_wc::default(); BATCH], next: 0, end: 0 };
+        let completions = UnsafeCell::new([ibv_wc::default(); BATCH]);
+        let batch = Batch { completions, next: Cell::new(0), end: Cell::new(0) };
         Ok(CompletionQueue(Rc::new(Inner {
             queue,
-            batch: RefCell::new(batch),
+            batch,
             early: RefCell::new(VecDeque::new()),
+            has_early: Cell::new(false),
             expected: Cell::new(0),
             capacity: Cell::new(capacity.max(1)),
             device: device.clone(),
@@ -96,32 +115,18 @@ impl CompletionQueue {
     /// If the device has failed.
     #[inline]
     pub fn poll(&self) -> io::Result<usize> {
-        let mut batch = self.0.batch.borrow_mut();
-        if batch.next == batch.end {
-            batch.next = 0;
-            batch.end = 0;
-            batch.end = if self.0.has_early() {
-                self.0.take_early(&mut batch.completions)
-            } else {
-                self.0.ask(&mut batch.completions)?
-            };
+        let batch = &self.0.batch;
+        if batch.next.get() == batch.end.get() {
+            self.0.fill()?;
         }
-        Ok(batch.end - batch.next)
+        Ok(batch.end.get() - batch.next.get())
     }
 
     /// The next completion that [`poll`](CompletionQueue::poll) has found. Fewer may come than it said, as of queue pairs
     /// that were dropped nothing is reported.
-    #[inline]
     pub fn take(&self) -> Option<Completion> {
         loop {
-            let completion = {
-                let mut batch = self.0.batch.borrow_mut();
-                if batch.next == batch.end {
-                    return None;
-                }
-                batch.next += 1;
-                batch.completions[batch.next - 1]
-            };
+            let completion = self.0.batch.take()?;
             if let Some(completion) = self.0.resolve(&completion) {
                 return Some(completion);
             }
@@ -185,61 +190,56 @@ impl CompletionQueue {
 }
 
 impl Inner {
-    /// Fills in what the device has, and says how many.
+    /// Has the batch filled anew, of which all have been taken.
     #[inline]
-    fn ask(&self, completions: &mut [ibv_wc; BATCH]) -> io::Result<usize> {
-        let Some(poll) = self.device.operations().poll_cq else { unreachable!("all drivers have it") };
-        // SAFETY: the queue is there, and as many have room.
-        let count = unsafe { poll(self.queue.as_ptr(), BATCH as i32, completions.as_mut_ptr()) };
-        match usize::try_from(count) {
-            Ok(count) => Ok(count.min(BATCH)),
-            Err(_) => Err(Error::call("poll a completion queue", count.abs()).into()),
+    fn fill(&self) -> io::Result<()> {
+        self.batch.next.set(0);
+        self.batch.end.set(0);
+        if self.has_early.get() {
+            self.fill_early();
+            return Ok(());
         }
-    }
-
-    #[inline]
-    fn has_early(&self) -> bool {
-        !self.early.borrow().is_empty()
+        let Some(poll) = self.device.operations().poll_cq else { unreachable!("all drivers have it") };
+        // SAFETY: the queue is there, as many have room, and nobody has a reference.
+        let count = unsafe { poll(self.queue.as_ptr(), BATCH as i32, self.batch.completions.get().cast()) };
+        let Ok(end) = usize::try_from(count) else {
+            return Err(Error::call("poll a completion queue", count.abs()).into());
+        };
+        self.batch.end.set(end.min(BATCH));
+        Ok(())
     }
 
     #[cold]
-    fn take_early(&self, completions: &mut [ibv_wc; BATCH]) -> usize {
+    fn fill_early(&self) {
         let mut early = self.early.borrow_mut();
         let count = early.len().min(BATCH);
+        // SAFETY: nobody else has a reference during this function, which calls nobody else's code.
+        let completions = unsafe { &mut *self.batch.completions.get() };
         early.drain(..count).zip(completions).for_each(|(from, to)| *to = from);
-        count
+        self.batch.end.set(count);
+        self.has_early.set(!early.is_empty());
     }
 
     fn forget(&self, number: u32) {
-        let mut mine = Vec::new();
-        {
-            let mut batch = self.batch.borrow_mut();
-            let mut early = self.early.borrow_mut();
-            // In order: first what was handed over, then what came early before.
-            let (next, end) = (batch.next, batch.end);
-            let mut all: VecDeque<ibv_wc> = batch.completions[next..end].iter().copied().collect();
-            (batch.next, batch.end) = (0, 0);
-            all.append(&mut early);
-            while let Ok(count @ 1..) = self.ask(&mut batch.completions) {
-                all.extend(&batch.completions[..count]);
-            }
-            all.retain(|completion| {
-                let is_mine = completion.qp_num == number;
-                if is_mine {
-                    mine.push(*completion);
-                }
-                !is_mine
-            });
-            *early = all;
+        // In order: first what was handed over, then what came early before, then what the device has.
+        let mut all: VecDeque<ibv_wc> = std::iter::from_fn(|| self.batch.take()).collect();
+        all.append(&mut self.early.borrow_mut());
+        self.has_early.set(false);
+        while self.fill().is_ok() && self.batch.end.get() > 0 {
+            all.extend(std::iter::from_fn(|| self.batch.take()));
         }
-        // Outside of the borrows: buffers may run anybody's code when they are dropped.
+        let (mine, others): (VecDeque<_>, VecDeque<_>) =
+            all.into_iter().partition(|completion| completion.qp_num == number);
+        self.has_early.set(!others.is_empty());
+        *self.early.borrow_mut() = others;
+        // Without a borrow: buffers may run anybody's code when they are dropped.
         for completion in &mine {
             drop(self.resolve(completion));
         }
     }
 
     /// What a completion of the device is of; none if it is of a queue pair that is gone.
-    #[inline]
+    #[inline(always)]
     fn resolve(&self, raw: &ibv_wc) -> Option<Completion> {
         loop {
             // Not borrowed when something is dropped.
@@ -330,7 +330,7 @@ pub enum Work {
 }
 
 impl Completion {
-    #[inline]
+    #[inline(always)]
     fn new(done: Done, raw: &ibv_wc) -> Completion {
         let Done { tag, token, held, datagrams } = done;
         let outcome = match raw.error() {
@@ -341,7 +341,7 @@ impl Completion {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn succeed(held: Held, raw: &ibv_wc, datagrams: bool) -> Outcome {
     match held {
         Held::Receive(mut data) => {

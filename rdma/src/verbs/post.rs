@@ -300,12 +300,10 @@ impl QueuePair {
                 Error::Invalid { what: "receives of this queue pair come from a shared queue" }.into()
             );
         }
-        if self.receives() >= self.receive_depth {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let mut segment = whole(&self.domain, buffer)?;
         let device = self.domain.device();
-        let wr_id = device.work().borrow_mut().reserve();
+        let wr_id = device.work().borrow_mut().reserve_below(self.slot, Side::Receive, self.receive_depth);
+        let Some(wr_id) = wr_id else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut request = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list: &mut segment, num_sge: 1 };
         let mut bad = ptr::null_mut();
         let Some(post) = device.operations().post_recv else { unreachable!("all drivers have it") };
@@ -366,13 +364,8 @@ impl QueuePair {
         held: F,
     ) -> Result<(), (io::Error, F)> {
         let device = self.domain.device();
-        let wr_id = {
-            let mut work = device.work().borrow_mut();
-            if work.count(self.slot, Side::Send) >= self.send_depth {
-                return Err((io::ErrorKind::WouldBlock.into(), held));
-            }
-            work.reserve()
-        };
+        let wr_id = device.work().borrow_mut().reserve_below(self.slot, Side::Send, self.send_depth);
+        let Some(wr_id) = wr_id else { return Err((io::ErrorKind::WouldBlock.into(), held)) };
         let unsignalled = self.unsignalled.get() + 1;
         // Otherwise a queue full of what nobody hears of could never be used again.
         let is_signalled = operation.flags.signalled || unsignalled * 2 >= self.send_depth;
@@ -415,12 +408,11 @@ fn describe(
     segments: &mut [MaybeUninit<ibv_sge>],
 ) -> io::Result<usize> {
     let describe = |buffer: &Buffer| {
-        let lkey = match domain.key(buffer.region()) {
-            Some(key) => key,
-            None if is_inline => 0,
-            None => return Err(domain.out_of_reach()),
+        let lkey = match is_inline {
+            true => 0,
+            false => domain.key(buffer.region()).ok_or_else(|| domain.out_of_reach())?,
         };
-        Ok(ibv_sge { addr: buffer.as_ptr() as u64, length: buffer.len() as u32, lkey })
+        io::Result::Ok(ibv_sge { addr: buffer.as_ptr() as u64, length: buffer.len() as u32, lkey })
     };
     let count = data.segments();
     if let (1, Some(only)) = (count, data.first()) {

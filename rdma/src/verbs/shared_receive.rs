@@ -98,13 +98,8 @@ impl SharedReceiveQueue {
     fn post_one(&self, buffer: &mut BufferMut) -> io::Result<()> {
         let mut segment = whole(&self.0.domain, buffer)?;
         let device = self.0.domain.device();
-        let wr_id = {
-            let mut work = device.work().borrow_mut();
-            if work.count(self.0.slot, Side::Receive) >= self.0.depth {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            work.reserve()
-        };
+        let wr_id = device.work().borrow_mut().reserve_below(self.0.slot, Side::Receive, self.0.depth);
+        let Some(wr_id) = wr_id else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut request = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list: &mut segment, num_sge: 1 };
         // SAFETY: the request and what it points to are there, and the caller keeps the memory until it is completed.
         let (failed, _) = unsafe { self.give(&mut request) };
@@ -234,10 +229,9 @@ impl Batch<'_> {
         let inner = &*self.queue.0;
         self.segments[self.count] = whole(&inner.domain, &mut buffer)?;
         let mut work = inner.domain.device().work().borrow_mut();
-        if work.count(inner.slot, Side::Receive) >= inner.depth {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.requests[self.count].wr_id = work.reserve();
+        let wr_id = work.reserve_below(inner.slot, Side::Receive, inner.depth);
+        let Some(wr_id) = wr_id else { return Err(io::ErrorKind::WouldBlock.into()) };
+        self.requests[self.count].wr_id = wr_id;
         work.begin(inner.slot, Side::Receive, 0, Held::Receive(buffer));
         self.count += 1;
         Ok(())

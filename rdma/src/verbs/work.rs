@@ -179,6 +179,12 @@ impl WorkTable {
         self.numbers.get(number).map(|slot| self.tag(slot))
     }
 
+    /// The number for a request that is about to be posted, unless as many are under way as may be.
+    #[inline]
+    pub(super) fn reserve_below(&mut self, slot: u32, side: Side, limit: u32) -> Option<u64> {
+        if self.count(slot, side) >= limit { None } else { Some(self.reserve()) }
+    }
+
     /// The number for a request that is about to be posted. Nothing is under way until it is
     /// [begun](WorkTable::begin).
     #[inline]
@@ -203,7 +209,9 @@ impl WorkTable {
         let number = self.free;
         let entry = &mut self.entries[number as usize];
         self.free = entry.next;
-        (entry.next, entry.queue, entry.token, entry.held) = (NONE, slot, token, held);
+        (entry.next, entry.queue, entry.token) = (NONE, slot, token);
+        // Free until now: there is nothing to drop, which the compiler does not know.
+        mem::forget(mem::replace(&mut entry.held, held));
         let queue = &mut self.queues[slot as usize];
         let list = match side {
             Side::Send => &mut queue.sends,
@@ -221,7 +229,7 @@ impl WorkTable {
     }
 
     /// What a completion is of, which says `id` and the number of the queue pair.
-    #[inline]
+    #[inline(always)]
     pub(super) fn complete(&mut self, id: u64, number: u32) -> Found {
         let (at, generation) = (id as u32, (id >> 32) as u32);
         let Some(entry) = self.entries.get(at as usize) else { return Found::Stale };
@@ -235,12 +243,22 @@ impl WorkTable {
         let side = if matches!(entry.held, Held::Receive(_)) { Side::Receive } else { Side::Send };
         let queue = &self.queues[slot as usize];
         let (tag, datagrams) = (queue.tag, queue.datagrams);
-        let first = if side == Side::Send { queue.sends.first } else { queue.receives.first };
-        let (token, held) = self.take_first(slot, side);
-        if first == at { Found::It(Done { tag, token, held, datagrams }) } else { Found::Earlier(held) }
+        loop {
+            let queue = &self.queues[slot as usize];
+            let first = if side == Side::Send { queue.sends.first } else { queue.receives.first };
+            let (token, held) = self.take_first(slot, side);
+            if first == at {
+                return Found::It(Done { tag, token, held, datagrams });
+            }
+            if !matches!(held, Held::Inline) {
+                return Found::Earlier(held);
+            }
+            // Nothing that the caller would have to let go of.
+            mem::forget(held);
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn complete_shared(&mut self, at: u32, slot: u32, number: u32) -> Found {
         self.queues[slot as usize].receives.len -= 1;
         let (token, held) = self.release(at);
@@ -282,7 +300,7 @@ impl WorkTable {
     }
 
     /// Of a list that is not empty.
-    #[inline]
+    #[inline(always)]
     fn take_first(&mut self, slot: u32, side: Side) -> (u64, Held) {
         let queue = &mut self.queues[slot as usize];
         let list = if side == Side::Send { &mut queue.sends } else { &mut queue.receives };
@@ -295,7 +313,7 @@ impl WorkTable {
         self.release(at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, at: u32) -> (u64, Held) {
         let entry = &mut self.entries[at as usize];
         entry.generation = entry.generation.wrapping_add(1);
@@ -318,7 +336,7 @@ struct Numbers {
 const PAGE: usize = 1024;
 
 impl Numbers {
-    #[inline]
+    #[inline(always)]
     fn get(&self, number: u32) -> Option<u32> {
         let page = self.pages.get(number as usize / PAGE)?.as_ref()?;
         Some(page[number as usize % PAGE]).filter(|slot| *slot != NONE)
@@ -344,6 +362,7 @@ mod tests {
     fn post(table: &mut WorkTable, slot: u32, side: Side, token: u64) -> u64 {
         let id = table.reserve();
         let held = match side {
+            Side::Send if token == 1 => Held::Gather(Sga::new()),
             Side::Send => Held::Inline,
             Side::Receive => Held::Receive(BufferMut::with_capacity(16).unwrap()),
         };
@@ -365,9 +384,8 @@ mod tests {
         let slot = table.add_queue(7, Some(17), false);
         let ids: Vec<_> = (0..4).map(|token| post(&mut table, slot, Side::Send, token)).collect();
         assert_eq!(table.count(slot, Side::Send), 4);
-        assert!(matches!(table.complete(ids[2], 17), Found::Earlier(Held::Inline)));
-        assert!(matches!(table.complete(ids[2], 17), Found::Earlier(Held::Inline)));
-        assert_eq!(done(table.complete(ids[2], 17)), (7, 2));
+        assert!(matches!(table.complete(ids[2], 17), Found::Earlier(Held::Gather(_))));
+        assert_eq!(done(table.complete(ids[2], 17)), (7, 2), "what was inline needs no letting go");
         assert_eq!(done(table.complete(ids[3], 17)), (7, 3));
         assert_eq!(table.count(slot, Side::Send), 0);
     }
