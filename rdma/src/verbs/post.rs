@@ -52,6 +52,28 @@ pub struct RemoteMemory {
 }
 
 impl RemoteMemory {
+    /// For a peer to be told.
+    ///
+    /// ```
+    /// # use demikernel_rdma::verbs::RemoteMemory;
+    /// let memory = RemoteMemory { address: 4096, len: 100, key: 7 };
+    /// assert_eq!(RemoteMemory::from_bytes(&memory.to_bytes()), memory);
+    /// ```
+    pub fn to_bytes(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.address.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.len.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.key.to_be_bytes());
+        bytes
+    }
+
+    /// As a peer has told it. Whatever it says: its own device lets others use only what it has exported.
+    pub fn from_bytes(bytes: &[u8; 20]) -> RemoteMemory {
+        let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|index| bytes[at + index]));
+        let key = u32::from_be_bytes(std::array::from_fn(|index| bytes[16 + index]));
+        RemoteMemory { address: number(0), len: number(8), key }
+    }
+
     /// The address of `len` bytes at an offset.
     #[inline]
     fn at(&self, offset: u64, len: u64) -> io::Result<u64> {
