@@ -39,7 +39,7 @@ impl Need {
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for variable in ["DOCS_RS", "LIBCLANG_PATH", "PKG_CONFIG_PATH", "PATH"] {
+    for variable in ["DOCS_RS", "LIBCLANG_PATH", "PKG_CONFIG_PATH"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     if env::var_os("DOCS_RS").is_some() {
