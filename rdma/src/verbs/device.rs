@@ -311,7 +311,7 @@ impl Port {
     /// Bytes of a packet's payload.
     pub fn mtu(&self) -> usize {
         // The enumeration counts the powers of two from 256.
-        256 << self.attributes.active_mtu.clamp(1, 5) - 1
+        256 << (self.attributes.active_mtu.clamp(1, 5) - 1)
     }
 
     /// Bytes of the longest message.
