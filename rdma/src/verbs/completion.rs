@@ -51,16 +51,22 @@ struct Batch {
 }
 
 impl Batch {
-    /// The next one.
+    /// The next one, which stays as it is until the batch is filled anew.
     #[inline(always)]
-    fn take(&self) -> Option<ibv_wc> {
+    fn next(&self) -> Option<*const ibv_wc> {
         let next = self.next.get();
         if next == self.end.get() {
             return None;
         }
         self.next.set(next + 1);
-        // SAFETY: less than `end`, which is no more than there are; nobody has a reference.
-        Some(unsafe { self.completions.get().cast::<ibv_wc>().add(next).read() })
+        // SAFETY: less than `end`, which is no more than there are.
+        Some(unsafe { self.completions.get().cast::<ibv_wc>().add(next) })
+    }
+
+    /// The same, copied.
+    fn take(&self) -> Option<ibv_wc> {
+        // SAFETY: it is there, and nobody writes meanwhile.
+        self.next().map(|next| unsafe { next.read() })
     }
 }
 
@@ -126,8 +132,17 @@ impl CompletionQueue {
     /// that were dropped nothing is reported.
     pub fn take(&self) -> Option<Completion> {
         loop {
-            let completion = self.0.batch.take()?;
-            if let Some(completion) = self.0.resolve(&completion) {
+            let next = self.0.batch.next()?;
+            // SAFETY: it stays as it is until the batch is filled anew, for which somebody else's code must run.
+            let (id, number) = unsafe { ((*next).wr_id(), (*next).qp_num) };
+            let found = self.0.device.work().borrow_mut().complete(id, number);
+            if let Found::It(done) = found {
+                // SAFETY: as above; none has run.
+                return Some(Completion::new(done, unsafe { &*next }));
+            }
+            // SAFETY: as above; none has run until it is copied.
+            let copy = unsafe { next.read() };
+            if let Some(completion) = self.0.resolve(found, &copy) {
                 return Some(completion);
             }
         }
@@ -234,16 +249,14 @@ impl Inner {
         *self.early.borrow_mut() = others;
         // Without a borrow: buffers may run anybody's code when they are dropped.
         for completion in &mine {
-            drop(self.resolve(completion));
+            let found = self.device.work().borrow_mut().complete(completion.wr_id(), number);
+            drop(self.resolve(found, completion));
         }
     }
 
-    /// What a completion of the device is of; none if it is of a queue pair that is gone.
-    #[inline(always)]
-    fn resolve(&self, raw: &ibv_wc) -> Option<Completion> {
+    /// What a completion of the device is of, of which this was found first; none if it is of a queue pair that is gone.
+    fn resolve(&self, mut found: Found, raw: &ibv_wc) -> Option<Completion> {
         loop {
-            // Not borrowed when something is dropped.
-            let found = self.device.work().borrow_mut().complete(raw.wr_id(), raw.qp_num);
             match found {
                 Found::It(done) => return Some(Completion::new(done, raw)),
                 Found::Earlier(held) => drop(held),
@@ -253,6 +266,8 @@ impl Inner {
                 }
                 Found::Stale => return None,
             }
+            // Not borrowed when something is dropped.
+            found = self.device.work().borrow_mut().complete(raw.wr_id(), raw.qp_num);
         }
     }
 }

@@ -281,6 +281,16 @@ pub(super) fn check(what: &'static str, errno: i32) -> io::Result<()> {
     }
 }
 
+/// Why a driver has not taken a request.
+#[cold]
+pub(super) fn refusal(what: &'static str, errno: i32) -> io::Error {
+    match errno.abs() {
+        // The driver's own count of its queue.
+        libc::ENOMEM => ErrorKind::WouldBlock.into(),
+        errno => Error::call(what, errno).into(),
+    }
+}
+
 /// The error of a function that has set the thread's errno.
 pub(super) fn last(what: &'static str) -> io::Error {
     Error::call(what, io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)).into()

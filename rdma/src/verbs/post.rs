@@ -8,7 +8,7 @@ use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use super::address::AddressHandle;
 use super::domain::ProtectionDomain;
-use super::error::{Error, Refused, check};
+use super::error::{Error, Refused, refusal};
 use super::queue_pair::{Kind, QueuePair, SEGMENTS};
 use super::raw::*;
 use super::shared_receive::whole;
@@ -331,7 +331,7 @@ impl QueuePair {
         let Some(post) = device.operations().post_recv else { unreachable!("all drivers have it") };
         // SAFETY: the queue pair is there, and the caller keeps the memory until the request is completed.
         let failed = unsafe { post(self.pair.as_ptr(), &mut request, &mut bad) };
-        check("post a receive", failed)
+        if failed == 0 { Ok(()) } else { Err(refusal("post a receive", failed)) }
     }
 
     fn is_reliable(&self) -> io::Result<()> {
@@ -386,7 +386,9 @@ impl QueuePair {
         held: F,
     ) -> Result<(), (io::Error, F)> {
         let device = self.domain.device();
-        let wr_id = device.work().borrow_mut().reserve_below(self.slot, Side::Send, self.send_depth);
+        // Drivers do not call back, so it may stay borrowed meanwhile.
+        let mut work = device.work().borrow_mut();
+        let wr_id = work.reserve_below(self.slot, Side::Send, self.send_depth);
         let Some(wr_id) = wr_id else { return Err((io::ErrorKind::WouldBlock.into(), held)) };
         let unsignalled = self.unsignalled.get() + 1;
         // Otherwise a queue full of what nobody hears of could never be used again.
@@ -409,10 +411,10 @@ impl QueuePair {
         // names is kept by the entry below until the request is completed, or the queue pair destroyed.
         let failed = unsafe { post(self.pair.as_ptr(), &mut request, &mut bad) };
         if failed != 0 {
-            return Err((refusal(failed), held));
+            return Err((refusal("post a send", failed), held));
         }
         self.unsignalled.set(if is_signalled { 0 } else { unsignalled });
-        device.work().borrow_mut().begin(self.slot, Side::Send, operation.token, held());
+        work.begin(self.slot, Side::Send, operation.token, held());
         Ok(())
     }
 }
@@ -449,15 +451,6 @@ fn describe(
         segment.write(describe(buffer)?);
     }
     Ok(count)
-}
-
-#[cold]
-fn refusal(errno: i32) -> io::Error {
-    match errno.abs() {
-        // The driver's own count of its queue.
-        libc::ENOMEM => io::ErrorKind::WouldBlock.into(),
-        errno => Error::call("post a send", errno).into(),
-    }
 }
 
 #[cold]

@@ -11,7 +11,7 @@ use demikernel_runtime::buffer::BufferMut;
 use super::completion::CompletionQueue;
 use super::device::Device;
 use super::domain::ProtectionDomain;
-use super::error::{Refused, check, last};
+use super::error::{Refused, check, last, refusal};
 use super::raw::*;
 use super::work::{Held, Side};
 
@@ -84,26 +84,23 @@ impl SharedReceiveQueue {
     /// If the queue is full, or the device does not reach the buffer.
     #[inline]
     pub fn post(&self, mut buffer: BufferMut) -> Result<(), Refused<BufferMut>> {
-        match self.post_one(&mut buffer) {
-            Ok(()) => {
-                let mut work = self.0.domain.device().work().borrow_mut();
-                work.begin(self.0.slot, Side::Receive, 0, Held::Receive(buffer));
-                Ok(())
-            }
-            Err(error) => Err(Refused { error, work: buffer }),
-        }
-    }
-
-    #[inline]
-    fn post_one(&self, buffer: &mut BufferMut) -> io::Result<()> {
-        let mut segment = whole(&self.0.domain, buffer)?;
-        let device = self.0.domain.device();
-        let wr_id = device.work().borrow_mut().reserve_below(self.0.slot, Side::Receive, self.0.depth);
-        let Some(wr_id) = wr_id else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let mut segment = match whole(&self.0.domain, &mut buffer) {
+            Ok(segment) => segment,
+            Err(error) => return Err(Refused { error, work: buffer }),
+        };
+        // Drivers do not call back, so it may stay borrowed meanwhile.
+        let mut work = self.0.domain.device().work().borrow_mut();
+        let Some(wr_id) = work.reserve_below(self.0.slot, Side::Receive, self.0.depth) else {
+            return Err(Refused { error: io::ErrorKind::WouldBlock.into(), work: buffer });
+        };
         let mut request = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list: &mut segment, num_sge: 1 };
-        // SAFETY: the request and what it points to are there, and the caller keeps the memory until it is completed.
+        // SAFETY: the request and what it points to are there, and its entry keeps the memory until it is completed.
         let (failed, _) = unsafe { self.give(&mut request) };
-        if failed == 0 { Ok(()) } else { check("post a receive", failed) }
+        if failed != 0 {
+            return Err(Refused { error: refusal("post a receive", failed), work: buffer });
+        }
+        work.begin(self.0.slot, Side::Receive, 0, Held::Receive(buffer));
+        Ok(())
     }
 
     /// Receives into buffers, as long as there is [room](SharedReceiveQueue::room), and says into how many. It asks for no
