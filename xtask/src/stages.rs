@@ -208,7 +208,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "valgrind",
-        about: "unit tests of the runtime under memcheck, without io_uring",
+        about: "unit tests of the runtime, without io_uring, and of RDMA, under memcheck",
         needs: &[
             &setup::PKG_CONFIG,
             &setup::DPDK,

@@ -448,9 +448,21 @@ impl DeviceList {
     /// The error if none is what was wanted.
     fn without(&self, wanted: String) -> io::Error {
         let names: Vec<_> = self.iter().map(DeviceList::name).collect();
-        let found = if names.is_empty() { "is none".to_owned() } else { format!("are {}", names.join(", ")) };
+        let found = match (names.is_empty(), known_to_the_kernel()) {
+            (false, _) => format!("are {}", names.join(", ")),
+            (true, known) if known.is_empty() => "is none".to_owned(),
+            (true, known) => {
+                format!("are {} without a driver (apt-get install ibverbs-providers)", known.join(", "))
+            }
+        };
         Error::NoDevice { wanted, found }.into()
     }
+}
+
+/// The names of devices that the kernel has, whether this process has a driver for them or not.
+fn known_to_the_kernel() -> Vec<String> {
+    let devices = std::fs::read_dir("/sys/class/infiniband").into_iter().flatten().flatten();
+    devices.map(|device| device.file_name().to_string_lossy().into_owned()).collect()
 }
 
 impl Drop for DeviceList {

@@ -189,7 +189,8 @@ fn check_order(connections: &mut [Option<(QueuePair, QueuePair, u32, u32)>], com
 
 #[test]
 fn random_programs_lose_and_leak_nothing() {
-    let seeds = std::env::var("DEMIKERNEL_SEEDS").map_or(200, |seeds| seeds.parse().unwrap());
+    let few = if std::env::var_os("DEMIKERNEL_VALGRIND").is_some() { 10 } else { 200 };
+    let seeds = std::env::var("DEMIKERNEL_SEEDS").map_or(few, |seeds| seeds.parse().unwrap());
     let before = double::alive();
     let first = std::env::var("DEMIKERNEL_SEED").map_or(0, |seed| seed.parse().unwrap());
     for seed in first..first + seeds {
