@@ -44,11 +44,16 @@ fn messages_of_several_buffers_go_both_ways_through_a_shared_queue() {
             }
             other => panic!("{other:?}"),
         }
+        connection.near.send(Sga::new(), Flags { immediate: Some(0), ..Flags::default() }, 0).unwrap();
+        match server.completion().outcome {
+            Outcome::Received { data, immediate: Some(0), .. } => assert!(data.is_empty()),
+            other => panic!("{other:?}"),
+        }
         connection.near.receive(space(64), 3).unwrap();
         connection.far.send(message(&[b"back"]), Flags::default(), 0).unwrap();
         assert_eq!(received(client.completion()), (index as u64, b"back".to_vec()));
     }
-    assert_eq!(shared.room(), 6);
+    assert_eq!(shared.room(), 9);
 }
 
 #[test]

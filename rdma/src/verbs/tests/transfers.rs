@@ -235,7 +235,13 @@ fn a_write_with_a_number_takes_a_receive_and_says_how_much_was_written() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(client.completed().len(), 2);
+    far.receive(space(256), 0).unwrap();
+    near.send(Sga::new(), flags, 0).unwrap();
+    match server.completed().pop().unwrap().outcome {
+        Outcome::Received { data, immediate: Some(_), .. } => assert!(data.is_empty(), "only the number"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.completed().len(), 3);
 }
 
 #[test]
