@@ -65,6 +65,7 @@ struct World {
     failure: Cell<Option<u32>>,
     refusal: Cell<Option<i32>>,
     lockable: Cell<Option<usize>>,
+    numbered: Cell<Option<u32>>,
 }
 
 thread_local! {
@@ -114,6 +115,17 @@ pub fn lock_at_most(bytes: Option<usize>) {
 /// Has a queue pair, by its number, answer nothing any more, as if its machine were dead.
 pub fn kill(number: u32) {
     world(|world| world.pairs.borrow_mut().remove(&number));
+}
+
+/// Has the next queue pair get this number, as devices give out numbers again.
+///
+/// # Panics
+/// If a queue pair has it.
+pub fn number_next(number: u32) {
+    world(|world| {
+        assert!(!world.pairs.borrow().contains_key(&number), "queue pair {number} is there");
+        world.numbered.set(Some(number));
+    });
 }
 
 /// How many things there are of it: contexts, domains, registrations, queues, channels, ids.

@@ -302,7 +302,7 @@ pub(super) unsafe extern "C" fn create_pair(pd: *mut ibv_pd, wanted: *mut ibv_qp
     // A device gives what its queue entries are long enough for.
     wanted.cap.max_inline_data = INLINE;
     world(|world| {
-        let number = (world.number() * 0x111) & 0xff_ffff;
+        let number = world.numbered.take().unwrap_or_else(|| (world.number() * 0x111) & 0xff_ffff);
         let raw = ibv_qp {
             context,
             pd,

@@ -48,6 +48,31 @@ fn what_was_taken_from_the_device_before_is_not_reported_either() {
 }
 
 #[test]
+fn whoever_gets_the_number_of_one_that_is_gone_does_not_get_its_messages() {
+    for is_taken in [false, true] {
+        let (client, server) = (Side::new(), Side::new());
+        let shared = SharedReceiveQueue::new(&server.domain, 8).unwrap();
+        shared.post_many(std::iter::repeat_with(|| space(64))).unwrap();
+        let (near, far) = (client.pair(&tagged(1)), server.sharing(&shared, &tagged(11)));
+        join(&near, &far);
+        near.send(message(&[b"old"]), Flags::default(), 0).unwrap();
+        if is_taken {
+            server.completions.poll().unwrap();
+        }
+        let near = client.pair(&tagged(2));
+        let number = far.number();
+        drop(far);
+        double::number_next(number);
+        let far = server.sharing(&shared, &tagged(12));
+        assert_eq!(far.number(), number);
+        join(&near, &far);
+        near.send(message(&[b"new"]), Flags::default(), 0).unwrap();
+        assert_eq!(received(server.completed()), [(12, b"new".to_vec())]);
+        assert_eq!(shared.room(), 2);
+    }
+}
+
+#[test]
 fn a_queue_pair_that_fails_gives_back_all_it_had() {
     let (client, server) = (Side::new(), Side::new());
     let (near, far) = (client.pair(&QueuePairConfig { inline: 0, ..tagged(1) }), server.pair(&tagged(2)));
