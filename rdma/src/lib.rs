@@ -3,6 +3,7 @@
 //! - `link`: the protocol of a connection, as state machines that do no input or output.
 //! - `verbs` (with the feature of that name): devices, memory, queues and connections of RDMA.
 //! - `onesided` (likewise with the feature `verbs`): memory of the peer, by queue tokens.
+//! - `transport` (likewise): sockets of the runtime on the first two.
 //!
 //! # The verbs room
 //!
@@ -55,9 +56,15 @@
 //! # }
 //! ```
 
+// It links the connection manager's library, as long as somebody uses it.
+#[cfg(feature = "verbs")]
+use demikernel_rdma_system as _;
+
 pub mod link;
 #[cfg(feature = "verbs")]
 pub mod onesided;
+#[cfg(feature = "verbs")]
+pub mod transport;
 #[cfg(feature = "verbs")]
 pub mod verbs;
 

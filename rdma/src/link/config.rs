@@ -17,6 +17,8 @@ pub struct LinkConfig {
     pub send_depth: u16,
     /// Pieces of payload in one send.
     pub pieces: u16,
+    /// Bytes of payload up to which the driver copies it behind the header, however many pieces it has.
+    pub small: u32,
     /// Bytes, header included, up to which the device copies what it sends: nothing waits for its completion then.
     pub inline: u32,
     /// Bytes of pushed data that a connection takes beyond what is sent before it makes the program wait.
@@ -42,6 +44,7 @@ impl Default for LinkConfig {
             window: 64,
             send_depth: 64,
             pieces: 3,
+            small: 0,
             inline: 0,
             queue: 64 << 10,
             connections: 65_536,

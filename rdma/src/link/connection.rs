@@ -59,6 +59,8 @@ pub(super) struct Connection {
     acknowledge: bool,
     /// What is due has had time to go along with data.
     pub(super) overdue: bool,
+    /// The program waits until less is queued.
+    pub(super) blocked: bool,
     /// The peer has sent something since somebody last looked for idle ones.
     pub(super) active: bool,
     /// The program has closed it; until when what it pushed may take.
@@ -117,6 +119,7 @@ impl Connection {
             may_control: true,
             acknowledge: false,
             overdue: false,
+            blocked: false,
             active: false,
             closing: None,
             detached: false,
@@ -146,7 +149,7 @@ impl Connection {
             return Next::Nothing;
         }
         if self.sending.has_data() && self.sending.credits > 0 {
-            let (payload, flags) = self.sending.take(config.pieces);
+            let (payload, flags) = self.sending.take(config);
             return Next::Frame(self.frame(Kind::Data, flags, payload, pool, share, config));
         }
         if !self.overdue {
@@ -358,6 +361,7 @@ impl Connection {
     }
 
     /// Data credits that the peer has.
+    #[cfg(test)]
     pub(super) fn granted(&self) -> u16 {
         self.granted
     }

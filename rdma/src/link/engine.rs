@@ -170,6 +170,7 @@ impl Link {
         match connection.phase {
             Phase::Open if !connection.can_push() => return Err(io::ErrorKind::BrokenPipe.into()),
             Phase::Open if connection.sending.queued() >= self.config.queue => {
+                connection.blocked = true;
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             Phase::Open => {}
@@ -390,6 +391,7 @@ impl Link {
             };
             match next {
                 Next::Frame(frame) => {
+                    self.tell_of_room(id);
                     self.counters.frames_sent += 1;
                     self.counters.control_sent += u64::from(frame.payload.is_empty());
                     self.take_turns(id);
@@ -487,6 +489,19 @@ impl Link {
         self.ready.pop_front();
         if let Some(connection) = self.connections.get_mut(id) {
             connection.listed.ready = false;
+        }
+    }
+
+    /// Tells a program that had to wait, if there is room again.
+    #[inline]
+    fn tell_of_room(&mut self, id: Id) {
+        let limit = self.config.queue;
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.blocked
+            && connection.sending.queued() < limit
+        {
+            connection.blocked = false;
+            self.list_changed(id);
         }
     }
 

@@ -61,6 +61,9 @@ pub enum Failure {
     /// Nobody listens there.
     #[error("nobody listens at the peer's port")]
     NobodyListens,
+    /// The peer's connection manager refused it.
+    #[error("the connection manager of the peer refused the connection")]
+    Declined,
     /// The peer speaks something else.
     #[error("the peer does not speak this protocol: {0}")]
     Foreign(Refusal),
@@ -84,7 +87,7 @@ impl Failure {
         match self {
             Failure::Reset | Failure::Protocol(_) => io::ErrorKind::ConnectionReset,
             Failure::TimedOut => io::ErrorKind::TimedOut,
-            Failure::Refused(_) | Failure::NobodyListens | Failure::Foreign(_) => {
+            Failure::Refused(_) | Failure::NobodyListens | Failure::Declined | Failure::Foreign(_) => {
                 io::ErrorKind::ConnectionRefused
             }
             Failure::Unreachable => io::ErrorKind::HostUnreachable,

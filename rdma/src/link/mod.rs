@@ -43,3 +43,5 @@ pub use error::{Failure, Violation};
 pub use frame::{Flags, HEADER, Header, Kind, VERSION};
 pub use hello::{HELLO, Hello, MAGIC, REFUSAL, Refusal};
 pub use slots::Id;
+#[cfg_attr(not(feature = "verbs"), allow(unused_imports))]
+pub(crate) use slots::Slots;

@@ -57,15 +57,13 @@ impl Sending {
     }
 
     /// The next data frame's payload and flags: there are data, or an end, and a credit for it.
-    pub(super) fn take(&mut self, pieces: u16) -> (Sga, Flags) {
+    pub(super) fn take(&mut self, config: &LinkConfig) -> (Sga, Flags) {
         debug_assert!(self.credits > 0 && self.has_data());
         let (payload, end) = match self.messages.pop_front() {
             None => (Sga::new(), false),
-            Some(whole) if whole.len() <= self.payload as usize && whole.segments() <= pieces.into() => {
-                (whole, true)
-            }
+            Some(whole) if self.fits(&whole, config) => (whole, true),
             Some(mut message) => {
-                let part = cut(&mut message, self.payload as usize, pieces);
+                let part = cut(&mut message, self.payload as usize, config.pieces);
                 let end = message.is_empty();
                 if !end {
                     self.messages.push_front(message);
@@ -81,6 +79,13 @@ impl Sending {
         }
         let flags = Flags::default().with_if(Flags::END, end).with_if(Flags::FIN, fin);
         (payload, flags.with_if(Flags::WANT, self.credits == 0 && self.has_data()))
+    }
+
+    /// Whether a message fits into a frame.
+    fn fits(&self, message: &Sga, config: &LinkConfig) -> bool {
+        let length = message.len();
+        length <= self.payload as usize
+            && (message.segments() <= config.pieces.into() || length <= config.small as usize)
     }
 
     /// The number of a frame that is sent now, and whether the device is to tell of its completion: often enough that

@@ -70,6 +70,12 @@ impl<T> Slots<T> {
         if *generation == id.generation { slot.as_ref() } else { None }
     }
 
+    /// What has a number now, whoever had it before.
+    #[inline]
+    pub(crate) fn at(&self, index: u32) -> Option<&T> {
+        self.slots.get(index as usize)?.1.as_ref()
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
         let (generation, slot) = self.slots.get_mut(id.index as usize)?;

@@ -37,6 +37,9 @@ struct Program {
     lazy: u64,
     /// Chances to end the direction that it lets pass.
     pause: u64,
+    /// It was told to wait, and nothing has happened since.
+    push_waits: bool,
+    receive_waits: bool,
 }
 
 impl Program {
@@ -55,6 +58,8 @@ impl Program {
             hasty: rules.breaks && random.one_in(6),
             lazy: 1 + random.below(6),
             pause: if random.one_in(2) { random.below(60) } else { 0 },
+            push_waits: false,
+            receive_waits: false,
         }
     }
 }
@@ -93,6 +98,7 @@ impl Run {
                 window: 1 + random.below(40) as u16,
                 send_depth: 4 + random.below(20) as u16,
                 pieces: 1 + random.below(4) as u16,
+                small: random.below(200) as u32,
                 inline: random.below(200) as u32,
                 queue: 1 + random.below(4000) as usize,
                 ..LinkConfig::default()
@@ -128,9 +134,16 @@ impl Run {
             assert!(step < 200_000, "it does not end");
             for host in 0..self.world.hosts.len() {
                 for event in self.world.turn(host) {
-                    if let Event::Listener(listener) = event {
-                        while let Ok(id) = self.world.hosts[host].link.accept(listener) {
-                            self.start((host, id));
+                    match event {
+                        Event::Listener(listener) => {
+                            while let Ok(id) = self.world.hosts[host].link.accept(listener) {
+                                self.start((host, id));
+                            }
+                        }
+                        Event::Connection(id) => {
+                            if let Some(program) = self.programs.get_mut(&(host, id)) {
+                                (program.push_waits, program.receive_waits) = (false, false);
+                            }
                         }
                     }
                 }
@@ -200,7 +213,7 @@ impl Run {
     }
 
     fn push(&mut self, end: End, program: &mut Program) -> bool {
-        if program.finished {
+        if program.finished || program.push_waits {
             return false;
         }
         let link = &mut self.world.hosts[end.0].link;
@@ -211,6 +224,7 @@ impl Run {
             }
             // Ended or not there yet: then it is tried again, or the receiving side tells.
             program.finished = link.finish(end.1).is_ok() || program.done.is_some();
+            program.push_waits = !program.finished;
             return program.finished;
         };
         let bytes: Vec<u8> = (0..length as u64).map(|at| byte_at(end, program.pushed + at)).collect();
@@ -226,8 +240,13 @@ impl Run {
                 program.ends.push(program.pushed);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            Err(error) if error.kind() == ErrorKind::NotConnected && program.done.is_none() => false,
+            Err(error)
+                if error.kind() == ErrorKind::WouldBlock
+                    || error.kind() == ErrorKind::NotConnected && program.done.is_none() =>
+            {
+                program.push_waits = true;
+                false
+            }
             Err(_) => {
                 assert!(self.rules.breaks, "nothing has broken");
                 program.finished = true;
@@ -237,7 +256,7 @@ impl Run {
     }
 
     fn receive(&mut self, end: End, program: &mut Program) -> bool {
-        if program.done.is_some() {
+        if program.done.is_some() || program.receive_waits {
             return false;
         }
         let limit = 1 + self.world.random.below(3000) as usize;
@@ -245,13 +264,16 @@ impl Run {
         match received {
             Ok(data) if data.is_empty() => program.done = Some(Ok(())),
             Ok(data) => return self.check_data(end, program, &data),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == ErrorKind::NotConnected => return false,
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::NotConnected].contains(&error.kind()) => {
+                program.receive_waits = true;
+                return false;
+            }
             Err(error) => {
                 assert!(self.rules.breaks, "nothing has broken: {error}");
                 program.done = Some(Err(error.kind()));
             }
         }
+        program.push_waits = false;
         if program.done == Some(Ok(()))
             && let Some(peer) = self.world.peer_of(end)
         {
