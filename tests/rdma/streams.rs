@@ -100,10 +100,11 @@ fn many_connections_are_served_with_few_buffers() {
     in_lab(|address| {
         let few = "[rdma]\nbuffers = 1500\nhalf-open = 64";
         let server = serve(address, few, CONNECTIONS, echo);
+        let address = server.address;
         runtime(few).block_on(async move {
             let mut streams = Vec::new();
             for _ in 0..CONNECTIONS {
-                streams.push(TcpStream::connect(server.address).await.unwrap());
+                streams.push(TcpStream::connect(address).await.unwrap());
             }
             let clients = streams.into_iter().enumerate().map(|(number, mut stream)| {
                 spawn(async move {
@@ -119,9 +120,8 @@ fn many_connections_are_served_with_few_buffers() {
             for client in clients.collect::<Vec<_>>() {
                 all.push(client.await.unwrap());
             }
-            drop(all);
-            server.thread.join().unwrap();
         });
+        server.thread.join().unwrap();
     });
 }
 

@@ -38,6 +38,9 @@ pub(crate) const TOOLS: &[&Tool] = &[
     &setup::RDMA,
 ];
 
+/// The test of the facade.
+const FACADE: &str = "rdma";
+
 /// What stands between the commands of two guests.
 const WITH: &str = "--with";
 
@@ -124,6 +127,7 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     let status = boot.status()?;
     let mut counts = Counts::of(&output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
+    counts += facade(job, &kernel, &lab)?;
     let tests = find(stages::WIRE)?;
     let command = [tests.path.clone().into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
     let ends = lab.pair(&kernel, &tests.package, [&command, &command], 3.0, false)?;
@@ -136,6 +140,24 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
         ensure!(status == 0, "{} of guest {} ended with {status}", tests.target, index + 1);
     }
     counts.outcome()
+}
+
+/// Streams and the examples on the transport, in one guest.
+fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
+    // As the stage of integration tests builds them.
+    let mut build = job.workspace.cargo("build");
+    job.runner.run(build.args(["-p", "demikernel", "--examples", "--all-features"]))?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel", "--all-features", "--no-run", "--test", FACADE, workspace::JSON]);
+    let built = workspace::executables(&job.runner.output(&mut build)?);
+    let tests = built.into_iter().find(|built| built.target == FACADE);
+    let tests = tests.context("cargo has not built the tests of the facade")?;
+    let command = [tests.path.into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
+    let mut boot = lab.alone(kernel, &tests.package, &command)?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    ensure!(status == 0, "{FACADE} ended with {status}");
+    Counts::of(&output)
 }
 
 fn code(status: i32) -> ExitCode {
