@@ -88,6 +88,10 @@ pub(super) struct Listener {
     socket: Id,
 }
 
+/// Memory for a connection here, beyond what the device and the protocol have for it.
+#[cfg(test)]
+pub(super) const BYTES_PER_CONNECTION: usize = size_of::<Option<End>>() + size_of::<Option<Owner>>();
+
 impl Engine {
     pub(super) fn open(device: Device, manager: EventChannel, config: &RdmaConfig) -> io::Result<Engine> {
         if let Err((key, found, expected)) = config.validate() {
@@ -396,13 +400,13 @@ impl Engine {
 
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         let counters = self.link.counters();
-        let (posted, promised) = self.link.buffers();
+        let (_, promised) = self.link.buffers();
         vec![
             ("connections", self.link.connections() as u64),
             ("frames sent", counters.frames_sent),
             ("frames received", counters.frames_received),
             ("frames without data sent", counters.control_sent),
-            ("receive buffers posted", posted.into()),
+            ("receive buffers posted", self.receives.posted().into()),
             ("receive buffers promised", promised.into()),
             ("credits recalled", counters.recalls),
             ("connections starved", counters.starved),

@@ -11,9 +11,20 @@ use std::time::Duration;
 /// Tags of listeners have this bit; those of connections do not.
 pub(super) const LISTENER: u64 = 1 << 63;
 
+/// How long the device waits for an acknowledgment, as the power of two that 4.096 us is multiplied with: a second. It
+/// tries seven times more, so a peer that has died is noticed after nine; the manager's own choice for Ethernet is twice as
+/// long. What is lost at the end of a burst waits for it, too.
+const ACKNOWLEDGMENT: u8 = 18;
+
 /// Nothing is read from the peer's memory.
 fn parameters(private_data: &[u8]) -> Parameters<'_> {
-    Parameters { private_data, responder_resources: 0, initiator_depth: 0, ..Parameters::default() }
+    Parameters {
+        private_data,
+        responder_resources: 0,
+        initiator_depth: 0,
+        acknowledgement: Some(ACKNOWLEDGMENT),
+        ..Parameters::default()
+    }
 }
 
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

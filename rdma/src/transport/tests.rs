@@ -1,7 +1,7 @@
 //! The transport on a device in the process.
 
 use super::{RdmaConfig, RdmaTransport};
-use crate::link::Refusal;
+use crate::link::{Link, Refusal, Slots};
 use crate::verbs::{
     CompletionQueue, ConnectionId, EventKind, Parameters, PortSpace, ProtectionDomain, QueuePair,
     QueuePairConfig, Status, double,
@@ -96,7 +96,7 @@ fn messages_are_not_joined_and_a_limit_cuts_them() {
 }
 
 #[test]
-fn all_sizes_arrive_and_those_of_the_heap_without_a_copy() {
+fn all_sizes_arrive_and_only_foreign_memory_is_copied() {
     run(&RdmaConfig::default(), async {
         let (client, server) = pair().await?;
         for size in [1, 100, 240, 241, 4080, 4081, 8192, 100_000, 3 << 20] {
@@ -202,8 +202,8 @@ fn a_pop_that_is_given_up_loses_nothing() {
         let pop = server.pop();
         client.push(heap(b"for whoever asks")).await?;
         // It comes for the one that is dropped before it is looked at.
-        yield_now().await;
-        yield_now().await;
+        sleep(Duration::from_millis(1)).await;
+        assert!(pop.is_done());
         drop(pop);
         assert_eq!(server.pop().await?, b"for whoever asks");
         Ok(())
@@ -234,6 +234,34 @@ fn errors_are_those_of_tcp() {
         assert_eq!(unix.kind(), ErrorKind::Unsupported);
         Ok(())
     });
+}
+
+#[test]
+fn receive_buffers_of_connections_that_end_come_back() {
+    run(&RdmaConfig::default(), async {
+        for _ in 0..20 {
+            let (client, server) = pair().await?;
+            client.push(heap(b"on its way when")).detach();
+            client.push(heap(&pattern(20_000, 1))).detach();
+            yield_now().await;
+            server.set_linger(Some(Duration::ZERO))?;
+            drop((client, server));
+        }
+        sleep(Duration::from_millis(5)).await;
+        assert_eq!(counter("connections"), 0);
+        assert_eq!(counter("receive buffers promised"), 0);
+        assert_eq!(counter("receive buffers posted"), 1024);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_idle_connection_takes_less_than_a_kibibyte() {
+    let socket =
+        size_of::<super::Socket>() + 2 * size_of::<usize>() + Slots::<Rc<super::Socket>>::bytes_each();
+    let size = Link::bytes_per_connection() + super::engine::BYTES_PER_CONNECTION + socket;
+    let facade = size_of::<TcpStream>();
+    assert!(size + facade <= 1024, "{size} and {facade} bytes");
 }
 
 #[test]

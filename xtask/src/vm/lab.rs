@@ -130,15 +130,7 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     counts += facade(job, &kernel, &lab)?;
     let tests = find(stages::WIRE)?;
     let command = [tests.path.clone().into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
-    let ends = lab.pair(&kernel, &tests.package, [&command, &command], 3.0, false)?;
-    for (index, end) in ends.into_iter().enumerate() {
-        let output = end.lines.join("\n");
-        job.runner.note(&output)?;
-        // The second guest is turned off in the middle of its last test, and says no sum.
-        counts += Counts::of(&output)?;
-        let status = end.status?;
-        ensure!(status == 0, "{} of guest {} ended with {status}", tests.target, index + 1);
-    }
+    counts += wire(job, &kernel, &lab, &tests.package, &command)?;
     counts.outcome()
 }
 
@@ -157,7 +149,29 @@ fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
     ensure!(status == 0, "{FACADE} ended with {status}");
-    Counts::of(&output)
+    let mut counts = Counts::of(&output)?;
+    counts += wire(job, kernel, lab, &tests.package, &[&command[..], &["wire".into()]].concat())?;
+    Ok(counts)
+}
+
+/// Tests of two machines at a cable that loses 3 % of the packets.
+fn wire(
+    job: &mut Job<'_>,
+    kernel: &Kernel,
+    lab: &Lab,
+    package: &Path,
+    command: &[OsString],
+) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for (index, end) in lab.pair(kernel, package, [command, command], 3.0, false)?.into_iter().enumerate() {
+        let output = end.lines.join("\n");
+        job.runner.note(&output)?;
+        // The second guest is turned off in the middle of its last test, and says no sum.
+        counts += Counts::of(&output)?;
+        let status = end.status?;
+        ensure!(status == 0, "the tests of guest {} ended with {status}", index + 1);
+    }
+    Ok(counts)
 }
 
 fn code(status: i32) -> ExitCode {
