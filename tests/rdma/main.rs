@@ -2,9 +2,10 @@
 //! machine, so elsewhere nothing is done here.
 //!
 //! - `examples`: those of this project, as they are, with clients of ours.
-//! - `streams`: both ends here, in a thread each.
+//! - `streams`, `datagrams`: both ends here, in a thread each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
+mod datagrams;
 mod examples;
 mod streams;
 mod wire;

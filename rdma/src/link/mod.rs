@@ -21,10 +21,12 @@
 //! - [`Header`]: frames; [`Hello`], [`Refusal`]: the private data of the connection manager.
 //! - `pool`: the shared receive buffers. `connection`, `sending`: one connection.
 //! - [`Link`]: all of them; `listener`: setting up, within limits.
+//! - [`datagram_header`], `Peers`: datagrams, which know no credits, and whom they are for.
 //! - [`Failure`], [`Violation`]: what may go wrong.
 
 mod config;
 mod connection;
+mod datagram;
 mod engine;
 mod error;
 mod frame;
@@ -38,6 +40,9 @@ mod slots;
 mod tests;
 
 pub use config::LinkConfig;
+pub use datagram::{DATAGRAM_HEADER, datagram_header, datagram_source};
+#[cfg_attr(not(feature = "verbs"), allow(unused_imports))]
+pub(crate) use datagram::{Look, Peers};
 pub use engine::{Counters, Event, Link, Post};
 pub use error::{Failure, Violation};
 pub use frame::{Flags, HEADER, Header, Kind, VERSION};

@@ -51,7 +51,7 @@ impl Device for RdmaTransport {
 
     fn next_deadline(&self) -> Option<Instant> {
         match *self.state.borrow() {
-            State::Running => self.engine.borrow().link.next_deadline(),
+            State::Running => self.engine.borrow().next_deadline(),
             _ => None,
         }
     }

@@ -1,8 +1,9 @@
 //! The protocol, the queues of the device, and frames between them.
 
 use super::config::RdmaConfig;
+use super::datagram::{Asking, DATAGRAMS, Datagrams, Peer};
 use super::memory::Memory;
-use crate::link::{Failure, Id, Link, Post};
+use crate::link::{Failure, Id, Link, Peers, Post, Slots};
 use crate::verbs::{
     Completion, CompletionChannel, CompletionQueue, ConnectionId, Device, DeviceEvent, EventChannel, Flags,
     Outcome, ProtectionDomain, QueuePair, QueuePairConfig, SharedReceiveQueue, Status, Work,
@@ -22,6 +23,9 @@ const MANAGER: Duration = Duration::from_micros(100);
 /// Completions in a turn at most, so that those who are served have their turn.
 const BURST: usize = 256;
 
+/// Peers of datagrams that are known at once.
+const PEERS: usize = 1024;
+
 /// Bytes that the device is asked to copy when it sends.
 const INLINE: u32 = 96;
 
@@ -29,7 +33,7 @@ pub(super) struct Engine {
     pub(super) link: Link,
     pub(super) config: RdmaConfig,
     /// Of payload in a send.
-    pieces: u32,
+    pub(super) pieces: u32,
     device: Device,
     domain: ProtectionDomain,
     pub(super) receives: SharedReceiveQueue,
@@ -38,7 +42,17 @@ pub(super) struct Engine {
     pub(super) manager: EventChannel,
     /// All that wakes the runtime.
     waiter: OwnedFd,
-    memory: Memory,
+    pub(super) memory: Memory,
+    /// Bytes of a datagram with its header.
+    pub(super) mtu: usize,
+    pub(super) datagrams: Slots<Datagrams>,
+    /// Where peers of datagrams are.
+    pub(super) peers: Peers<Peer>,
+    pub(super) asking: Slots<Asking>,
+    /// Sockets of datagrams for which something has changed.
+    pub(super) woken: Vec<Id>,
+    /// Datagrams for which there was no room, or that no sender was to be believed of.
+    pub(super) dropped: u64,
     /// By the numbers of connections, what the device has for them.
     pub(super) ends: Vec<Option<End>>,
     /// By the same, whose they are.
@@ -98,7 +112,7 @@ impl Engine {
             let text = format!("rdma.{key}: found {found}, expected {expected}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        device.active_port(config.port)?;
+        let mtu = device.active_port(config.port)?.mtu();
         let domain = ProtectionDomain::new(&device)?;
         let receives = SharedReceiveQueue::new(&domain, config.buffers)?;
         let channel = CompletionChannel::new(&device)?;
@@ -122,6 +136,12 @@ impl Engine {
             manager,
             waiter,
             memory,
+            mtu,
+            datagrams: Slots::new(),
+            peers: Peers::new(PEERS, Duration::from_millis(config.set_up_timeout.into())),
+            asking: Slots::new(),
+            woken: Vec::new(),
+            dropped: 0,
             ends: Vec::new(),
             owners: Vec::new(),
             listeners: Vec::new(),
@@ -146,6 +166,7 @@ impl Engine {
         if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.link.tick(now);
         }
+        self.expire_peers(now);
         any |= self.part();
         self.refill()?;
         Ok(any)
@@ -173,7 +194,7 @@ impl Engine {
         if *id != post.id {
             return true;
         }
-        let frame = match self.memory.assemble(&post) {
+        let frame = match self.memory.assemble(&post.header, &post.payload) {
             Ok(frame) => frame,
             Err(_) => {
                 self.memory.exhausted += 1;
@@ -217,6 +238,9 @@ impl Engine {
 
     #[inline]
     fn complete_one(&mut self, completion: Completion) {
+        if completion.tag & DATAGRAMS != 0 {
+            return self.complete_datagram(completion.tag, completion.outcome);
+        }
         let id = Id::from_u64(completion.tag);
         match completion.outcome {
             Outcome::Received { data, .. } => {
@@ -289,6 +313,15 @@ impl Engine {
         };
         QueuePair::new(&self.domain, &self.completions, &self.completions, Some(&self.receives), &config)
     }
+
+    /// A queue pair with receives of its own.
+    pub(super) fn new_pair(&self, config: &QueuePairConfig) -> io::Result<QueuePair> {
+        QueuePair::new(&self.domain, &self.completions, &self.completions, None, config)
+    }
+
+    pub(super) fn domain(&self) -> &ProtectionDomain {
+        &self.domain
+    }
 }
 
 /// Waiting.
@@ -300,6 +333,11 @@ impl Engine {
         Ok(self.completions.poll()? == 0)
     }
 
+    /// When something is to be given up.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.link.next_deadline().into_iter().chain(self.peers.next_deadline()).min()
+    }
+
     /// Becomes readable when there is something to do, once it is [armed](Engine::arm).
     pub(super) fn descriptor(&self) -> RawFd {
         self.waiter.as_raw_fd()
@@ -307,12 +345,12 @@ impl Engine {
 
     /// Whether there is something to do, whatever comes.
     pub(super) fn is_busy(&self) -> bool {
-        self.link.is_busy() || self.held.is_some() || !self.gone.is_empty()
+        self.link.is_busy() || self.held.is_some() || !self.gone.is_empty() || !self.woken.is_empty()
     }
 
     /// Whether anything can come.
     pub(super) fn is_used(&self) -> bool {
-        !self.listeners.is_empty() || self.link.connections() > 0
+        !self.listeners.is_empty() || self.link.connections() > 0 || self.datagrams.len() > 0
     }
 }
 
@@ -418,6 +456,8 @@ impl Engine {
             ("connections timed out", counters.timeouts),
             ("pieces copied to send", self.memory.copied),
             ("heap exhausted", self.memory.exhausted),
+            ("datagrams dropped", self.dropped),
+            ("peers of datagrams known", self.peers.len() as u64),
         ]
     }
 }
@@ -432,6 +472,8 @@ impl Engine {
         }
         self.part();
         self.listeners.clear();
+        self.asking = Slots::new();
+        self.datagrams = Slots::new();
         self.held = None;
     }
 }

@@ -1,5 +1,6 @@
 //! Connections, as the connection manager tells of them.
 
+use super::datagram::{ASKING, DATAGRAMS};
 use super::engine::{End, Engine, Stage};
 use crate::link::{Failure, Id};
 use crate::verbs::{ConnectError, ConnectionId, EventChannel, EventKind, Parameters, PortSpace, Request};
@@ -68,7 +69,7 @@ impl Engine {
         Ok(manager)
     }
 
-    fn set_up_limit(&self) -> Duration {
+    pub(super) fn set_up_limit(&self) -> Duration {
         Duration::from_millis(self.config.set_up_timeout.into())
     }
 
@@ -77,6 +78,10 @@ impl Engine {
         let mut any = false;
         while let Some(event) = self.manager.next_event()? {
             any = true;
+            if event.tag & LISTENER == 0 && event.tag & (DATAGRAMS | ASKING) != 0 {
+                self.datagram_event(event.tag, event.kind);
+                continue;
+            }
             match event.kind {
                 EventKind::Request(request) => {
                     self.requested(now, Id::from_u64(event.tag & !LISTENER), request);

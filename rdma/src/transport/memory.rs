@@ -1,14 +1,16 @@
 //! What is sent and received into: memory of the runtime's heap, with which the device is registered.
 
-use crate::link::{HEADER, Post};
+use crate::link::{DATAGRAM_HEADER, HEADER};
 use crate::verbs::{ProtectionDomain, SharedReceiveQueue};
 use demikernel_runtime::buffer::pool::PoolExhausted;
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use std::io;
 
+const _: () = assert!(DATAGRAM_HEADER >= HEADER);
+
 /// Payload up to here is copied behind its header when it is sent, into a chunk of the smallest size; and out of its receive
 /// buffer when it has come, so that few bytes that nobody reads do not keep a whole buffer.
-pub(super) const SMALL: usize = 256 - HEADER;
+pub(super) const SMALL: usize = 256 - DATAGRAM_HEADER;
 
 /// The buffers of a device, and counts.
 pub(super) struct Memory {
@@ -37,16 +39,16 @@ impl Memory {
 
     /// The frame as the device takes it. The payload stays with the caller.
     #[inline]
-    pub(super) fn assemble(&mut self, post: &Post) -> Result<Sga, PoolExhausted> {
-        let length = post.payload.len();
+    pub(super) fn assemble(&mut self, header: &[u8], payload: &Sga) -> Result<Sga, PoolExhausted> {
+        let length = payload.len();
         if length <= SMALL {
-            let mut frame = BufferMut::with_capacity(HEADER + length)?;
-            frame.extend_from_slice(&post.header);
-            post.payload.iter().for_each(|piece| frame.extend_from_slice(piece));
+            let mut frame = BufferMut::with_capacity(header.len() + length)?;
+            frame.extend_from_slice(header);
+            payload.iter().for_each(|piece| frame.extend_from_slice(piece));
             return Ok(frame.into());
         }
-        let mut frame = Sga::from(Buffer::copy_from_slice(&post.header)?);
-        for piece in post.payload.iter() {
+        let mut frame = Sga::from(Buffer::copy_from_slice(header)?);
+        for piece in payload.iter() {
             let piece = match self.domain.reaches(piece.region()) {
                 true => piece.clone(),
                 false => {

@@ -1,14 +1,15 @@
 //! RDMA as a transport of the runtime: its `Device` and `Network` over the [protocol](crate::link) and
 //! [verbs](crate::verbs).
 //!
-//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue and one completion queue. An
+//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue and one completion queue. A UDP
+//! socket is a queue pair of datagrams. An
 //! operation is tried at once, so one that is ready completes inside the call that starts it. What is not ready waits in
 //! its socket's queue until the protocol says that something has changed.
 //!
 //! - [`RdmaConfig`]: what users may say, in a program or in the file `demikernel.toml`.
 //! - `device`: the runtime's turns, and the end.
 //! - `engine`: the protocol, the device's queues, and frames between them; `memory`: what is sent and received into;
-//!   `manager`: connections, as the connection manager tells of them.
+//!   `manager`: connections, as the connection manager tells of them; `datagram`: those who know none.
 //! - `socket`: one socket, and who waits for it. `key`: what the runtime calls an operation.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
 //!
@@ -16,6 +17,7 @@
 //! the memory may be somebody's whose destructor comes back here: what it asks for is done in the next turn.
 
 mod config;
+mod datagram;
 mod device;
 mod engine;
 mod errors;
@@ -174,6 +176,7 @@ impl RdmaTransport {
             match &*socket.role.borrow() {
                 Role::Stream(id) => engine.close(*id, socket.resets.get()),
                 Role::Listening(id) => engine.unlisten(*id),
+                Role::Datagrams(id) => engine.close_datagrams(*id),
                 Role::Fresh | Role::Bound(_) => {}
             }
         }
@@ -232,10 +235,13 @@ impl RdmaTransport {
         loop {
             let id = {
                 let mut engine = self.engine.borrow_mut();
-                let Some(event) = engine.link.poll_event() else { return any };
-                match event {
-                    Event::Connection(id) => engine.socket_of(id),
-                    Event::Listener(id) => engine.socket_of_listener(id),
+                match engine.link.poll_event() {
+                    Some(Event::Connection(id)) => engine.socket_of(id),
+                    Some(Event::Listener(id)) => engine.socket_of_listener(id),
+                    None => match engine.woken.pop() {
+                        Some(id) => Some(id),
+                        None => return any,
+                    },
                 }
             };
             any = true;

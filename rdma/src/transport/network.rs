@@ -19,18 +19,9 @@ impl Network for RdmaTransport {
     }
 
     fn socket(&self, domain: Domain, kind: SocketKind) -> io::Result<Qd> {
-        match (domain, kind) {
-            (Domain::Unix, _) => {
-                return Err(errors::unsupported(
-                    "rdma has no Unix sockets: a socket of this machine is one of io_uring or epoll",
-                ));
-            }
-            (_, SocketKind::Datagram) => {
-                return Err(errors::unsupported(
-                    "rdma has no datagrams: open UDP sockets on another transport (`UdpSocket::bind_on`)",
-                ));
-            }
-            (Domain::V4 | Domain::V6, SocketKind::Stream) => {}
+        if domain == Domain::Unix {
+            let text = "rdma has no Unix sockets: a socket of this machine is one of io_uring or epoll";
+            return Err(errors::unsupported(text));
         }
         self.check_running()?;
         Ok(self.insert(Socket::new(domain, kind, Role::Fresh)).qd())
@@ -41,11 +32,17 @@ impl Network for RdmaTransport {
         if !matches!(*socket.role.borrow(), Role::Fresh) {
             return Err(errno(libc::EINVAL));
         }
+        if socket.kind == SocketKind::Datagram {
+            return self.bind_datagrams(&socket, local);
+        }
         self.bind_socket(&socket, local)
     }
 
     fn listen(&self, qd: Qd, backlog: u32) -> io::Result<()> {
         let socket = self.socket_of(qd)?;
+        if socket.kind == SocketKind::Datagram {
+            return Err(errno(libc::EOPNOTSUPP));
+        }
         if let Role::Listening(id) = *socket.role.borrow() {
             return self.call(|engine| {
                 engine.link.set_backlog(id, backlog);
@@ -53,10 +50,7 @@ impl Network for RdmaTransport {
             });
         }
         if matches!(*socket.role.borrow(), Role::Fresh) {
-            let any = match socket.domain {
-                Domain::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-                _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            };
+            let any = unspecified(&socket);
             self.bind_socket(&socket, any)?;
         }
         let Role::Bound(manager) = socket.role.replace(Role::Fresh) else { return Err(errno(libc::EINVAL)) };
@@ -76,6 +70,16 @@ impl Network for RdmaTransport {
     }
 
     fn connect(&self, qd: Qd, peer: &Endpoint, done: Completion<io::Result<()>>) {
+        if let Ok(socket) = self.socket_of(qd)
+            && socket.kind == SocketKind::Datagram
+        {
+            let connected = peer.inet().and_then(|peer| {
+                self.ready_for_datagrams(&socket)?;
+                socket.peer.set(Some(peer));
+                Ok(())
+            });
+            return done.complete(connected);
+        }
         match self.start_connect(qd, peer) {
             Err(error) => done.complete(Err(error)),
             Ok((socket, peer)) => {
@@ -90,16 +94,18 @@ impl Network for RdmaTransport {
     }
 
     fn push(&self, qd: Qd, data: Sga, done: Completion<io::Result<()>>) {
-        self.start_push(qd, data, done);
+        self.start_push(qd, data, None, done);
     }
 
     fn pop(&self, qd: Qd, limit: usize, done: Completion<io::Result<Buffer>>) {
         self.start_receive(qd, Receive::Pop(limit, done));
     }
 
-    fn push_to(&self, _: Qd, _: Sga, _: SocketAddr, done: Completion<io::Result<()>>) {
-        let text = "push_to is for datagrams: a stream has one peer, use push";
-        done.complete(Err(io::Error::new(io::ErrorKind::InvalidInput, text)));
+    fn push_to(&self, qd: Qd, data: Sga, peer: SocketAddr, done: Completion<io::Result<()>>) {
+        match self.socket_of(qd).and_then(|socket| self.ready_for_datagrams(&socket)) {
+            Ok(()) => self.start_push(qd, data, Some(peer), done),
+            Err(error) => done.complete(Err(error)),
+        }
     }
 
     fn pop_from(&self, qd: Qd, limit: usize, done: Completion<io::Result<(Buffer, SocketAddr)>>) {
@@ -126,11 +132,7 @@ impl Network for RdmaTransport {
 
     fn local(&self, qd: Qd) -> io::Result<Endpoint> {
         let socket = self.socket_of(qd)?;
-        let unspecified = match socket.domain {
-            Domain::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        };
-        Ok(Endpoint::Inet(socket.local.get().unwrap_or(unspecified)))
+        Ok(Endpoint::Inet(socket.local.get().unwrap_or(unspecified(&socket))))
     }
 
     fn peer(&self, qd: Qd) -> io::Result<Endpoint> {
@@ -147,7 +149,35 @@ impl Network for RdmaTransport {
     }
 }
 
+fn unspecified(socket: &Socket) -> SocketAddr {
+    match socket.domain {
+        Domain::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+    }
+}
+
 impl RdmaTransport {
+    fn bind_datagrams(&self, socket: &Socket, local: SocketAddr) -> io::Result<()> {
+        let opened = self.call(|engine| engine.open_datagrams(socket.id.get(), local));
+        let (id, local) = opened.map_err(|error| errors::bind_error(error, local))?;
+        socket.local.set(Some(local));
+        socket.role.replace(Role::Datagrams(id));
+        Ok(())
+    }
+
+    /// Gives a socket of datagrams an address if it has none.
+    fn ready_for_datagrams(&self, socket: &Socket) -> io::Result<()> {
+        if socket.kind == SocketKind::Stream {
+            let text = "push_to is for datagrams: a stream has one peer, use push";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        match *socket.role.borrow() {
+            Role::Datagrams(_) => return Ok(()),
+            _ => {}
+        }
+        self.bind_datagrams(socket, unspecified(socket))
+    }
+
     fn bind_socket(&self, socket: &Socket, local: SocketAddr) -> io::Result<()> {
         let manager = self.call(|engine| {
             let manager = ConnectionId::new(engine.events(), PortSpace::Reliable, 0)?;

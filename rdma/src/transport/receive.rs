@@ -9,6 +9,7 @@ use demikernel_runtime::transport::stream::insert_by_number;
 use demikernel_runtime::transport::{Accepted, Network, Qd, SocketKind};
 use std::any::Any;
 use std::io;
+use std::net::SocketAddr;
 
 impl RdmaTransport {
     /// Does a receive now if it can be, else queues it.
@@ -77,6 +78,12 @@ impl RdmaTransport {
                 Some(result) => done.complete(result),
                 None => return Err(Receive::Pop(limit, done)),
             },
+            Receive::PopFrom(limit, done) if socket.kind == SocketKind::Datagram => {
+                match self.pop_from_now(socket, limit) {
+                    Some(result) => done.complete(result),
+                    None => return Err(Receive::PopFrom(limit, done)),
+                }
+            }
             Receive::PopFrom(_, done) => {
                 let text = "pop_from is for datagrams: a stream has one peer, use pop";
                 done.complete(Err(io::Error::new(io::ErrorKind::InvalidInput, text)));
@@ -122,8 +129,23 @@ impl RdmaTransport {
 
     #[inline]
     fn pop_now(&self, socket: &Socket, limit: usize) -> Attempt<Buffer> {
+        if socket.kind == SocketKind::Datagram {
+            if socket.peer.get().is_none() {
+                return Some(Err(io::ErrorKind::NotConnected.into()));
+            }
+            return self.pop_from_now(socket, limit).map(|result| result.map(|(data, _)| data));
+        }
         // A receive of nothing would look like the end of the stream.
         let pop = |engine: &mut Engine| engine.link.receive(socket.stream()?, limit.max(1));
         self.attempt(socket, pop)
+    }
+
+    fn pop_from_now(&self, socket: &Socket, limit: usize) -> Attempt<(Buffer, SocketAddr)> {
+        let from = socket.peer.get();
+        let datagram = self.attempt(socket, |engine| engine.receive_datagram(socket.datagrams()?, from))?;
+        Some(datagram.map(|(mut data, sender)| {
+            data.truncate(limit);
+            (data, sender)
+        }))
     }
 }

@@ -2,25 +2,32 @@
 
 use super::engine::Engine;
 use super::socket::{Send, Socket, take_first};
-use super::{Attempt, Key, RdmaTransport, errors};
+use super::{Attempt, Key, RdmaTransport, errno, errors};
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::Sga;
-use demikernel_runtime::transport::Qd;
 use demikernel_runtime::transport::readiness::Push;
+use demikernel_runtime::transport::{Qd, SocketKind};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 impl RdmaTransport {
     /// Sends now if there is room, and queues otherwise.
     #[inline]
-    pub(super) fn start_push(&self, qd: Qd, mut data: Sga, done: Completion<io::Result<()>>) {
+    pub(super) fn start_push(
+        &self,
+        qd: Qd,
+        mut data: Sga,
+        peer: Option<SocketAddr>,
+        done: Completion<io::Result<()>>,
+    ) {
         let socket = match self.socket_of(qd) {
             Ok(socket) => socket,
             Err(error) => return done.complete(Err(error)),
         };
         // Behind others it waits for what they wait for.
         if socket.sends.borrow().is_empty()
-            && let Some(result) = self.push_now(&socket, &mut data)
+            && let Some(result) = self.push_now(&socket, &mut data, peer)
         {
             return done.complete(result);
         }
@@ -29,7 +36,7 @@ impl RdmaTransport {
         }
         self.waits_more(1);
         // A push is taken whole, or not at all.
-        let push = Push { data, peer: None, started: false, done };
+        let push = Push { data, peer, started: false, done };
         socket.sends.borrow_mut().push_back(Send::Push(push));
     }
 
@@ -65,7 +72,7 @@ impl RdmaTransport {
                 self.waits_less(1);
             }
             Send::Push(mut push) => {
-                let Some(result) = self.push_now(socket, &mut push.data) else {
+                let Some(result) = self.push_now(socket, &mut push.data, push.peer) else {
                     socket.sends.borrow_mut().push_front(Send::Push(push));
                     return false;
                 };
@@ -73,7 +80,9 @@ impl RdmaTransport {
                 let error = result.as_ref().err().map(errors::copy);
                 push.done.complete(result);
                 // None may be sent after a gap.
-                if let Some(error) = error {
+                if let Some(error) = error
+                    && socket.kind == SocketKind::Stream
+                {
                     self.fail_sends(socket, &error);
                 }
             }
@@ -102,7 +111,13 @@ impl RdmaTransport {
 
     /// Hands data that is before all others to the protocol, if that has room.
     #[inline]
-    fn push_now(&self, socket: &Socket, data: &mut Sga) -> Attempt<()> {
+    fn push_now(&self, socket: &Socket, data: &mut Sga, peer: Option<SocketAddr>) -> Attempt<()> {
+        if socket.kind == SocketKind::Datagram {
+            let Some(peer) = peer.or(socket.peer.get()) else {
+                return Some(Err(errno(libc::EDESTADDRREQ)));
+            };
+            return self.attempt(socket, |engine| engine.send_datagram(socket.datagrams()?, data, peer));
+        }
         self.attempt(socket, |engine| engine.link.send(socket.stream()?, data))
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Role {
     Bound(ConnectionId),
     /// A listener of the protocol.
     Listening(Id),
+    /// A queue pair of datagrams.
+    Datagrams(Id),
     /// A connection of the protocol, which may be about to be, or over.
     Stream(Id),
 }
@@ -94,6 +96,19 @@ impl Socket {
     pub(super) fn stream(&self) -> io::Result<Id> {
         match &*self.role.borrow() {
             Role::Stream(id) => Ok(*id),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Socket {
+    /// The queue pair of datagrams.
+    ///
+    /// # Errors
+    /// `NotConnected` if there is none.
+    pub(super) fn datagrams(&self) -> io::Result<Id> {
+        match &*self.role.borrow() {
+            Role::Datagrams(id) => Ok(*id),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }

@@ -7,7 +7,7 @@ use crate::verbs::{
     QueuePairConfig, Status, double,
 };
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
-use demikernel_runtime::net::{TcpListener, TcpStream};
+use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::time::sleep;
 use demikernel_runtime::transport::{Domain, SocketKind};
 use demikernel_runtime::{Idle, Runtime, spawn, yield_now};
@@ -394,5 +394,84 @@ fn an_idle_runtime_sleeps_and_is_woken() {
         }
         drop(client);
         echo.await.unwrap();
+    });
+}
+
+async fn sockets() -> io::Result<(UdpSocket, UdpSocket)> {
+    Ok((UdpSocket::bind(any_port()).await?, UdpSocket::bind(any_port()).await?))
+}
+
+#[test]
+fn datagrams_go_to_and_fro() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = sockets().await?;
+        let there = server.local_addr()?;
+        for (round, size) in [1, 240, 1000, 30, 900].into_iter().enumerate() {
+            let sent = pattern(size, round);
+            client.push_to(heap(&sent), there).await?;
+            let (data, from) = server.pop_from().await?;
+            assert_eq!((from, &data[..]), (client.local_addr()?, &sent[..]));
+            server.push_to(data, from).await?;
+            assert_eq!(client.pop_from().await?, (heap(&sent), there));
+        }
+        assert_eq!(counter("peers of datagrams known"), 2);
+        client.connect(there).await?;
+        client.push(heap(b"to the one")).await?;
+        assert_eq!(server.pop_from().await?.0, b"to the one");
+        server.push_to(heap(b"from the one"), client.local_addr()?).await?;
+        assert_eq!(client.pop().await?, b"from the one");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_socket_without_an_address_gets_one() {
+    run(&RdmaConfig::default(), async {
+        let client = UdpSocket::bind("0.0.0.0:0").await?;
+        let server = UdpSocket::bind(any_port()).await?;
+        client.push_to(heap(b"who is it?"), server.local_addr()?).await?;
+        let (_, from) = server.pop_from().await?;
+        assert_eq!(from, (double::ADDRESS, client.local_addr()?.port()).into(), "one that can be answered");
+        Ok(())
+    });
+}
+
+#[test]
+fn datagrams_that_cannot_be_sent_say_why() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = sockets().await?;
+        let nobody = client.push_to(heap(b"hello?"), (double::ADDRESS, 9).into()).await.unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::ConnectionRefused, "{nobody}");
+        let long = client.push_to(heap(&pattern(5000, 1)), server.local_addr()?).await.unwrap_err();
+        assert_eq!(long.kind(), ErrorKind::InvalidInput);
+        assert!(
+            long.to_string().starts_with("a datagram of 5000 bytes: the MTU of the device allows "),
+            "{long}"
+        );
+        assert!(client.push(heap(b"to whom?")).await.is_err());
+        // Those behind one that fails are sent all the same.
+        let refused = client.push_to(heap(b"hello?"), (double::ADDRESS, 10).into());
+        let sent = client.push_to(heap(b"hello!"), server.local_addr()?);
+        assert!(refused.await.is_err());
+        sent.await?;
+        assert_eq!(server.pop_from().await?.0, b"hello!");
+        Ok(())
+    });
+}
+
+#[test]
+fn datagrams_that_nobody_takes_are_dropped() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = sockets().await?;
+        for number in 0..200u32 {
+            client.push_to(heap(&number.to_be_bytes()), server.local_addr()?).await?;
+            yield_now().await;
+        }
+        sleep(Duration::from_millis(1)).await;
+        for number in 0..64u32 {
+            assert_eq!(server.pop_from().await?.0, number.to_be_bytes());
+        }
+        assert_eq!(counter("datagrams dropped"), 200 - 64);
+        Ok(())
     });
 }

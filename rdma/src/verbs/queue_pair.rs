@@ -121,6 +121,8 @@ pub struct QueuePair {
     pub(super) unsignalled: Cell<u32>,
     /// Whether it has left the state that it was made in.
     is_initialized: Cell<bool>,
+    /// Whether it can send.
+    is_ready: Cell<bool>,
     access: Access,
     number: u32,
     pub(super) domain: ProtectionDomain,
@@ -171,6 +173,7 @@ impl QueuePair {
             inline: capabilities.max_inline_data as usize,
             unsignalled: Cell::new(0),
             is_initialized: Cell::new(false),
+            is_ready: Cell::new(false),
             access: config.access,
             number,
             domain: domain.clone(),
@@ -270,7 +273,14 @@ impl QueuePair {
         let failed = unsafe { (provider.modify_qp)(self.pair.as_ptr(), attributes, mask.0 as i32) };
         check("change the state of a queue pair", failed)?;
         self.is_initialized.set(true);
+        if mask.0 & ibv_qp_attr_mask::IBV_QP_STATE.0 != 0 {
+            self.is_ready.set(attributes.qp_state == ibv_qp_state::IBV_QPS_RTS);
+        }
         Ok(())
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready.get()
     }
 
     pub(super) fn is_initialized(&self) -> bool {

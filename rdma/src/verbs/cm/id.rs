@@ -293,6 +293,10 @@ impl ConnectionId {
         if pair.kind() == Kind::Reliable {
             return if is_answer { self.make_ready(pair, parameters) } else { Ok(()) };
         }
+        if pair.is_ready() {
+            // One of datagrams is everybody's.
+            return Ok(());
+        }
         let mut attributes = ibv_qp_attr { qp_state: ibv_qp_state::IBV_QPS_RTR, ..Default::default() };
         pair.modify(&mut attributes, mask::IBV_QP_STATE)?;
         attributes.qp_state = ibv_qp_state::IBV_QPS_RTS;
