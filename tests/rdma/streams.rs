@@ -128,7 +128,7 @@ fn many_connections_are_served_with_few_buffers() {
 #[test]
 fn errors_are_those_of_tcp() {
     in_lab(|address| {
-        runtime("[rdma]\nset-up-timeout = 500").block_on(async {
+        runtime("[rdma]\nset-up-timeout = \"500ms\"").block_on(async {
             let refused = TcpStream::connect((address, 9)).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{refused}");
             let away = TcpListener::bind("192.0.2.77:80").await.unwrap_err();

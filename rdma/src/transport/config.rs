@@ -2,14 +2,11 @@
 
 use super::memory::SMALL;
 use crate::link::{HEADER, LinkConfig};
+use demikernel_config::{ConfigError, Invalid, Sections, values, within};
 use serde::Deserialize;
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
-
-/// Names the file, where the program says nothing.
-const VARIABLE: &str = "DEMIKERNEL_CONFIG";
 
 /// All that a user can say about the transport.
 ///
@@ -48,8 +45,9 @@ pub struct RdmaConfig {
     pub half_open: u32,
     /// Connections that others may set up in a second.
     pub connection_rate: u32,
-    /// Milliseconds that setting up a connection may take.
-    pub set_up_timeout: u32,
+    /// How long setting up a connection may take.
+    #[serde(deserialize_with = "values::text")]
+    pub set_up_timeout: Duration,
 }
 
 impl Default for RdmaConfig {
@@ -66,50 +64,24 @@ impl Default for RdmaConfig {
             connections: link.connections,
             half_open: link.half_open,
             connection_rate: link.rate,
-            set_up_timeout: link.set_up.as_millis() as u32,
+            set_up_timeout: link.set_up,
         }
     }
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// The text is not TOML, or has a key that there is not, or a value of another type.
-    #[error("{place}: {message}")]
-    Text {
-        /// Where.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A value cannot be.
-    #[error("{place}: rdma.{key}: found {found}, expected {expected}")]
-    Value {
-        /// Where.
-        place: String,
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What could be there.
-        expected: &'static str,
-    },
+/// The sections of this crate.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    rdma: RdmaConfig,
 }
 
-/// The other sections are others'.
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    rdma: RdmaConfig,
+impl Sections for File {
+    const NAMES: &'static [&'static str] = &["rdma"];
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.rdma.validate()
+    }
 }
 
 impl RdmaConfig {
@@ -118,11 +90,7 @@ impl RdmaConfig {
     /// # Errors
     /// If it cannot be read or has a key that there is not, or a value is wrong.
     pub fn from_env() -> Result<RdmaConfig, ConfigError> {
-        // An empty variable is one that was unset by a shell that can do no better.
-        match env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-            Some(path) => RdmaConfig::from_file(path),
-            None => Ok(RdmaConfig::default()),
-        }
+        File::from_env().map(|file| file.rdma)
     }
 
     /// What this file says.
@@ -130,45 +98,30 @@ impl RdmaConfig {
     /// # Errors
     /// As [`from_env`](RdmaConfig::from_env).
     pub fn from_file(path: impl AsRef<Path>) -> Result<RdmaConfig, ConfigError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.to_path_buf(), error })?;
-        parse(&text, Some(path))
+        File::from_file(path).map(|file| file.rdma)
     }
 
-    /// Whether it makes sense: the key that does not, what was found, and what is expected.
-    pub(super) fn validate(&self) -> Result<(), (&'static str, String, &'static str)> {
-        let check = |is_right: bool, key, found: u64, expected| match is_right {
-            true => Ok(()),
-            false => Err((key, found.to_string(), expected)),
-        };
+    /// Whether all values can be, each and together.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn validate(&self) -> Result<(), Invalid> {
         // They are taken from the heap, whose chunks have these sizes.
-        let sizes = [2048, 4096, 16_384, 65_536];
-        let size = self.buffer_size;
-        check(sizes.contains(&size), "buffer-size", size.into(), "2048, 4096, 16384 or 65536")?;
-        check(self.port > 0, "port", 0, "a number from 1")?;
-        check(self.credits > 0, "credits", 0, "a number from 1 to 65535")?;
-        let window = self.window;
-        check(window >= self.credits, "window", window.into(), "at least as many as rdma.credits")?;
-        let depth = self.send_depth;
-        check((4..=16_384).contains(&depth), "send-depth", depth.into(), "a number from 4 to 16384")?;
-        let least = u32::from(self.credits) + 2;
-        let buffers = self.buffers;
-        check(
-            buffers >= least && buffers <= 1 << 20,
-            "buffers",
-            buffers.into(),
-            "at least rdma.credits and 2 more, for each connection, and 1048576 at most",
-        )?;
-        for (key, value) in [
-            ("connections", self.connections),
-            ("half-open", self.half_open),
-            ("connection-rate", self.connection_rate),
-            ("set-up-timeout", self.set_up_timeout),
-        ] {
-            check(value > 0, key, 0, "a number from 1")?;
+        if ![2048, 4096, 16_384, 65_536].contains(&self.buffer_size) {
+            let expected = "2048, 4096, 16384 or 65536";
+            return Err(Invalid::new("rdma.buffer-size", self.buffer_size.to_string(), expected));
         }
-        Ok(())
+        within("rdma.port", self.port, 1..=u8::MAX)?;
+        within("rdma.credits", self.credits, 1..=u16::MAX)?;
+        within("rdma.window", self.window, self.credits..=u16::MAX)?;
+        within("rdma.send-depth", self.send_depth, 4..=16_384)?;
+        // A connection has a right to its credits, and to two more for control.
+        within("rdma.buffers", self.buffers, u32::from(self.credits) + 2..=1 << 20)?;
+        within("rdma.connections", self.connections, 1..=1 << 20)?;
+        within("rdma.half-open", self.half_open, 1..=1 << 20)?;
+        within("rdma.connection-rate", self.connection_rate, 1..=u32::MAX)?;
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(600));
+        within("rdma.set-up-timeout", self.set_up_timeout, least..=most)
     }
 
     /// The same for the protocol; the device copies up to `inline` bytes.
@@ -186,7 +139,7 @@ impl RdmaConfig {
             connections: self.connections,
             half_open: self.half_open,
             rate: self.connection_rate,
-            set_up: Duration::from_millis(self.set_up_timeout.into()),
+            set_up: self.set_up_timeout,
             ..LinkConfig::default()
         }
     }
@@ -197,35 +150,8 @@ impl FromStr for RdmaConfig {
 
     /// What a file with this text would say.
     fn from_str(text: &str) -> Result<RdmaConfig, ConfigError> {
-        parse(text, None)
+        File::from_text(text).map(|file| file.rdma)
     }
-}
-
-fn parse(text: &str, path: Option<&Path>) -> Result<RdmaConfig, ConfigError> {
-    let place = |at: usize| {
-        let line = 1 + text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count();
-        match path {
-            Some(path) => format!("{}:{line}", path.display()),
-            None => format!("line {line}"),
-        }
-    };
-    let file: File = toml::from_str(text).map_err(|error| ConfigError::Text {
-        place: place(error.span().map_or(0, |span| span.start)),
-        message: error.message().to_owned(),
-    })?;
-    file.rdma.validate().map_err(|(key, found, expected)| {
-        let at = text.lines().scan(0, |at, line| {
-            let start = *at;
-            *at += line.len() + 1;
-            Some((start, line))
-        });
-        let is_key = |line: &str| {
-            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
-        };
-        let at = at.filter(|(_, line)| is_key(line)).map(|(start, _)| start).last().unwrap_or(0);
-        ConfigError::Value { place: place(at), key, found, expected }
-    })?;
-    Ok(file.rdma)
 }
 
 #[cfg(test)]
@@ -238,26 +164,35 @@ mod tests {
 
     #[test]
     fn other_sections_are_left_to_others() {
-        let config: RdmaConfig =
-            "[network]\nmtu = 9000\n[rdma]\ndevice = \"rxe0\"\nwindow = 128".parse().unwrap();
-        assert_eq!(config, RdmaConfig { device: Some("rxe0".into()), window: 128, ..RdmaConfig::default() });
+        let text =
+            "[network]\nmtu = 9000\n[rdma]\ndevice = \"rxe0\"\nwindow = 128\nset-up-timeout = \"500ms\"";
+        let config: RdmaConfig = text.parse().unwrap();
+        let expected = RdmaConfig {
+            device: Some("rxe0".into()),
+            window: 128,
+            set_up_timeout: Duration::from_millis(500),
+            ..RdmaConfig::default()
+        };
+        assert_eq!(config, expected);
         assert_eq!("".parse::<RdmaConfig>().unwrap(), RdmaConfig::default());
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let unknown = refusal("[rdma]\n\nbuffer = 7");
-        assert!(unknown.starts_with("line 3: unknown field `buffer`, expected one of `device`"), "{unknown}");
-        assert!(refusal("[rdma]\nport = 300").starts_with("line 2: "));
-        assert_eq!(refusal("[rdma]\nport = 0"), "line 2: rdma.port: found 0, expected a number from 1");
+        assert!(
+            unknown.starts_with("line 3: rdma.buffer: found a key that there is not, expected"),
+            "{unknown}"
+        );
+        assert!(refusal("[rdma]\nport = 300").starts_with("line 2: rdma.port: "));
+        assert_eq!(refusal("[rdma]\nport = 0"), "line 2: rdma.port: found 0, expected a value from 1 to 255");
         assert_eq!(
             refusal("[rdma]\ncredits = 8\nwindow = 7"),
-            "line 3: rdma.window: found 7, expected at least as many as rdma.credits"
+            "line 3: rdma.window: found 7, expected a value from 8 to 65535"
         );
         assert!(
-            refusal("[rdma]\nbuffers = 3").starts_with("line 2: rdma.buffers: found 3, expected at least")
+            refusal("[rdma]\nbuffers = 3")
+                .starts_with("line 2: rdma.buffers: found 3, expected a value from 4")
         );
-        let missing = RdmaConfig::from_file("/nonexistent/demikernel.toml").unwrap_err().to_string();
-        assert!(missing.starts_with("cannot read /nonexistent/demikernel.toml: "), "{missing}");
     }
 }

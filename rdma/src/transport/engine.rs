@@ -108,10 +108,7 @@ pub(super) const BYTES_PER_CONNECTION: usize = size_of::<Option<End>>() + size_o
 
 impl Engine {
     pub(super) fn open(device: Device, manager: EventChannel, config: &RdmaConfig) -> io::Result<Engine> {
-        if let Err((key, found, expected)) = config.validate() {
-            let text = format!("rdma.{key}: found {found}, expected {expected}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+        config.validate().map_err(|invalid| io::Error::new(io::ErrorKind::InvalidInput, invalid))?;
         let mtu = device.active_port(config.port)?.mtu();
         let domain = ProtectionDomain::new(&device)?;
         let receives = SharedReceiveQueue::new(&domain, config.buffers)?;
@@ -138,7 +135,7 @@ impl Engine {
             memory,
             mtu,
             datagrams: Slots::new(),
-            peers: Peers::new(PEERS, Duration::from_millis(config.set_up_timeout.into())),
+            peers: Peers::new(PEERS, config.set_up_timeout),
             asking: Slots::new(),
             woken: Vec::new(),
             dropped: 0,

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const LISTENER: u64 = 1 << 63;
 
 /// How long the device waits for an acknowledgment, as the power of two that 4.096 us is multiplied with: a second. It
-/// tries seven times more, so a peer that has died is noticed after nine; the manager's own choice for Ethernet is twice as
+/// tries six times more, so a peer that has died is noticed after eight; the manager's own choice for Ethernet is twice as
 /// long. What is lost at the end of a burst waits for it, too.
 const ACKNOWLEDGMENT: u8 = 18;
 
@@ -70,7 +70,7 @@ impl Engine {
     }
 
     pub(super) fn set_up_limit(&self) -> Duration {
-        Duration::from_millis(self.config.set_up_timeout.into())
+        self.config.set_up_timeout
     }
 
     /// Takes in what the connection manager has to tell.

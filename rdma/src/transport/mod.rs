@@ -46,7 +46,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-pub use config::{ConfigError, RdmaConfig};
+pub use config::RdmaConfig;
 
 /// The transport. See the [module](self).
 ///
