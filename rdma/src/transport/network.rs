@@ -171,9 +171,8 @@ impl RdmaTransport {
             let text = "push_to is for datagrams: a stream has one peer, use push";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        match *socket.role.borrow() {
-            Role::Datagrams(_) => return Ok(()),
-            _ => {}
+        if socket.datagrams().is_ok() {
+            return Ok(());
         }
         self.bind_datagrams(socket, unspecified(socket))
     }
