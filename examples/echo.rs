@@ -220,6 +220,9 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         true => println!("over the kernel's loopback, and on dpdk over shared memory (memif)"),
         false => println!("over the kernel's loopback; built with --features dpdk, on dpdk too"),
     }
+    if names.contains(&"rdma") {
+        println!("on rdma over a device that sends to itself");
+    }
     print_head();
     for &name in &names {
         for connections in [1, 32] {

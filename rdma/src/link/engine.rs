@@ -166,10 +166,23 @@ impl Link {
     /// is established, `BrokenPipe` after its sending direction or all of it has ended; else what ended the connection.
     #[inline]
     pub fn send(&mut self, id: Id, message: &mut Sga) -> io::Result<()> {
+        self.send_within(id, message, self.config.queue)
+    }
+
+    /// The same without a limit, for what is left when the program [closes](Link::close): that has its own, in time.
+    ///
+    /// # Errors
+    /// As [`send`](Link::send), but for `WouldBlock`.
+    pub fn send_last(&mut self, id: Id, message: &mut Sga) -> io::Result<()> {
+        self.send_within(id, message, usize::MAX)
+    }
+
+    #[inline]
+    fn send_within(&mut self, id: Id, message: &mut Sga, limit: usize) -> io::Result<()> {
         let connection = self.connections.get_mut(id).ok_or_else(not_connected)?;
         match connection.phase {
             Phase::Open if !connection.can_push() => return Err(io::ErrorKind::BrokenPipe.into()),
-            Phase::Open if connection.sending.queued() >= self.config.queue => {
+            Phase::Open if connection.sending.queued() >= limit => {
                 connection.blocked = true;
                 return Err(io::ErrorKind::WouldBlock.into());
             }

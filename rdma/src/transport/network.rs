@@ -214,6 +214,9 @@ impl RdmaTransport {
                 self.close(accepted.qd);
             }
         }
+        if socket.kind == SocketKind::Stream && !socket.resets.get() {
+            self.hand_over_sends(socket);
+        }
         if socket.sends.borrow().is_empty() || socket.resets.get() {
             self.abandon(socket, &errors::closed());
             self.remove(socket);

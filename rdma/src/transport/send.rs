@@ -90,6 +90,24 @@ impl RdmaTransport {
         true
     }
 
+    /// Before a close: gives the protocol all that waits. How long that may take is its affair.
+    pub(super) fn hand_over_sends(&self, socket: &Socket) {
+        loop {
+            let Some(send) = socket.sends.borrow_mut().pop_front() else { return };
+            // A close ends the direction anyway.
+            let Send::Push(mut push) = send else {
+                self.waits_less(1);
+                continue;
+            };
+            let send = |engine: &mut Engine| engine.link.send_last(socket.stream()?, &mut push.data);
+            let Some(result) = self.attempt(socket, send) else {
+                return socket.sends.borrow_mut().push_front(Send::Push(push));
+            };
+            self.waits_less(1);
+            push.done.complete(result);
+        }
+    }
+
     /// Ends everything that waits to be sent.
     pub(super) fn fail_sends(&self, socket: &Socket, error: &io::Error) {
         loop {

@@ -237,6 +237,24 @@ fn errors_are_those_of_tcp() {
 }
 
 #[test]
+fn pushes_that_wait_go_before_a_close_and_the_socket_does_not_wait_for_them() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = pair().await?;
+        for number in 0..100 {
+            client.push(heap(&pattern(4000, number))).detach();
+        }
+        assert!(counter("operations waiting") > 0);
+        let open = counter("sockets open");
+        drop(client);
+        assert_eq!((counter("operations waiting"), counter("sockets open")), (0, open - 1));
+        let received = receive_all(&server).await?;
+        assert_eq!(received.len(), 100 * 4000);
+        assert!(received.chunks(4000).enumerate().all(|(number, part)| part == pattern(4000, number)));
+        Ok(())
+    });
+}
+
+#[test]
 fn receive_buffers_of_connections_that_end_come_back() {
     run(&RdmaConfig::default(), async {
         for _ in 0..20 {
