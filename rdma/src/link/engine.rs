@@ -293,6 +293,11 @@ impl Link {
         self.pool.missing()
     }
 
+    /// Whether a connection waits for receive buffers: then those that are missing should be given at once.
+    pub fn is_starving(&self) -> bool {
+        !self.starving.is_empty()
+    }
+
     /// A receive buffer came back with nothing in it.
     pub fn lost(&mut self) {
         self.pool.consume();
@@ -556,7 +561,10 @@ impl Link {
 
     /// What a connection may have beyond its floor, if others wait.
     fn share(&self) -> u32 {
-        self.pool.extra_total() / (self.starving.len() as u32 + 1)
+        match self.starving.len() as u32 {
+            0 => u32::MAX,
+            others => self.pool.extra_total() / (others + 1),
+        }
     }
 
     /// Whether somebody has what can be asked back, and nobody has been asked.

@@ -26,6 +26,9 @@ const BURST: usize = 256;
 /// Peers of datagrams that are known at once.
 const PEERS: usize = 1024;
 
+/// Receive buffers that may be missing, as long as nobody waits for them.
+const REFILL: u32 = 16;
+
 /// Bytes that the device is asked to copy when it sends.
 const INLINE: u32 = 96;
 
@@ -146,7 +149,7 @@ impl Engine {
             asked: Instant::now(),
             gone: Vec::new(),
         };
-        engine.refill()?;
+        engine.refill(true)?;
         Ok(engine)
     }
 
@@ -165,7 +168,7 @@ impl Engine {
         }
         self.expire_peers(now);
         any |= self.part();
-        self.refill()?;
+        self.refill(before_parking)?;
         Ok(any)
     }
 
@@ -289,9 +292,11 @@ impl Engine {
         Ok(())
     }
 
-    fn refill(&mut self) -> io::Result<()> {
+    /// Gives the device receive buffers: several at once, which costs less, if nobody waits for them.
+    fn refill(&mut self, at_once: bool) -> io::Result<()> {
         let missing = self.link.missing();
-        if missing > 0 {
+        let few = REFILL.min(self.config.buffers / 8);
+        if missing > few || missing > 0 && (at_once || self.link.is_starving()) {
             let posted = self.memory.refill(missing)?;
             if posted > 0 {
                 self.link.posted(posted);
@@ -325,6 +330,7 @@ impl Engine {
 impl Engine {
     /// Asks for a word when something comes; false if something has come meanwhile.
     pub(super) fn arm(&mut self) -> io::Result<bool> {
+        self.refill(true)?;
         self.channel.drain()?;
         self.completions.arm(false)?;
         Ok(self.completions.poll()? == 0)
