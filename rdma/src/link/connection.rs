@@ -330,6 +330,16 @@ impl Connection {
         true
     }
 
+    /// A frame has come that nobody looks at any more: it has used up one of the buffers that the peer was promised.
+    pub(super) fn settle_one(&mut self, pool: &mut Pool) {
+        if self.granted > 0 {
+            pool.take_back(self.granted.into(), 1);
+            self.granted -= 1;
+        } else if std::mem::take(&mut self.may_control) || std::mem::take(&mut self.unacknowledged) {
+            pool.redeem();
+        }
+    }
+
     /// Takes back what the peer was promised: it can send no more.
     pub(super) fn settle_end(&mut self, pool: &mut Pool) {
         pool.take_back(self.granted.into(), self.granted.into());

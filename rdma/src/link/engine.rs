@@ -310,7 +310,7 @@ impl Link {
         self.establish_by_frame(id);
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.phase != Phase::Open {
-            return;
+            return connection.settle_one(&mut self.pool);
         }
         self.counters.frames_received += 1;
         let recalling = connection.recalling;

@@ -120,6 +120,17 @@ fn what_was_received_before_can_be_read() {
     assert_eq!(error.to_string(), "the peer broke the protocol: the peer sends more than it has credits for");
 }
 
+#[test]
+fn frames_of_a_connection_that_has_ended_take_what_its_peer_was_promised() {
+    let mut peer = Victim::new(LinkConfig { buffers: 4, floor: 2, ..LinkConfig::default() });
+    peer.link.abort(peer.id);
+    for left in [2, 1, 0] {
+        peer.data();
+        let (posted, promised) = peer.link.buffers();
+        assert_eq!((posted, promised), (left + 1, left), "nothing is posted again");
+    }
+}
+
 /// Random frames, most of them nearly right: nothing panics, memory stays bounded, and sums stay right.
 #[test]
 fn nonsense_does_no_harm() {
