@@ -26,6 +26,7 @@
 
 mod config;
 mod connection;
+#[cfg_attr(not(feature = "verbs"), allow(dead_code))]
 mod datagram;
 mod engine;
 mod error;
@@ -34,6 +35,7 @@ mod hello;
 mod listener;
 mod pool;
 mod sending;
+#[cfg_attr(not(feature = "verbs"), allow(dead_code))]
 mod slots;
 
 #[cfg(test)]

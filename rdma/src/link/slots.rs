@@ -71,7 +71,6 @@ impl<T> Slots<T> {
     }
 
     /// What has a number now, whoever had it before.
-    #[cfg_attr(not(feature = "verbs"), allow(dead_code))]
     #[inline]
     pub(crate) fn at(&self, index: u32) -> Option<&T> {
         self.slots.get(index as usize)?.1.as_ref()
