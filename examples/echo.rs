@@ -20,7 +20,7 @@ use futures::channel::oneshot;
 use futures::future::{Either, select};
 use hdrhistogram::Histogram;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::thread;
@@ -210,7 +210,7 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
     // The delays of the simulated network are made up, so its figures would say nothing; others have a far end.
-    let here = |name: &&str| ["io_uring", "epoll", "dpdk"].contains(name);
+    let here = |name: &&str| ["io_uring", "epoll", "dpdk", "rdma"].contains(name);
     let names: Vec<&str> = match &runtime.transport {
         Some(name) => vec![name],
         None => demikernel::transports().iter().copied().filter(here).collect(),
@@ -220,12 +220,14 @@ fn demonstrate(runtime: &RuntimeArgs) -> io::Result<()> {
         true => println!("over the kernel's loopback, and on dpdk over shared memory (memif)"),
         false => println!("over the kernel's loopback; built with --features dpdk, on dpdk too"),
     }
+    if names.contains(&"rdma") {
+        println!("on rdma over a device that sends to itself");
+    }
     print_head();
     for &name in &names {
         for connections in [1, 32] {
-            let ends = Ends::new(name, runtime.idle, connections);
             let load = Load { connections, size: 64, seconds: 1.5 };
-            match measure(&ends, load) {
+            match Ends::new(name, runtime.idle, connections).and_then(|ends| measure(&ends, load)) {
                 Ok(measured) => print_row(name, load, &measured),
                 Err(error) if names.len() == 1 => return Err(error),
                 Err(error) => {
@@ -246,10 +248,11 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(transport: &str, idle: Idle, number: usize) -> Ends {
+    fn new(transport: &str, idle: Idle, number: usize) -> io::Result<Ends> {
         let builder = Builder::new().transport(transport).idle(idle);
         if transport != "dpdk" {
-            return Ends { server: builder.clone(), client: builder, listen: ([127, 0, 0, 1], 0).into() };
+            let listen = if transport == "rdma" { rdma_address()? } else { Ipv4Addr::LOCALHOST.into() };
+            return Ok(Ends { server: builder.clone(), client: builder, listen: (listen, 0).into() });
         }
         // Two stacks of their own, on the ports at the ends of a cable in shared memory.
         let socket = format!("demikernel-echo-{}-{number}", std::process::id());
@@ -259,12 +262,24 @@ impl Ends {
                  [dpdk]\nport = \"net_memif{host},role={role},id=0,socket={socket}\"\n"
             )
         };
-        Ends {
+        Ok(Ends {
             server: builder.clone().configuration(&configuration(1, "server")),
             client: builder.configuration(&configuration(2, "client")),
             listen: ([10, 88, 0, 1], 0).into(),
-        }
+        })
     }
+}
+
+/// An address of a device, at which both ends meet.
+#[cfg(feature = "rdma")]
+fn rdma_address() -> io::Result<IpAddr> {
+    let addresses = demikernel::rdma::transport::addresses()?;
+    addresses.into_iter().next().ok_or_else(|| io::Error::other("no RDMA device here has an address"))
+}
+
+#[cfg(not(feature = "rdma"))]
+fn rdma_address() -> io::Result<IpAddr> {
+    Err(io::Error::other("rdma is not compiled in: build with --features rdma"))
 }
 
 /// Runs a server in a thread of its own, and drives it from this one.

@@ -11,8 +11,14 @@ use std::sync::Arc;
 const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
 
 /// Transports of this and later versions that need a feature, and its name.
-const FEATURES: &[(&str, &str)] =
-    &[("io_uring", "io-uring"), ("tap", "tap"), ("packet", "tap"), ("dpdk", "dpdk"), ("xdp", "xdp")];
+const FEATURES: &[(&str, &str)] = &[
+    ("io_uring", "io-uring"),
+    ("tap", "tap"),
+    ("packet", "tap"),
+    ("dpdk", "dpdk"),
+    ("xdp", "xdp"),
+    ("rdma", "rdma"),
+];
 
 /// Names that stand for others. Without the stack, what is simulated are sockets instead of packets.
 const ALIASES: &[(&str, &str)] = &[
@@ -24,10 +30,10 @@ const ALIASES: &[(&str, &str)] = &[
 pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
 
 /// Transports that have to be set up before they can be used: they are chosen by name only.
-const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk", "xdp"];
+const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk", "xdp", "rdma"];
 
 /// What programs may name, such as in the macros, though it is not there yet.
-const LATER: &[&str] = &["rdma", "spdk"];
+const LATER: &[&str] = &["spdk"];
 
 /// The transports that are compiled in, by name, the preferred one first.
 ///
@@ -50,6 +56,8 @@ pub fn transports() -> &'static [&'static str] {
         "dpdk",
         #[cfg(feature = "xdp")]
         "xdp",
+        #[cfg(feature = "rdma")]
+        "rdma",
     ]
 }
 
@@ -189,6 +197,8 @@ fn open_named(name: &str, choice: &Choice) -> io::Result<Transport> {
         "io_uring" => open_uring(),
         #[cfg(any(feature = "tap", feature = "dpdk", feature = "xdp"))]
         "tap" | "packet" | "dpdk" | "xdp" => open_stack(name, choice),
+        #[cfg(feature = "rdma")]
+        "rdma" => open_rdma(choice),
         _ => unreachable!("{name} is not one of transports()"),
     };
     opened.map_err(|error| io::Error::new(error.kind(), format!("transport {name:?} cannot start: {error}")))
@@ -227,6 +237,15 @@ fn open_stack(name: &str, choice: &Choice) -> io::Result<Transport> {
     opened.map(|transport| transport.transport())
 }
 
+/// RDMA, set up by the text that is given or the file that `DEMIKERNEL_CONFIG` names.
+#[cfg(feature = "rdma")]
+fn open_rdma(choice: &Choice) -> io::Result<Transport> {
+    use demikernel_rdma::transport::{RdmaConfig, RdmaTransport};
+    let config = choice.configuration.as_deref().map_or_else(RdmaConfig::from_env, str::parse);
+    let config = config.map_err(|error| invalid(error.to_string()))?;
+    RdmaTransport::open(&config).map(RdmaTransport::transport)
+}
+
 /// io_uring where it is compiled in and the kernel allows it, else epoll.
 #[cfg(feature = "io-uring")]
 fn open_automatically() -> io::Result<Transport> {
@@ -260,9 +279,9 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_said_to() {
-        let error = Choice::new(Some("rdma"), None, 0).unwrap_err();
+        let error = Choice::new(Some("spdk"), None, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert!(error.to_string().starts_with("transport \"rdma\" is not in this version yet"), "{error}");
+        assert!(error.to_string().starts_with("transport \"spdk\" is not in this version yet"), "{error}");
     }
 
     #[cfg(not(feature = "io-uring"))]

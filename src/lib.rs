@@ -13,6 +13,7 @@
 //!   made of others.
 //! - [`time`]: clocks and timers. [`signal`]: signals of the process.
 //! - `sim` (with the feature of that name): testing servers on a simulated network.
+//! - `rdma` (with the feature of that name): devices, memory and queues of RDMA, below streams.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
 //! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
@@ -26,6 +27,9 @@ pub mod macros;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod storage;
+
+#[cfg(feature = "rdma")]
+pub use demikernel_rdma as rdma;
 
 pub use builder::Builder;
 pub use choose::transports;

@@ -98,6 +98,7 @@ pub(crate) fn built(example: &str) -> PathBuf {
             ("tap", cfg!(feature = "tap")),
             ("dpdk", cfg!(feature = "dpdk")),
             ("xdp", cfg!(feature = "xdp")),
+            ("rdma", cfg!(feature = "rdma")),
         ];
         for (feature, on) in features {
             if on {

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::counts::tests;
+use crate::counts::{Counts, run_tests, tests};
 use crate::stages::{Job, Outcome};
-use crate::workspace;
+use crate::workspace::{self, Executable};
 
 /// Memcheck also sees reads of uninitialised memory, but valgrind runs one thread at a time, and up to version 3.19
 /// keeps the others waiting while one sleeps in `io_uring_enter`. So it gets the unit tests only, without io_uring's.
@@ -15,20 +15,28 @@ pub(crate) fn valgrind(job: &mut Job<'_>) -> Result<Outcome> {
     // All packages, although one is wanted: that is what the stage `unit` has built.
     build.args(["--workspace", "--all-features", "--lib", "--no-run", workspace::JSON]);
     let messages = job.runner.output(&mut build)?;
-    let mut binaries = workspace::executables(&messages).into_iter();
-    let binary = binaries.find(|built| built.target == "demikernel_runtime");
-    let binary = binary.context("cargo built no test binary of the runtime")?;
+    let binaries = workspace::executables(&messages);
+    let mut counts = Counts::default();
+    for target in ["demikernel_runtime", "demikernel_rdma"] {
+        let binary = binaries.iter().find(|built| built.target == target);
+        let binary = binary.with_context(|| format!("cargo built no test binary of {target}"))?;
+        counts += memcheck(job, binary)?;
+    }
+    counts.outcome()
+}
+
+fn memcheck(job: &mut Job<'_>, binary: &Executable) -> Result<Counts> {
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--num-callers=30"]);
     // What is only possibly lost are threads of the test harness.
     command.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite", "--fair-sched=try"]);
     command
-        .arg(binary.path)
+        .arg(&binary.path)
         .args(["--test-threads=1", "--skip=transport::uring"])
-        .current_dir(binary.package);
+        .current_dir(&binary.package);
     // Everything is some thirty times slower: tests with a random part do less of it.
     command.env("DEMIKERNEL_VALGRIND", "1").env("PROPTEST_CASES", "8");
-    tests(job, &mut command)
+    run_tests(job, &mut command)
 }
 
 /// Also with io_uring and many threads. The stable compiler has the sanitizer but not the option to use it, which

@@ -55,6 +55,7 @@ enum Command {
     Exact(exact::Options),
     Rfc(rfc::Options),
     Vm(vm::Options),
+    Lab(vm::lab::Options),
     Bench(bench::Options),
     Demo(demo::Options),
 }
@@ -78,6 +79,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Exact(options) => exact::run(&options),
         Command::Rfc(options) => rfc::run(&options),
         Command::Vm(options) => vm::run(&options),
+        Command::Lab(options) => vm::lab::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
     }

@@ -32,8 +32,12 @@ pub(crate) struct Tool {
 enum Source {
     /// A package of Debian.
     Debian(&'static str),
-    /// A library that pkg-config knows by this name, and the package of Debian that has it.
+    /// A library that pkg-config knows by this name, and the package of Debian that has it; or several, with blanks.
     Library(&'static str),
+    /// A library that the dynamic linker knows by a name that begins so, and the package of Debian.
+    Shared(&'static str),
+    /// A file, and the package of Debian.
+    File(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
 }
@@ -56,6 +60,14 @@ pub(crate) static VALGRIND: Tool = debian("valgrind", "valgrind", "test stages v
 pub(crate) static STRACE: Tool = debian("strace", "strace", "test stage exact");
 pub(crate) static PKG_CONFIG: Tool = debian("pkg-config", "pkg-config", "the feature dpdk");
 pub(crate) static DPDK: Tool = library("libdpdk", "libdpdk-dev", "the feature dpdk");
+pub(crate) static CMAKE: Tool = debian("cmake", "cmake", RDMA_BUILD);
+pub(crate) static CLANG: Tool =
+    Tool { program: "libclang", source: Source::Shared("libclang-dev"), needed_for: RDMA_BUILD };
+pub(crate) static RDMA: Tool = library(
+    "libibverbs librdmacm libnl-route-3.0",
+    "libibverbs-dev librdmacm-dev libnl-3-dev libnl-route-3-dev",
+    RDMA_BUILD,
+);
 pub(crate) static NETCAT: Tool = debian("nc", "netcat-openbsd", "end-to-end tests");
 pub(crate) static IP: Tool = debian("ip", "iproute2", "end-to-end tests of the userspace stack");
 pub(crate) static PING: Tool = debian("ping", "iputils-ping", "end-to-end tests of the userspace stack");
@@ -76,13 +88,27 @@ pub(crate) static BUSYBOX: Tool = debian("busybox", "busybox-static", VM);
 pub(crate) static MODPROBE: Tool = debian("modprobe", "kmod", VM);
 pub(crate) static CPIO: Tool = debian("cpio", "cpio", VM);
 
-const VM: &str = "test stages old-kernel and cards, cargo xtask vm";
+pub(crate) static RDMA_DRIVERS: Tool = Tool {
+    program: "/etc/libibverbs.d/rxe.driver",
+    source: Source::File("ibverbs-providers"),
+    needed_for: LAB,
+};
+pub(crate) static RDMA_DEVICES: Tool = debian("ibv_devinfo", "ibverbs-utils", LAB);
+pub(crate) static RPING: Tool = debian("rping", "rdmacm-utils", LAB);
+pub(crate) static PERFTEST: Tool = debian("ib_send_bw", "perftest", LAB);
 
-static ALL: [&Tool; 21] = [
+const VM: &str = "test stages old-kernel, cards and rdma, cargo xtask vm and lab";
+const RDMA_BUILD: &str = "the feature rdma";
+const LAB: &str = "test stage rdma, cargo xtask lab";
+
+static ALL: [&Tool; 28] = [
     &RUSTFMT,
     &CLIPPY,
     &PKG_CONFIG,
     &DPDK,
+    &CMAKE,
+    &CLANG,
+    &RDMA,
     &VALGRIND,
     &STRACE,
     &NETCAT,
@@ -100,6 +126,10 @@ static ALL: [&Tool; 21] = [
     &BUSYBOX,
     &MODPROBE,
     &CPIO,
+    &RDMA_DRIVERS,
+    &RDMA_DEVICES,
+    &RPING,
+    &PERFTEST,
 ];
 
 /// Packages that start a service when they are installed.
@@ -114,6 +144,14 @@ impl Tool {
                 let found = Command::new("pkg-config").args(["--exists", self.program]).status();
                 found.is_ok_and(|status| status.success())
             }
+            Source::Shared(_) => {
+                let output = Command::new("ldconfig").arg("-p").output();
+                output.is_ok_and(|output| {
+                    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+                    list.lines().any(|line| line.trim_start().starts_with(self.program))
+                })
+            }
+            Source::File(_) => Path::new(self.program).exists(),
             // Of each component rustup installs a proxy, which fails if the component is not there.
             Source::Rustup(_) => {
                 let output = Command::new(self.program).arg("--version").output();
@@ -125,7 +163,10 @@ impl Tool {
     /// Why a stage that needs this program cannot run, if it is missing.
     pub(crate) fn missing(&self) -> Option<String> {
         let remedy = match self.source {
-            Source::Debian(package) | Source::Library(package) => format!("apt-get install {package}"),
+            Source::Debian(package)
+            | Source::Library(package)
+            | Source::Shared(package)
+            | Source::File(package) => format!("apt-get install {package}"),
             Source::Rustup(component) => format!("rustup component add {component}"),
         };
         (!self.is_installed()).then(|| format!("{} is not installed: {remedy}", self.program))
@@ -160,12 +201,16 @@ pub(crate) fn install(tools: &[&'static Tool]) -> Result<bool> {
     let mut packages = Vec::new();
     let mut components = Vec::new();
     for tool in missing(tools) {
-        let (list, name) = match tool.source {
-            Source::Debian(package) | Source::Library(package) => (&mut packages, package),
+        let (list, names) = match tool.source {
+            Source::Debian(names) | Source::Library(names) | Source::Shared(names) | Source::File(names) => {
+                (&mut packages, names)
+            }
             Source::Rustup(component) => (&mut components, component),
         };
-        if !list.contains(&name) {
-            list.push(name);
+        for name in names.split_whitespace() {
+            if !list.contains(&name) {
+                list.push(name);
+            }
         }
     }
     add_components(&components)?;

@@ -58,6 +58,8 @@ pub(crate) enum Outcome {
 /// The integration tests that have stages of their own.
 const SOAK: &str = "soak";
 pub(crate) const CARDS: &str = "cards";
+pub(crate) const RXE: &str = "rxe";
+pub(crate) const WIRE: &str = "wire";
 
 /// All stages, in order.
 pub(crate) const STAGES: &[Stage] = &[
@@ -88,7 +90,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "msrv",
         about: "no dependency needs a newer compiler than rust-version promises",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 15,
         applies: always,
         run: dependencies::msrv,
@@ -104,7 +106,14 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "clippy",
         about: "no warning with default, all and no features, nor with each one alone",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CLIPPY],
+        needs: &[
+            &setup::PKG_CONFIG,
+            &setup::DPDK,
+            &setup::CMAKE,
+            &setup::CLANG,
+            &setup::RDMA,
+            &setup::CLIPPY,
+        ],
         minutes: 30,
         applies: always,
         run: clippy,
@@ -112,7 +121,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "docs",
         about: "rustdoc without a warning, all features",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 15,
         applies: always,
         run: docs,
@@ -120,7 +129,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "unit",
         about: "unit tests, those of the examples too, all features",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 30,
         applies: always,
         run: unit,
@@ -128,7 +137,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "doctest",
         about: "examples in the documentation, all features",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 20,
         applies: always,
         run: doctest,
@@ -139,6 +148,9 @@ pub(crate) const STAGES: &[Stage] = &[
         needs: &[
             &setup::PKG_CONFIG,
             &setup::DPDK,
+            &setup::CMAKE,
+            &setup::CLANG,
+            &setup::RDMA,
             &setup::NETCAT,
             &setup::IP,
             &setup::PING,
@@ -158,7 +170,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "soak",
         about: "connections opened and dropped at random, nothing leaks (--soak-seconds)",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 60,
         applies: |workspace| has_test(workspace, SOAK),
         run: soak,
@@ -166,7 +178,7 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "no-default",
         about: "unit and integration tests with all features but io_uring",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK],
+        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::CMAKE, &setup::CLANG, &setup::RDMA],
         minutes: 30,
         applies: always,
         run: no_default,
@@ -188,9 +200,24 @@ pub(crate) const STAGES: &[Stage] = &[
         run: vm::cards_stage,
     },
     Stage {
+        name: "rdma",
+        about: "RDMA in software: one guest by itself, and two at a cable that loses packets, in an emulator",
+        needs: vm::lab::TOOLS,
+        minutes: 20,
+        applies: |workspace| has_test(workspace, RXE),
+        run: vm::lab::stage,
+    },
+    Stage {
         name: "valgrind",
-        about: "unit tests of the runtime under memcheck, without io_uring",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::VALGRIND],
+        about: "unit tests of the runtime, without io_uring, and of RDMA, under memcheck",
+        needs: &[
+            &setup::PKG_CONFIG,
+            &setup::DPDK,
+            &setup::CMAKE,
+            &setup::CLANG,
+            &setup::RDMA,
+            &setup::VALGRIND,
+        ],
         minutes: 30,
         applies: always,
         run: instrumented::valgrind,
@@ -214,7 +241,15 @@ pub(crate) const STAGES: &[Stage] = &[
     Stage {
         name: "exact",
         about: "instructions, syscalls and allocations per operation as committed",
-        needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::VALGRIND, &setup::STRACE],
+        needs: &[
+            &setup::PKG_CONFIG,
+            &setup::DPDK,
+            &setup::CMAKE,
+            &setup::CLANG,
+            &setup::RDMA,
+            &setup::VALGRIND,
+            &setup::STRACE,
+        ],
         minutes: 30,
         applies: |workspace| workspace.has(exact::COMMITTED),
         run: exact::stage,
@@ -231,7 +266,7 @@ fn has_test(workspace: &Workspace, test: &str) -> bool {
 
 /// Whether an integration test is one of those that are run together.
 fn is_ordinary(test: &str) -> bool {
-    ![SOAK, CARDS].contains(&test)
+    ![SOAK, CARDS, RXE, WIRE].contains(&test)
 }
 
 pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {

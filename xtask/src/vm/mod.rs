@@ -8,11 +8,13 @@
 //! - `kernel`: the kernel and what it boots from, made once.
 //! - `guest`: one boot.
 //! - `cards`: network cards that it may have.
+//! - `lab`: guests with RDMA, by themselves or two at a cable.
 //! - `init`: the guest's first process.
 
 mod cards;
 mod guest;
 mod kernel;
+pub(crate) mod lab;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
