@@ -62,10 +62,10 @@ pub unsafe trait Driver: 'static {
     /// What the device is like. It stays the same.
     fn geometry(&self) -> Geometry;
 
-    /// Whether the device can use all of this memory as it lies. What it cannot is copied into memory of the pool, which is
-    /// then submitted whatever this says of it.
+    /// Whether the device can use all memory of the command as it lies. What it cannot is copied into memory of the pool,
+    /// which is then submitted whatever this says of it.
     #[inline]
-    fn reaches(&self, _pieces: &[Piece]) -> bool {
+    fn reaches(&self, _command: &Command<'_>) -> bool {
         true
     }
 

@@ -126,10 +126,7 @@ impl<D: Driver> State<D> {
     fn submit(&mut self, tag: u32) -> bool {
         let operation = &mut self.operations[tag as usize];
         let mut command = operation.command(&mut self.pieces);
-        if let Command::Read(_, pieces) | Command::Write(_, pieces) = command
-            && !self.driver.reaches(pieces)
-            && !operation.is_bounced()
-        {
+        if !self.driver.reaches(&command) && !operation.is_bounced() {
             if let Err(error) = operation.bounce() {
                 self.finished.push((tag, Err(error)));
                 return true;

@@ -25,7 +25,8 @@ unsafe impl Driver for Picky {
         Geometry { memory_alignment: self.alignment, ..self.inner.geometry() }
     }
 
-    fn reaches(&self, pieces: &[Piece]) -> bool {
+    fn reaches(&self, command: &Command<'_>) -> bool {
+        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
         !self.pool_only || pieces.iter().all(|piece| piece.region.is_some())
     }
 
