@@ -58,6 +58,7 @@ pub(crate) enum Outcome {
 /// The integration tests that have stages of their own.
 const SOAK: &str = "soak";
 pub(crate) const CARDS: &str = "cards";
+pub(crate) const NVME: &str = "nvme";
 
 /// All stages, in order.
 pub(crate) const STAGES: &[Stage] = &[
@@ -188,6 +189,14 @@ pub(crate) const STAGES: &[Stage] = &[
         run: vm::cards_stage,
     },
     Stage {
+        name: "nvme",
+        about: "our NVMe driver on drives under vfio-pci, and the kernel's on the same ones, in an emulator",
+        needs: vm::TOOLS,
+        minutes: 20,
+        applies: |workspace| has_test(workspace, NVME),
+        run: vm::nvme_stage,
+    },
+    Stage {
         name: "valgrind",
         about: "unit tests of the runtime under memcheck, without io_uring",
         needs: &[&setup::PKG_CONFIG, &setup::DPDK, &setup::VALGRIND],
@@ -231,7 +240,7 @@ fn has_test(workspace: &Workspace, test: &str) -> bool {
 
 /// Whether an integration test is one of those that are run together.
 fn is_ordinary(test: &str) -> bool {
-    ![SOAK, CARDS].contains(&test)
+    ![SOAK, CARDS, NVME].contains(&test)
 }
 
 pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {

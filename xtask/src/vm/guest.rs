@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cards;
 use super::kernel::Kernel;
+use super::{cards, disks, monitor};
 
 /// What `timeout` ends with when it has ended something.
 const TIMED_OUT: i32 = 124;
@@ -30,6 +30,8 @@ pub(super) struct Guest {
     pub(super) iommu: bool,
     /// Whether it has network cards.
     pub(super) cards: bool,
+    /// Whether it has NVMe drives.
+    pub(super) disks: bool,
     pub(super) limit: Duration,
 }
 
@@ -44,6 +46,7 @@ impl Default for Guest {
             append: Vec::new(),
             iommu: false,
             cards: false,
+            disks: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -107,7 +110,13 @@ impl Guest {
             share(qemu, &format!("writable{number}"), &fs::canonicalize(directory)?, "");
         }
         if self.cards {
-            cards::describe(qemu, shared);
+            cards::describe(qemu);
+        }
+        if self.disks {
+            disks::describe(qemu, shared)?;
+        }
+        if self.cards || self.disks {
+            monitor::describe(qemu, shared);
         }
         if self.iommu {
             qemu.args(["-machine", "q35,kernel-irqchip=off", "-device", "intel-iommu,caching-mode=on"]);

@@ -8,11 +8,15 @@
 //! - `kernel`: the kernel and what it boots from, made once.
 //! - `guest`: one boot.
 //! - `cards`: network cards that it may have.
+//! - `disks`: NVMe drives that it may have.
+//! - `monitor`: its way to QEMU's monitor.
 //! - `init`: the guest's first process.
 
 mod cards;
+mod disks;
 mod guest;
 mod kernel;
+mod monitor;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -76,6 +80,10 @@ pub(crate) struct Options {
     /// Takes root here, and implies --iommu
     #[arg(long)]
     cards: bool,
+    /// Have NVMe drives to bind to vfio-pci: at 00:13.0 one with two namespaces, at 00:14.0 a port with one that can be
+    /// unplugged, at 00:15.0 one with errors, at 00:16.0 a slow one. Implies --iommu
+    #[arg(long)]
+    disks: bool,
     /// When to give up
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
@@ -99,8 +107,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         writable: options.writable.clone(),
         qemu: options.qemu.clone(),
         append: options.append.clone(),
-        iommu: options.iommu || options.cards,
+        iommu: options.iommu || options.cards || options.disks,
         cards: options.cards,
+        disks: options.disks,
         limit: Duration::from_secs(options.limit),
     };
     let mut boot = guest.boot(&kernel, &std::env::current_dir()?, &options.command)?;
@@ -165,6 +174,33 @@ pub(crate) fn cards_stage(job: &mut Job<'_>) -> Result<Outcome> {
         iommu: true,
         cards: true,
         limit: Duration::from_secs(900),
+        ..Guest::default()
+    };
+    let mut boot = guest.boot(&kernel, &tests.package, &command)?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    let counts = Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
+    counts.outcome()
+}
+
+/// The tests of NVMe drives, all in one guest.
+pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
+    let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel-spdk-storage", "--all-features", "--no-run", "--test", stages::NVME]);
+    let messages = job.runner.output(build.arg(workspace::JSON))?;
+    let tests = workspace::executables(&messages).into_iter().find(|built| built.target == stages::NVME);
+    let tests = tests.context("cargo has not built the tests")?;
+    let mut command: Vec<OsString> = vec!["env".into(), "DEMIKERNEL_NVME=1".into(), tests.path.into()];
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
+    let guest = Guest {
+        cpus: 2,
+        // The kernel has the drives at first.
+        modules: vec!["nvme".to_owned()],
+        iommu: true,
+        disks: true,
+        limit: Duration::from_secs(600),
         ..Guest::default()
     };
     let mut boot = guest.boot(&kernel, &tests.package, &command)?;
