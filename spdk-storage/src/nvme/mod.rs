@@ -30,7 +30,7 @@
 //! | `reach`      | which of the heap's regions the device has, and where                              |
 //! | `controller` | what cores share: bring-up and reset, admin commands, events                       |
 //! | `admin`      | the admin queue                                                                    |
-//! | `queue`      | a submission and a completion queue                                                |
+//! | `queue`      | a submission and a completion queue; `barrier`: what the device sees when          |
 //! | `command`    | their entries; `status`: how commands end; `identify`: what a drive says of itself |
 //! | `dma`        | memory that the device has; `iova`: addresses for it                               |
 //! | `registers`  | those of a controller                                                              |
@@ -38,6 +38,7 @@
 
 mod address;
 mod admin;
+mod barrier;
 mod bus;
 mod command;
 mod controller;

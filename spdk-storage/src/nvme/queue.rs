@@ -4,13 +4,13 @@
 //! doorbells, the device by the head in each completion, and by the phase of completions, a bit that it inverts with each
 //! round through the ring.
 
+use super::barrier;
 use super::bus::Bus;
 use super::command::{Completion, Submission};
 use super::dma::{Dma, Space};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 /// Where in the memory of a queue its parts are.
 struct Layout {
@@ -132,8 +132,7 @@ impl QueuePair {
         if self.told == self.tail {
             return false;
         }
-        // Before the device is told, everything that it will read must have been written.
-        fence(Ordering::SeqCst);
+        barrier::before_doorbell();
         // SAFETY: a register, which is mapped as long as the bus lives.
         unsafe { self.doorbells.submission.write_volatile(self.tail) };
         self.told = self.tail;
@@ -153,8 +152,7 @@ impl QueuePair {
         if status.phase() != self.phase {
             return None;
         }
-        // What has been written before the status is read after it.
-        fence(Ordering::Acquire);
+        barrier::after_phase();
         // SAFETY: the same.
         let completion = unsafe { entry.read_volatile() };
         self.head = self.after(self.head);

@@ -192,7 +192,8 @@ impl Controller {
 
     /// Gives an admin command, and waits for its end: for what is done at the beginning and the end.
     pub(super) fn execute(&self, command: Submission) -> io::Result<Completion> {
-        let end = Instant::now() + self.options.timeout;
+        let timeout = self.admin_timeout();
+        let end = Instant::now() + timeout;
         let mut ticket = None;
         loop {
             let now = Instant::now();
@@ -207,10 +208,7 @@ impl Controller {
             }
             if now > end {
                 self.reset("an admin command was not answered");
-                let text = format!(
-                    "{}: an admin command was not answered within {:?}",
-                    self.name, self.options.timeout
-                );
+                let text = format!("{}: an admin command was not answered within {timeout:?}", self.name);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             std::thread::sleep(Duration::from_micros(20));
@@ -303,6 +301,11 @@ impl Controller {
     /// What it said of itself.
     pub(super) fn data(&self) -> ControllerData {
         self.lock().data.clone().expect("a controller is handed out when it has said what it is")
+    }
+
+    /// How long an admin command may take. The shortest times that make sense for reads do not for these.
+    pub(super) fn admin_timeout(&self) -> Duration {
+        self.options.timeout.max(Duration::from_millis(500))
     }
 
     pub(super) fn space(&self) -> &Arc<Space> {

@@ -67,25 +67,27 @@ impl Controller {
 
     /// Goes as far as it gets without waiting.
     pub(super) fn advance(&self, inner: &mut Inner, now: Instant) {
-        let is_changing = !matches!(inner.phase, Phase::Live | Phase::Dead);
-        if is_changing && self.is_gone(inner) {
+        if matches!(inner.phase, Phase::Dead) {
+            return;
+        }
+        let status = Status::read(&*self.bus);
+        if self.is_gone(inner, status) {
             return;
         }
         match inner.phase {
             Phase::Dead => {}
             Phase::Live => {
                 self.handle_events(inner, now);
-                self.watch(inner, now);
+                self.watch(inner, status, now);
             }
             Phase::Disabling(until) => {
-                if !Status::read(&*self.bus).is_ready() {
+                if !status.is_ready() {
                     self.enable(inner, now);
                 } else if now > until {
                     self.force(inner, now);
                 }
             }
             Phase::Enabling(until) => {
-                let status = Status::read(&*self.bus);
                 if status.is_fatal() {
                     self.fail(inner, "it reports a fatal status when it is enabled", now);
                 } else if status.is_ready() {
@@ -110,7 +112,7 @@ impl Controller {
     fn configure(&self, inner: &mut Inner, now: Instant) {
         let ticket = inner.admin.ask(Submission::number_of_queues(QUEUES), now);
         let ticket = ticket.expect("a queue that was just cleared has room");
-        inner.phase = Phase::Configuring(ticket, now + self.options.timeout);
+        inner.phase = Phase::Configuring(ticket, now + self.admin_timeout());
     }
 
     fn conclude(&self, inner: &mut Inner, ticket: Ticket, until: Instant, now: Instant) {
@@ -187,8 +189,8 @@ impl Controller {
     }
 
     /// Whether it is not there any more, or the system wants it back; then it is given up.
-    fn is_gone(&self, inner: &mut Inner) -> bool {
-        if Status::read(&*self.bus).is_absent() {
+    fn is_gone(&self, inner: &mut Inner, status: Status) -> bool {
+        if status.is_absent() {
             inner.why = "it was removed: its registers read as ones".to_owned();
         } else if self.bus.is_wanted_back() {
             registers::disable(&*self.bus);
@@ -201,16 +203,12 @@ impl Controller {
     }
 
     /// Looks whether it is well.
-    fn watch(&self, inner: &mut Inner, now: Instant) {
-        if self.is_gone(inner) {
-            return;
-        }
-        let status = Status::read(&*self.bus);
+    fn watch(&self, inner: &mut Inner, status: Status, now: Instant) {
         let why = if status.is_fatal() {
             "it reports a fatal status"
         } else if !status.is_ready() {
             "it is not ready any more: somebody else has reset it"
-        } else if inner.admin.is_overdue(self.options.timeout, now) {
+        } else if inner.admin.is_overdue(self.admin_timeout(), now) {
             "it does not answer an admin command"
         } else {
             return;

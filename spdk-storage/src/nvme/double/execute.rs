@@ -35,7 +35,20 @@ impl State {
             }
             Reaction::Fail(code) => self.end(queue, command.id, 0, Status::new(code)),
             Reaction::Ignore => {
-                self.ignored.insert((queue, command.id));
+                self.ignored.insert((queue, command.id), command);
+            }
+        }
+    }
+
+    /// Does what was ignored, of some queues: as late as it may.
+    pub(super) fn do_at_last(&mut self, of: impl Fn(u16) -> bool) {
+        let ignored = std::mem::take(&mut self.ignored);
+        for ((queue, id), command) in ignored {
+            if !of(queue) {
+                self.ignored.insert((queue, id), command);
+            } else if queue != 0 {
+                // Nobody hears how it ends.
+                let _ = self.perform(command);
             }
         }
     }
@@ -118,7 +131,7 @@ impl State {
         match command.opcode {
             0x00 => {
                 let queue = self.submission_queues.remove(&number);
-                self.ignored.retain(|(of, _)| *of != number);
+                self.do_at_last(|queue| queue == number);
                 code = if queue.is_none() { (1, 1) } else { (0, 0) };
             }
             0x04 => code = if self.completion_queues.remove(&number).is_none() { (1, 1) } else { (0, 0) },
@@ -146,7 +159,7 @@ impl State {
             0x06 => self.identify(first as u8, command),
             0x08 => {
                 let (queue, id) = (number, (first >> 16) as u16);
-                if self.ignored.remove(&(queue, id)) {
+                if self.ignored.remove(&(queue, id)).is_some() {
                     self.end(queue, id, 0, Status::new(status::ABORT_REQUESTED));
                 } else {
                     result = 1;

@@ -21,7 +21,7 @@ pub(super) enum Reaction {
     Perform,
     /// Nothing is done, and this is said.
     Fail((u8, u8)),
-    /// Nothing is done or said.
+    /// Nothing is said; and nothing done before the last moment at which it may be, that of a reset.
     Ignore,
 }
 
@@ -91,13 +91,15 @@ pub(super) struct State {
     /// Contents of namespaces.
     pub(super) disks: Vec<Vec<u8>>,
     /// Commands that are ignored.
-    ignored: BTreeSet<(u16, u16)>,
+    ignored: BTreeMap<(u16, u16), Submission>,
     /// Requests for events, and events that nobody has been told of.
     requests: VecDeque<u16>,
     events: VecDeque<u32>,
     masked: BTreeSet<u8>,
     /// Queues that were made just now, whose doorbells begin at zero.
     made: Vec<u16>,
+    /// In how many steps it is not ready any more, if it is being switched off.
+    ends_in: Option<u32>,
     /// Completions that wait for room.
     unsaid: VecDeque<(u16, Completion)>,
     random: u64,
@@ -123,6 +125,8 @@ struct CompletionQueue {
 }
 
 const DOORBELLS: usize = 256;
+/// How long it takes to switch it off, in steps.
+const DISABLING: u32 = 5;
 const CC: usize = 0x14;
 const CSTS: usize = 0x1c;
 
@@ -139,11 +143,12 @@ impl Double {
             mapped: BTreeMap::new(),
             submission_queues: BTreeMap::new(),
             completion_queues: BTreeMap::new(),
-            ignored: BTreeSet::new(),
+            ignored: BTreeMap::new(),
             requests: VecDeque::new(),
             events: VecDeque::new(),
             masked: BTreeSet::new(),
             made: Vec::new(),
+            ends_in: None,
             unsaid: VecDeque::new(),
             log: Vec::new(),
             violations: Vec::new(),
@@ -168,6 +173,11 @@ impl Double {
         self.state().events.push_back(u32::from_le_bytes([kind, information, log, 0]));
     }
 
+    /// Says that a command has ended, whether there is such a one or not.
+    pub(super) fn invent(&self, queue: u16, id: u16) {
+        self.state().end(queue, id, 0, Status::default());
+    }
+
     /// Does everything that there is to do.
     pub(super) fn step(&self) {
         self.state().step(self);
@@ -188,6 +198,14 @@ impl Double {
 
 impl State {
     fn step(&mut self, double: &Double) {
+        if let Some(steps) = &mut self.ends_in {
+            *steps -= 1;
+            if *steps == 0 {
+                self.forget(double);
+                self.registers.insert(CSTS, 0);
+            }
+            return;
+        }
         if self.faults.is_gone || self.faults.is_fatal || self.register(CSTS) & 1 == 0 {
             return;
         }
@@ -289,16 +307,17 @@ impl State {
 
     /// Everything that a reset forgets.
     fn forget(&mut self, double: &Double) {
+        self.do_at_last(|_| true);
+        self.ends_in = None;
         self.submission_queues.clear();
         self.completion_queues.clear();
-        self.ignored.clear();
         self.requests.clear();
         self.masked.clear();
         self.unsaid.clear();
         double.clear_doorbells(0..DOORBELLS);
     }
 
-    fn configure(&mut self, double: &Double, before: u32, now: u32) {
+    fn configure(&mut self, before: u32, now: u32) {
         if now >> 14 & 3 != 0 {
             self.registers.insert(CSTS, self.register(CSTS) | 2 << 2);
         }
@@ -306,10 +325,7 @@ impl State {
             return;
         }
         if now & 1 == 0 {
-            if !self.faults.is_stuck {
-                self.forget(double);
-                self.registers.insert(CSTS, 0);
-            }
+            self.ends_in = if self.faults.is_stuck { None } else { Some(DISABLING) };
             return;
         }
         if self.faults.is_lame {
@@ -385,7 +401,7 @@ unsafe impl Bus for Double {
         }
         let before = state.registers.insert(offset, value).unwrap_or(0);
         if offset == CC {
-            state.configure(self, before, value);
+            state.configure(before, value);
         }
     }
 

@@ -179,7 +179,7 @@ impl NvmeDriver {
 
     /// Waits until the queues are there.
     pub(in super::super) fn connect_now(&mut self) -> io::Result<()> {
-        let end = Instant::now() + self.clock.timeout();
+        let end = Instant::now() + 2 * self.controller.admin_timeout();
         let mut none = Finished::new();
         while !self.is_up() {
             self.follow(&mut none);

@@ -171,8 +171,14 @@ impl NvmeDriver {
 
 impl Lists {
     fn new(controller: &Controller, largest: u32, page: u32, commands: usize) -> io::Result<Lists> {
-        // One more for data that begins within a page; a power of two, so that none crosses a page.
-        let entries = (largest.div_ceil(page) as usize + 1).next_power_of_two().min(page as usize / 8);
+        // The first page of the data is in the command. A power of two, so that none crosses a page; and some descriptors,
+        // however little a command moves.
+        const LEAST: usize = 32;
+        let entries = (largest.div_ceil(page) as usize).max(LEAST).next_power_of_two();
+        assert!(
+            entries * 8 <= page as usize,
+            "what a command moves is limited, so that its list is within a page"
+        );
         let memory = Dma::new(controller.space(), commands * entries * 8)?;
         Ok(Lists { memory, entries })
     }

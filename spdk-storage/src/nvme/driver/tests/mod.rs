@@ -1,3 +1,6 @@
+mod faults;
+mod random;
+
 use super::*;
 use crate::nvme::bus::Bus;
 use crate::nvme::controller::State;
@@ -335,138 +338,6 @@ fn nothing_at_all_is_done_at_once() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_aborted() {
-    Bench::new(Settings::default()).run(async |bench, volume| {
-        bench.double.set_script(|queue, command| match (queue, command.arguments[0]) {
-            (1, 8) => Reaction::Ignore,
-            _ => Reaction::Perform,
-        });
-        let mut late = volume.read(4096, 512);
-        volume.read(0, 512).await.unwrap();
-        assert!(late.try_take().is_none());
-        let error = late.await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(
-            error.to_string().contains("a read of 512 bytes at 4096 has taken longer than 80ms"),
-            "{error}"
-        );
-        assert_eq!((counter(&volume, "aborts"), counter(&volume, "resets")), (1, 0));
-        volume.read(0, 512).await.unwrap();
-    });
-}
-
-/// A controller that goes silent in the middle of what two volumes have under way.
-fn silent(faults: Faults, test: impl AsyncFnOnce(&Bench, Volume, io::Error)) {
-    Bench::new(Settings { namespaces: vec![(512, 4096), (512, 4096)], ..Settings::default() }).run(
-        async |bench, volume| {
-            let other = bench.volume(2);
-            volume.write(0, filled(&[5; 512]).freeze()).await.unwrap();
-            bench.double.set_script(|_, _| Reaction::Ignore);
-            bench.double.state().faults = faults;
-            let (first, second) = (volume.read(0, 512), other.write(0, filled(&[6; 512]).freeze()));
-            // More than there is room for: what waits is done when it is back, or fails as well.
-            let mut waiting: Vec<_> = (0..40).map(|_| volume.read(0, 512)).collect();
-            let error = first.await.unwrap_err();
-            let of_other = second.await.unwrap_err();
-            assert_eq!(of_other.kind(), error.kind());
-            bench.double.set_script(|_, _| Reaction::Perform);
-            for result in wait_all(&mut waiting).await {
-                match result {
-                    Ok(read) => assert_eq!(read, [5; 512]),
-                    Err(other) => assert_eq!(other.kind(), error.kind()),
-                }
-            }
-            test(bench, volume, error).await;
-        },
-    );
-}
-
-#[test]
-fn a_controller_that_is_silent_is_reset_and_works_again() {
-    silent(Faults::default(), async |bench, volume, error| {
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert!(
-            error.to_string().contains("has taken longer than 80ms, and could not be aborted"),
-            "{error}"
-        );
-        assert_eq!(volume.read(0, 512).await.unwrap(), [5; 512]);
-        assert!(counter(&volume, "resets") >= 1);
-        assert_eq!(bench.double.state().function_resets, 0);
-    });
-}
-
-#[test]
-fn what_stays_ready_is_reset_as_a_function() {
-    let faults = Faults { is_stuck: true, ..Faults::default() };
-    silent(faults, async |bench, volume, error| {
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        bench.double.state().faults = Faults::default();
-        assert_eq!(volume.read(0, 512).await.unwrap(), [5; 512]);
-        assert!(bench.double.state().function_resets >= 1);
-    });
-}
-
-#[test]
-fn what_cannot_be_reset_is_kept_from_memory() {
-    let faults = Faults { is_stuck: true, has_no_reset: true, ..Faults::default() };
-    silent(faults, async |bench, volume, error| {
-        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
-        assert!(error.to_string().contains("cannot be reset"), "{error}");
-        assert!(bench.double.state().is_severed);
-        assert_eq!(volume.read(0, 512).await.unwrap_err().kind(), io::ErrorKind::NotConnected);
-        assert_eq!(bench.controller.standing().state(), State::Dead);
-    });
-}
-
-#[test]
-fn a_fatal_status_is_a_reset_of_the_function_if_need_be() {
-    Bench::new(Settings::default()).run(async |bench, volume| {
-        volume.write(0, filled(&[5; 512]).freeze()).await.unwrap();
-        bench.double.state().faults.is_fatal = true;
-        let error = volume.read(0, 512).await.unwrap_err();
-        assert!(error.to_string().contains("fatal status"), "{error}");
-        assert_eq!(volume.read(0, 512).await.unwrap(), [5; 512]);
-    });
-}
-
-#[test]
-fn a_drive_that_is_gone_ends_everything() {
-    let cases = [
-        (Faults { is_gone: true, ..Faults::default() }, "registers read as ones"),
-        (Faults { is_wanted_back: true, ..Faults::default() }, "the system removes it"),
-    ];
-    for (faults, text) in cases {
-        Bench::new(Settings::default()).run(async |bench, volume| {
-            bench.double.set_script(|_, _| Reaction::Ignore);
-            let mut tokens: Vec<_> = (0..50).map(|_| volume.read(0, 4096)).collect();
-            bench.double.step();
-            bench.double.state().faults = faults;
-            for result in wait_all(&mut tokens).await {
-                let error = result.unwrap_err();
-                assert_eq!(error.kind(), io::ErrorKind::NotConnected);
-                assert!(error.to_string().contains(text), "{error}");
-            }
-            assert!(volume.flush().await.unwrap_err().to_string().contains(text));
-            assert!(bench.double.state().is_severed);
-            assert!(bench.controller.alive().is_err());
-        });
-    }
-}
-
-#[test]
-fn what_does_not_come_up_is_said() {
-    for (faults, text) in [
-        (Faults { is_lame: true, has_no_reset: true, ..Faults::default() }, "does not become ready"),
-        (Faults { is_gone: true, ..Faults::default() }, "does not answer"),
-    ] {
-        let double = Double::new(Settings::default());
-        double.state().faults = faults;
-        let error = Controller::new("double".to_owned(), double, Options::default()).err().unwrap();
-        assert!(error.to_string().contains(text), "{error}");
-    }
-}
-
-#[test]
 fn events_are_counted_and_asked_for_again() {
     Bench::new(Settings::default()).run(async |bench, volume| {
         for event in 1..10 {
@@ -479,31 +350,6 @@ fn events_are_counted_and_asked_for_again() {
         let logs = state.log.iter().filter(|(queue, command)| *queue == 0 && command.opcode == 2);
         assert!((8..10).contains(&logs.count()));
     });
-}
-
-#[test]
-fn what_is_under_way_at_the_end_is_over_before_memory_goes() {
-    let bench = Bench::new(Settings::default());
-    bench.double.set_script(|queue, _| if queue == 0 { Reaction::Perform } else { Reaction::Ignore });
-    let runtime = Runtime::new().unwrap();
-    let mut token = runtime.block_on(async {
-        let data = bench.controller.namespace(1).unwrap();
-        let mut driver = NvmeDriver::new(&bench.controller, &data).unwrap();
-        driver.connect_now().unwrap();
-        let device = Queue::new(Stepped { double: bench.double.clone(), driver });
-        let volume = Volume::attach(device.clone());
-        let token = volume.read(0, 512);
-        bench.double.step();
-        demikernel_runtime::transport::Device::shutdown(&*device, Duration::ZERO);
-        token
-    });
-    assert_eq!(token.try_take().unwrap().unwrap_err().kind(), io::ErrorKind::NotConnected);
-    drop(runtime);
-    let deleted =
-        bench.double.state().log.iter().filter(|(queue, command)| *queue == 0 && command.opcode == 0).count();
-    assert_eq!(deleted, 1);
-    pool::trim();
-    assert_eq!(bench.double.state().violations, [""; 0]);
 }
 
 #[test]
