@@ -72,7 +72,7 @@ impl Format {
             entry[0] = segment.address;
             entry[1] = DATA_BLOCK | u64::from(segment.length);
         }
-        Data::Descriptor(list.address, LAST_SEGMENT | 16 * segments.len() as u64)
+        Data::Descriptor(list.address, LAST_SEGMENT | (16 * segments.len() as u64))
     }
 
     #[inline]
@@ -241,7 +241,7 @@ pub(super) mod tests {
                 let address = match end {
                     None => (1 << 30) + start * 4,
                     Some(end) if joins => end,
-                    Some(_) => (2 + index as u64) << 30 | page << 16 | offset * 512,
+                    Some(_) => ((2 + index as u64) << 30) + (page << 16) + offset * 512,
                 };
                 all.push(Segment { address, length: blocks * 512 });
             }

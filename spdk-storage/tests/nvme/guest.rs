@@ -6,6 +6,7 @@ use demikernel_spdk_storage::Volume;
 use demikernel_spdk_storage::nvme::{self, Options};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -23,6 +24,9 @@ pub(crate) const PORT: &str = "0000:00:14.0";
 pub(crate) const FAULTY: &str = "0000:00:15.0";
 /// A drive that does four operations a second.
 pub(crate) const SLOW: &str = "0000:00:16.0";
+
+/// Set where a test is run by a user.
+const AS_USER: &str = "DEMIKERNEL_NVME_AS_USER";
 
 /// Runs a test, one at a time; or none, where this is no such guest.
 pub(crate) fn run(test: impl AsyncFnOnce()) {
@@ -86,6 +90,26 @@ pub(crate) fn kernels(drive: &str, namespace: u32) -> PathBuf {
     Path::new("/dev").join(found.unwrap().file_name().unwrap())
 }
 
+/// The file of the group that a drive is in.
+pub(crate) fn group(drive: &str) -> String {
+    let group = fs::read_link(format!("/sys/bus/pci/devices/{drive}/iommu_group")).unwrap();
+    format!("/dev/vfio/{}", group.file_name().unwrap().to_str().unwrap())
+}
+
+/// What a test says that is run by a user without rights, who may lock so many KiB of memory.
+pub(crate) fn as_user(test: &str, lockable: u32) -> String {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -l {lockable}; exec \"$@\"")).arg("sh");
+    command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
+    let output = command.env(AS_USER, "").uid(65534).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether this is that user.
+pub(crate) fn is_user() -> bool {
+    std::env::var_os(AS_USER).is_some()
+}
+
 /// The drive behind the port.
 pub(crate) fn behind_port() -> Option<String> {
     let devices = fs::read_dir(format!("/sys/bus/pci/devices/{PORT}")).unwrap().flatten();
@@ -109,7 +133,7 @@ pub(crate) fn monitor(command: &str) {
     writeln!(device, "{command}").unwrap();
 }
 
-fn shell(command: &str) {
+pub(crate) fn shell(command: &str) {
     let status = Command::new("sh").args(["-c", command]).status().unwrap();
     assert!(status.success(), "{command}: {status}");
 }

@@ -63,6 +63,35 @@ fn each_of_the_kernel_and_us_reads_what_the_other_has_written() {
 }
 
 #[test]
+fn who_may_not_have_a_drive_is_told_what_is_missing() {
+    const NAME: &str = "who_may_not_have_a_drive_is_told_what_is_missing";
+    guest::run(async || {
+        if guest::is_user() {
+            let error = match open(FAULTY, Options::default()) {
+                Ok(volume) => volume.read(0, 512).await.unwrap_err(),
+                Err(error) => error,
+            };
+            return println!("{error}");
+        }
+        guest::bind(FAULTY);
+        let group = guest::group(FAULTY);
+        let said = guest::as_user(NAME, 64);
+        assert!(said.contains(&format!("this user may not use {group}: as root, chown it")), "{said}");
+        guest::shell(&format!("chown 65534 {group}"));
+        // Too little for the queues, and then for buffers.
+        for limit in [64, 1024] {
+            let said = guest::as_user(NAME, limit);
+            assert!(said.contains(&format!("this user may lock {} bytes", limit * 1024)), "{said}");
+        }
+        let volume = open(FAULTY, Options::default()).unwrap();
+        assert!(
+            guest::as_user(NAME, 1024).contains(&format!("{group} is in use: a program has this controller"))
+        );
+        drop(volume);
+    });
+}
+
+#[test]
 fn namespaces_are_found() {
     guest::run(async || {
         guest::bind(TWO);

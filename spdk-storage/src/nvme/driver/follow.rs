@@ -70,7 +70,7 @@ impl Clock {
     #[inline]
     pub(super) fn is_asked(&mut self, turn: Turn) -> bool {
         self.polls = self.polls.wrapping_add(1);
-        self.polls % 64 == 0 || turn != Turn::Busy
+        self.polls.is_multiple_of(64) || turn != Turn::Busy
     }
 
     /// Whether a period has ended. A clock that was not asked for long counts one: nobody was there to see an end.

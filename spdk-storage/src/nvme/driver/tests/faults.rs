@@ -141,18 +141,18 @@ fn what_is_under_way_at_the_end_is_over_before_memory_goes() {
     let bench = Bench::new(Settings::default());
     bench.double.set_script(|queue, _| if queue == 0 { Reaction::Perform } else { Reaction::Ignore });
     let runtime = Runtime::new().unwrap();
-    let mut token = runtime.block_on(async {
+    let mut token = None;
+    runtime.block_on(async {
         let data = bench.controller.namespace(1).unwrap();
         let mut driver = NvmeDriver::new(&bench.controller, &data).unwrap();
         driver.connect_now().unwrap();
         let device = Queue::new(Stepped { double: bench.double.clone(), driver });
         let volume = Volume::attach(device.clone());
-        let token = volume.read(0, 512);
+        token = Some(volume.read(0, 512));
         bench.double.step();
         demikernel_runtime::transport::Device::shutdown(&*device, Duration::ZERO);
-        token
     });
-    assert_eq!(token.try_take().unwrap().unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(token.unwrap().try_take().unwrap().unwrap_err().kind(), io::ErrorKind::NotConnected);
     drop(runtime);
     let deleted =
         bench.double.state().log.iter().filter(|(queue, command)| *queue == 0 && command.opcode == 0).count();
