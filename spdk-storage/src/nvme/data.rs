@@ -61,6 +61,19 @@ impl Format {
         if self.descriptors { joined.max(segments.len().min(room / 2)) } else { joined }
     }
 
+    /// Describes a segment without a list, if two pages are enough.
+    #[inline]
+    pub(super) fn of_pages(self, segment: Segment) -> Option<Data> {
+        let page = u64::from(self.page);
+        let second = (segment.address | (page - 1)) + 1;
+        let end = segment.address + u64::from(segment.length);
+        match end {
+            end if end <= second => Some(Data::Pages(segment.address, 0)),
+            end if end <= second + page => Some(Data::Pages(segment.address, second)),
+            _ => None,
+        }
+    }
+
     /// Describes all of these, of which there is one, and not more than [fit](Self::fitting).
     #[inline]
     pub(super) fn describe(self, segments: &[Segment], list: List<'_>) -> Data {
@@ -212,6 +225,9 @@ pub(super) mod tests {
             (&[(0x10_0004, 8192)], Data::Pages(0x10_0004, LIST)),
         ];
         for (parts, data) in cases {
+            if let [part] = segments(parts)[..] {
+                assert_eq!(format.of_pages(part), Some(data).filter(|data| !data.refers_to(LIST)));
+            }
             assert_eq!(described(format, &segments(parts)).0, data, "{parts:x?}");
         }
     }

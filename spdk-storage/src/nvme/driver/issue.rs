@@ -88,8 +88,7 @@ impl Partial {
 
 impl NvmeDriver {
     /// Looks up where the device has this memory. False if it does not reach all of it.
-    #[inline]
-    pub(super) fn translate(&mut self, pieces: &[Piece]) -> bool {
+    fn translate(&mut self, pieces: &[Piece]) -> bool {
         self.partial.segments.clear();
         for piece in pieces {
             let Some(address) = self.reach.address(piece) else { return false };
@@ -112,9 +111,36 @@ impl NvmeDriver {
         self.format.fitting(&joined.segments, self.lists.entries) == joined.segments.len()
     }
 
-    /// Begins an operation, whose memory has been translated.
+    /// Issues an operation that is one command, as most are. There is room for it.
     #[inline]
-    pub(super) fn start(&mut self, operation: Operation) {
+    pub(super) fn start_one(&mut self, tag: u32, opcode: Opcode, at: u64, segment: Segment) {
+        let length = u64::from(segment.length);
+        let index = self.table.add(Operation::new(tag, What { opcode, at, length }));
+        let Some(id) = self.table.begin_command(index, self.clock.period()) else { return };
+        let data = self.format.of_pages(segment).unwrap_or_else(|| {
+            self.count.lists += 1;
+            self.format.describe(&[segment], self.lists.of(id))
+        });
+        let shift = self.namespace.shift;
+        let blocks = Blocks { first: at >> shift, count: segment.length >> shift };
+        self.pair.push(Submission::transfer(opcode, id, self.namespace.number, blocks, data));
+        self.count.commands += 1;
+    }
+
+    /// Begins an operation of any kind.
+    #[inline(never)]
+    pub(super) fn start_any(&mut self, tag: u32, command: Command<'_>) {
+        if let Command::Read(_, pieces) | Command::Write(_, pieces) = command
+            && !self.translate(pieces)
+        {
+            self.early.push((tag, Err(self.reach.failure())));
+            return;
+        }
+        self.start(Operation::new(tag, What::of(&command)));
+    }
+
+    /// Begins an operation, whose memory has been translated.
+    fn start(&mut self, operation: Operation) {
         let What { opcode, at, length } = operation.what;
         let is_possible = match opcode {
             Opcode::DatasetManagement => self.namespace.dataset_management,
@@ -140,7 +166,6 @@ impl NvmeDriver {
     }
 
     /// Issues as many commands of the operation at hand as there is room for. A doorbell is yet to be rung.
-    #[inline]
     pub(super) fn issue(&mut self) {
         while let Some(index) = self.partial.operation
             && self.pair.has_room()
@@ -155,7 +180,6 @@ impl NvmeDriver {
         }
     }
 
-    #[inline]
     fn next_command(&mut self, id: u16, index: u16) -> Submission {
         let namespace = self.namespace.number;
         match self.table.operation(index).what.opcode {
@@ -174,7 +198,6 @@ impl NvmeDriver {
         }
     }
 
-    #[inline]
     fn next_transfer(&mut self, opcode: Opcode, id: u16) -> Submission {
         let list = self.lists.of(id);
         let rest = &mut self.partial.segments[self.partial.done..];
@@ -214,7 +237,6 @@ impl NvmeDriver {
 
 impl Partial {
     /// Adds memory, which lies where it lies in one region: longer than 32 bits can say, it is several segments.
-    #[inline]
     fn push(&mut self, mut address: u64, mut length: usize) {
         const MOST: usize = 1 << 30;
         while length > 0 {
@@ -226,7 +248,6 @@ impl Partial {
     }
 
     /// Takes blocks from the front of the range.
-    #[inline]
     fn take_blocks(&mut self, most: u64) -> Blocks {
         let count = self.left.min(most);
         let first = self.next;

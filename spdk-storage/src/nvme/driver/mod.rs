@@ -11,12 +11,12 @@ mod table;
 mod tests;
 
 use self::follow::{Clock, Link};
-use self::issue::{Partial, What};
-use self::table::{Operation, Table};
+use self::issue::Partial;
+use self::table::Table;
 use super::Options;
-use super::command::Completion;
+use super::command::{Completion, Opcode};
 use super::controller::{Controller, Standing};
-use super::data::Format;
+use super::data::{Format, Segment};
 use super::dma::Dma;
 use super::identify::NamespaceData;
 use super::queue::QueuePair;
@@ -211,14 +211,17 @@ unsafe impl Driver for NvmeDriver {
         if self.partial.is_any() || !self.table.has_room() {
             return Submitted::Full;
         }
-        let operation = Operation::new(tag, What::of(&command));
-        if let Command::Read(_, pieces) | Command::Write(_, pieces) = command
-            && !self.translate(pieces)
+        if let Command::Read(at, &[piece]) | Command::Write(at, &[piece]) = command
+            && let Some(address) = self.reach.address(&piece)
+            && (1..=self.namespace.largest as usize).contains(&piece.length)
+            && self.pair.has_room()
         {
-            self.early.push((tag, Err(self.reach.failure())));
-            return Submitted::Taken;
+            let segment = Segment { address, length: piece.length as u32 };
+            let opcode = if matches!(command, Command::Read(..)) { Opcode::Read } else { Opcode::Write };
+            self.start_one(tag, opcode, at, segment);
+        } else {
+            self.start_any(tag, command);
         }
-        self.start(operation);
         Submitted::Taken
     }
 

@@ -1,6 +1,8 @@
 mod faults;
 mod random;
 
+use super::issue::What;
+use super::table::Operation;
 use super::*;
 use crate::nvme::bus::Bus;
 use crate::nvme::controller::State;
