@@ -3,8 +3,10 @@
 //! we have written.
 //!
 //! - `guest`: the machine, its drives, and the commands of README.md, which are run as they stand there.
+//! - `log`: the log on a drive.
 
 mod guest;
+mod log;
 
 use demikernel_runtime::buffer::{BufferMut, Sga};
 use demikernel_runtime::time::{Instant, sleep};
