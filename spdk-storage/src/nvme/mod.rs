@@ -3,7 +3,8 @@
 //! It needs an IOMMU and a drive that is bound to `vfio-pci`; no huge pages, no SPDK, no DPDK. Each core that opens a
 //! namespace has a pair of queues of its own, so that no lock and no system call is on the way of an operation: it is an
 //! entry in memory, and one write to a register for all those of a turn of the runtime. While operations are under way
-//! the runtime polls, whatever its idle policy; while none are, nothing is polled.
+//! the runtime polls, whatever its idle policy; while none are, nothing is polled. So a drive that is taken away while
+//! nothing is done with it is given back at the next operation on each core, which fails, or when it is let go of.
 //!
 //! ```no_run
 //! use demikernel_runtime::Runtime;

@@ -11,6 +11,7 @@ pub(super) struct Status(pub(super) u16);
 
 /// Codes that something depends on: type and code.
 pub(super) const ABORT_REQUESTED: (u8, u8) = (0, 0x07);
+pub(super) const INVALID_QUEUE: (u8, u8) = (1, 0x01);
 #[cfg(test)]
 pub(super) const INVALID_OPCODE: (u8, u8) = (0, 0x01);
 #[cfg(test)]

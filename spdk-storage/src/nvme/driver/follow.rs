@@ -5,9 +5,9 @@
 //! its queues are forgotten, ends what was under way there, and makes its queues anew when the controller is live.
 
 use super::super::admin::{Progress, Ticket};
-use super::super::command::{AdminOpcode, Submission};
+use super::super::command::{AdminOpcode, Completion, Submission};
 use super::super::controller::{Standing, State};
-use super::super::status::Status;
+use super::super::status::{self, Status};
 use super::NvmeDriver;
 use super::table::Overdue;
 use crate::queue::{Driver, Finished, Submitted};
@@ -265,7 +265,10 @@ impl NvmeDriver {
         let epoch = self.standing.epoch();
         let delete = |opcode| {
             let deleted = self.controller.execute(Submission::delete(opcode, self.pair.number()));
-            deleted.is_ok_and(|completion| completion.status.is_success())
+            // It may not have been made.
+            deleted.is_ok_and(|Completion { status, .. }| {
+                status.is_success() || status.code() == status::INVALID_QUEUE
+            })
         };
         // What it had from a queue that is deleted has ended.
         let is_deleted = self.controller.standing().epoch() == epoch
