@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use super::guest::option;
 
-/// What drives are made of: files of these lengths, of which nothing stays.
+/// What drives are made of: files of these lengths.
 const FILES: [(&str, u64); 4] =
     [("small", 64 << 20), ("large", 64 << 20), ("removable", 16 << 20), ("slow", 16 << 20)];
 
@@ -34,11 +34,12 @@ const DEVICES: [&str; 7] = [
     "nvme,id=slow,serial=slow,addr=16.0,drive=slow",
 ];
 
-/// QEMU's arguments. Files are in a directory of the boot's own.
+/// QEMU's arguments. Files are in a directory, where they may have been before.
 pub(super) fn describe(qemu: &mut Command, directory: &Path) -> Result<()> {
     for (name, length) in FILES {
         let path = directory.join(name);
-        let file = File::create(&path).and_then(|file| file.set_len(length));
+        let file = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = file.and_then(|file| file.set_len(length));
         file.with_context(|| format!("cannot create {}", path.display()))?;
         let limit = if name == "slow" { ",throttling.iops-total=4" } else { "" };
         let more = format!(",format=raw,cache=unsafe,discard=unmap{limit}");

@@ -19,7 +19,8 @@ mod kernel;
 mod monitor;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::counts::Counts;
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::stages::{self, Job, Outcome};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Executable, Workspace};
 use guest::Guest;
 use kernel::Kernel;
 
@@ -110,6 +111,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         iommu: options.iommu || options.cards || options.disks,
         cards: options.cards,
         disks: options.disks,
+        drives: None,
+        switch: false,
         limit: Duration::from_secs(options.limit),
     };
     let mut boot = guest.boot(&kernel, &std::env::current_dir()?, &options.command)?;
@@ -192,8 +195,6 @@ pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
     let messages = job.runner.output(build.arg(workspace::JSON))?;
     let tests = workspace::executables(&messages).into_iter().find(|built| built.target == stages::NVME);
     let tests = tests.context("cargo has not built the tests")?;
-    let mut command: Vec<OsString> = vec!["env".into(), "DEMIKERNEL_NVME=1".into(), tests.path.into()];
-    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
     let guest = Guest {
         cpus: 2,
         // The kernel has the drives at first.
@@ -203,10 +204,46 @@ pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
         limit: Duration::from_secs(600),
         ..Guest::default()
     };
-    let mut boot = guest.boot(&kernel, &tests.package, &command)?;
+    let mut counts = Counts::default();
+    let mut boot = guest.boot(&kernel, &tests.package, &command(&tests.path, &["DEMIKERNEL_NVME=1"], &[]))?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    counts += Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
+    counts += switched_off(job, &kernel, guest, &tests)?;
+    counts.outcome()
+}
+
+/// A guest is switched off while it writes, and another one looks at what it has left.
+fn switched_off(job: &mut Job<'_>, kernel: &Kernel, guest: Guest, tests: &Executable) -> Result<Counts> {
+    let drives = job.workspace.target.join("xtask/nvme-drives");
+    // What a run that was broken off has left.
+    let _ = fs::remove_dir_all(&drives);
+    fs::create_dir_all(&drives).with_context(|| format!("cannot create {}", drives.display()))?;
+    let guest = Guest { drives: Some(drives.clone()), switch: true, ..guest };
+    let filter = ["log::what_is_written_when_the_power_goes"];
+    let switch = format!("DEMIKERNEL_NVME_SWITCH={}", guest::SWITCH);
+    let mut boot = guest.boot(kernel, &tests.package, &command(&tests.path, &[&switch], &filter))?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    ensure!(boot.status().is_err(), "the guest has ended by itself");
+    let told = drives.join("told");
+    fs::write(&told, output).with_context(|| format!("cannot write {}", told.display()))?;
+    let told = format!("DEMIKERNEL_NVME_TOLD={}", told.display());
+    let mut boot = guest.boot(kernel, &tests.package, &command(&tests.path, &[&told], &filter))?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
     let counts = Counts::of(&output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
-    counts.outcome()
+    fs::remove_dir_all(&drives).with_context(|| format!("cannot remove {}", drives.display()))?;
+    Ok(counts)
+}
+
+/// Runs tests, one after the other.
+fn command(tests: &Path, environment: &[&str], filter: &[&str]) -> Vec<OsString> {
+    let mut command = vec![OsString::from("env")];
+    command.extend(environment.iter().map(OsString::from));
+    command.push(tests.into());
+    command.extend(filter.iter().map(OsString::from));
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
+    command
 }
