@@ -10,6 +10,7 @@ use crate::nvme::double::{Double, Faults, Reaction, Settings};
 use crate::nvme::status::{INVALID_FIELD, UNRECOVERED_READ};
 use crate::{Queue, Volume};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
+use demikernel_runtime::time::timeout;
 use demikernel_runtime::{Runtime, wait_all};
 
 /// A driver that steps its controller whenever it is polled.
@@ -85,7 +86,7 @@ impl Bench {
     fn run(self, test: impl AsyncFnOnce(&Bench, Volume)) {
         Runtime::new().unwrap().block_on(async {
             let volume = self.volume(1);
-            test(&self, volume).await;
+            timeout(Duration::from_secs(100), test(&self, volume)).await.expect("nothing waits for ever");
         });
         let Bench { double, controller } = self;
         assert_eq!(Arc::strong_count(&controller), 1, "somebody holds the controller");
