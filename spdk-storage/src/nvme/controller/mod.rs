@@ -215,7 +215,17 @@ impl Controller {
         }
     }
 
+    /// Asks what it is like, and once more if another core resets it just then.
     fn identify(&self, what: u8, namespace: u32) -> io::Result<Box<Answer>> {
+        match self.identify_once(what, namespace) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.identify_once(what, namespace)
+            }
+            result => result,
+        }
+    }
+
+    fn identify_once(&self, what: u8, namespace: u32) -> io::Result<Box<Answer>> {
         // Of its own, so that cores that open namespaces at the same time need not agree. A command that was lost may
         // still write it: then it is unmapped first.
         let page = Dma::new(&self.space, identify::LENGTH)?;

@@ -178,10 +178,16 @@ fn every_core_notices_a_reset_and_goes_on() {
                 }
             }
         };
+        let (opened, is_opened) = std::sync::mpsc::channel();
         let other = std::thread::spawn(move || {
             let bench = Bench { double, controller };
-            Runtime::new().unwrap().block_on(async { core(bench.volume(1)).await });
+            Runtime::new().unwrap().block_on(async {
+                let volume = bench.volume(1);
+                opened.send(()).unwrap();
+                core(volume).await;
+            });
         });
+        is_opened.recv().unwrap();
         let (double, done) = (bench.double.clone(), Arc::new(AtomicBool::new(false)));
         let (seen, controller) = (done.clone(), bench.controller.clone());
         let troublemaker = std::thread::spawn(move || {
