@@ -3,6 +3,7 @@
 //! - [`open`] gives a [`Store`] of logs in a file or on a block device; [`Log`] is one of its logs.
 //! - [`Volume`]: blocks of a device, without a log. [`BlockDevice`]: what the runtime asks of one.
 //! - [`File`]: files as they are elsewhere ([`fs`](crate::fs)).
+//! - `nvme` (with the feature `nvme`): drives past the kernel.
 //! - [`memory`]: a disk in memory, with faults from a seed, for tests.
 //!
 //! ```no_run
@@ -30,10 +31,15 @@ pub use demikernel_spdk_storage::file::FileOptions;
 pub use demikernel_spdk_storage::log::{
     Appended, Damage, Log, LogError, Record, Seek, Store, StoreInfo, StoreOptions, log_error,
 };
+#[cfg(feature = "nvme")]
+pub use demikernel_spdk_storage::nvme;
 pub use demikernel_spdk_storage::{BlockDevice, Geometry, Volume, memory};
 
 /// Opens the store of logs in a file or on a block device, through io_uring. A file that is not there is made with so many
 /// bytes, and a store on what is blank.
+///
+/// With the feature `nvme` the address of a drive that is bound to vfio-pci stands for one of its namespaces, all of it:
+/// `"0000:5e:00.0/1"`.
 ///
 /// [`FileOptions`](demikernel_spdk_storage::file::FileOptions), [`Volume::attach`] and [`StoreOptions`] are the long way,
 /// with choices.
@@ -46,13 +52,37 @@ pub async fn open(path: impl AsRef<Path>, bytes: u64) -> io::Result<Store> {
     StoreOptions::new().create(true).open(volume).await
 }
 
-#[cfg(feature = "io-uring")]
+#[cfg(feature = "nvme")]
 fn open_volume(path: &Path, bytes: u64) -> io::Result<Volume> {
+    match path.to_str().and_then(|text| text.parse().ok()) {
+        Some(address) => nvme::open(address, nvme::Options::default()).map(Volume::attach),
+        None => open_file(path, bytes),
+    }
+}
+
+#[cfg(not(feature = "nvme"))]
+use open_file as open_volume;
+
+#[cfg(feature = "io-uring")]
+fn open_file(path: &Path, bytes: u64) -> io::Result<Volume> {
     FileOptions::new().create(bytes).open(path).map(Volume::attach)
 }
 
 #[cfg(not(feature = "io-uring"))]
-fn open_volume(path: &Path, _bytes: u64) -> io::Result<Volume> {
+fn open_file(path: &Path, _bytes: u64) -> io::Result<Volume> {
     let text = format!("{}: stores in files need `--features io-uring`", path.display());
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+#[cfg(all(test, feature = "nvme"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_drive_and_a_path_is_a_file() {
+        let error = open_volume(Path::new("ffff:ff:1f.7/1"), 0).unwrap_err();
+        assert!(error.to_string().contains("no PCI device ffff:ff:1f.7"), "{error}");
+        let error = open_volume(Path::new("./ffff:ff:1f.7/1"), 0).unwrap_err();
+        assert!(!error.to_string().contains("PCI"), "{error}");
+    }
 }

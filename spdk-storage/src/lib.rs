@@ -8,6 +8,7 @@
 //! - [`log`]: named, append-only logs on a block device: [`Store`](log::Store) and [`Log`](log::Log).
 //! - [`memory`]: a disk in memory, with faults from a seed.
 //! - `file` (with the feature `io-uring`): files and block devices of the kernel.
+//! - `nvme` (with the feature `nvme`): NVMe drives without the kernel, over VFIO.
 
 mod device;
 #[cfg(feature = "io-uring")]
@@ -15,6 +16,8 @@ pub mod file;
 mod geometry;
 pub mod log;
 pub mod memory;
+#[cfg(feature = "nvme")]
+pub mod nvme;
 mod queue;
 mod volume;
 

@@ -60,6 +60,7 @@ const SOAK: &str = "soak";
 pub(crate) const CARDS: &str = "cards";
 pub(crate) const RXE: &str = "rxe";
 pub(crate) const WIRE: &str = "wire";
+pub(crate) const NVME: &str = "nvme";
 
 /// All stages, in order.
 pub(crate) const STAGES: &[Stage] = &[
@@ -208,6 +209,14 @@ pub(crate) const STAGES: &[Stage] = &[
         run: vm::lab::stage,
     },
     Stage {
+        name: "nvme",
+        about: "our NVMe driver on drives under vfio-pci, and the kernel's on the same ones, in an emulator",
+        needs: vm::TOOLS,
+        minutes: 20,
+        applies: |workspace| has_test(workspace, NVME),
+        run: vm::nvme_stage,
+    },
+    Stage {
         name: "valgrind",
         about: "unit tests of the runtime, without io_uring, and of RDMA, under memcheck",
         needs: &[
@@ -266,7 +275,7 @@ fn has_test(workspace: &Workspace, test: &str) -> bool {
 
 /// Whether an integration test is one of those that are run together.
 fn is_ordinary(test: &str) -> bool {
-    ![SOAK, CARDS, RXE, WIRE].contains(&test)
+    ![SOAK, CARDS, RXE, WIRE, NVME].contains(&test)
 }
 
 pub(crate) fn passed(note: impl Into<String>) -> Result<Outcome> {

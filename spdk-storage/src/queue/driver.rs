@@ -62,6 +62,13 @@ pub unsafe trait Driver: 'static {
     /// What the device is like. It stays the same.
     fn geometry(&self) -> Geometry;
 
+    /// Whether the device can use all memory of the command as it lies. What it cannot is copied into memory of the pool,
+    /// which is then submitted whatever this says of it.
+    #[inline]
+    fn reaches(&self, _command: &Command<'_>) -> bool {
+        true
+    }
+
     /// Hands a command in. It must not be finished within this call, but may be from the next poll on. What is longer
     /// than the device takes at once is the driver's to divide.
     ///

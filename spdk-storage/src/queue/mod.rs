@@ -125,7 +125,15 @@ impl<D: Driver> State<D> {
     #[inline]
     fn submit(&mut self, tag: u32) -> bool {
         let operation = &mut self.operations[tag as usize];
-        let command = operation.command(&mut self.pieces);
+        let mut command = operation.command(&mut self.pieces);
+        if !self.driver.reaches(&command) && !operation.is_bounced() {
+            if let Err(error) = operation.bounce() {
+                self.finished.push((tag, Err(error)));
+                return true;
+            }
+            self.count.bounced += 1;
+            command = operation.command(&mut self.pieces);
+        }
         // SAFETY: the operation keeps its memory in the table until the driver has finished its tag, and hands it out to
         // nobody. Tags are places in the table.
         unsafe { self.driver.submit(tag, command) == Submitted::Taken }

@@ -42,6 +42,13 @@ impl Operation {
         }
     }
 
+    /// Provides memory in place of what the device does not reach.
+    #[cold]
+    pub(super) fn bounce(&mut self) -> io::Result<()> {
+        self.bounce = Some(self.work.bounce()?);
+        Ok(())
+    }
+
     pub(super) fn is_bounced(&self) -> bool {
         self.bounce.is_some()
     }

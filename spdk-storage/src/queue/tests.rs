@@ -8,6 +8,8 @@ use demikernel_runtime::{Builder, Idle, Runtime, Time, wait_all, yield_now};
 struct Picky {
     inner: MemoryDriver,
     alignment: u32,
+    /// Reaches nothing that is not the pool's.
+    pool_only: bool,
     depth: usize,
     under_way: usize,
     most: Rc<Cell<usize>>,
@@ -21,6 +23,11 @@ unsafe impl Driver for Picky {
 
     fn geometry(&self) -> Geometry {
         Geometry { memory_alignment: self.alignment, ..self.inner.geometry() }
+    }
+
+    fn reaches(&self, command: &Command<'_>) -> bool {
+        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
+        !self.pool_only || pieces.iter().all(|piece| piece.region.is_some())
     }
 
     unsafe fn submit(&mut self, tag: u32, command: Command<'_>) -> Submitted {
@@ -62,7 +69,8 @@ fn picky(alignment: u32, depth: usize) -> (Disk, Rc<Queue<Picky>>, Rc<Cell<usize
     let disk = Disk::new(Geometry::new(512, 1 << 20));
     let most = Rc::new(Cell::new(0));
     let inner = MemoryDriver::on(&disk);
-    let queue = Queue::new(Picky { inner, alignment, depth, under_way: 0, most: most.clone() });
+    let pool_only = alignment == 4;
+    let queue = Queue::new(Picky { inner, alignment, pool_only, depth, under_way: 0, most: most.clone() });
     (disk, queue, most)
 }
 
@@ -136,6 +144,22 @@ fn memory_that_is_not_aligned_is_copied_and_counted() {
             .unwrap();
         volume.read(0, 4096).await.unwrap();
         assert_eq!(counter(&volume, "bounced"), 3);
+    });
+}
+
+#[test]
+fn memory_that_the_device_does_not_reach_is_copied() {
+    run(async || {
+        let (disk, queue, _) = picky(4, 1);
+        let volume = Volume::attach(queue);
+        let foreign = || Buffer::from(vec![6; 512]);
+        assert_eq!(foreign().region(), None);
+        // The second one waits for room first, and is copied once all the same.
+        let mut tokens = [volume.write(0, foreign()), volume.write(512, foreign())];
+        wait_all(&mut tokens).await.into_iter().for_each(|result| result.unwrap());
+        assert_eq!(disk.read(0, 1024).unwrap(), [6; 1024]);
+        assert_eq!(volume.read(0, 1024).await.unwrap(), [6; 1024]);
+        assert_eq!(counter(&volume, "bounced"), 2);
     });
 }
 

@@ -5,10 +5,8 @@
 //! ports there would be none. The first card is for the guest's kernel and leaves nothing to others: so that kernel cuts
 //! nothing, and verifies every checksum.
 //!
-//! A character device of the guest, `monitor`, is QEMU's monitor: `set_link card1 off` pulls a cable.
+//! Of QEMU's monitor, `set_link nic1 off` pulls a cable.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::process::Command;
 
 /// The cards: QEMU's model with its options, and the PCI address, of bus 0.
@@ -48,8 +46,8 @@ pub(super) fn are_possible() -> bool {
     status.is_ok_and(|output| output.status.success())
 }
 
-/// QEMU's arguments. The monitor's socket is in a directory of the boot's own.
-pub(super) fn describe(qemu: &mut Command, directory: &Path) {
+/// QEMU's arguments.
+pub(super) fn describe(qemu: &mut Command) {
     for (number, (model, address)) in CARDS.iter().enumerate() {
         let name = format!("card{number}");
         qemu.arg("-netdev").arg(format!("tap,id={name},ifname={name},script=no,downscript=no,vnet_hdr=on"));
@@ -57,11 +55,4 @@ pub(super) fn describe(qemu: &mut Command, directory: &Path) {
             format!("{model},id=nic{number},netdev={name},mac=52:54:00:00:00:0{number},addr={address}");
         qemu.arg("-device").arg(device);
     }
-    let socket = |name: &str, more: &str| -> OsString {
-        super::guest::option(&format!("socket,id={name},path="), &directory.join("monitor"), more)
-    };
-    // QEMU speaks with itself: a port of the guest and the monitor are both at the far end of something.
-    qemu.arg("-chardev").arg(socket("monitor", ",server=on,wait=off")).args(["-mon", "chardev=monitor"]);
-    qemu.arg("-chardev").arg(socket("operator", ""));
-    qemu.args(["-device", "virtserialport,chardev=operator,name=monitor"]);
 }

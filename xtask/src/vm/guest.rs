@@ -9,11 +9,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::cards;
 use super::kernel::Kernel;
+use super::{cards, disks, monitor};
 
 /// What `timeout` ends with when it has ended something.
 const TIMED_OUT: i32 = 124;
+
+/// What switches a guest off that has a switch, as it sees the file.
+pub(super) const SWITCH: &str = "/demikernel-boot/off";
+
+/// Runs QEMU, for so many seconds at most. What it writes to is what is open, which another open file of the same path would
+/// not be.
+const RUN: &str = "exec timeout --kill-after=5 \"$@\" 8>&1 9>&2";
+
+/// The same, until there is a file: then it is killed, and the drives hold what they hold.
+const RUN_WITH_SWITCH: &str = "left=$1; shift
+\"$@\" 8>&1 9>&2 &
+while kill -0 $! && ! [ -e \"$SWITCH\" ] && [ $left -gt 0 ]; do
+    sleep 1
+    left=$((left - 1))
+done 2>/dev/null
+kill -9 $! 2>/dev/null
+wait";
 
 /// Lines of the console that are shown when the guest has not come to its end.
 const SHOWN: usize = 30;
@@ -30,6 +47,11 @@ pub(super) struct Guest {
     pub(super) iommu: bool,
     /// Whether it has network cards.
     pub(super) cards: bool,
+    /// Whether it has NVMe drives, and where they are kept, if they are to outlast it.
+    pub(super) disks: bool,
+    pub(super) drives: Option<PathBuf>,
+    /// Whether it can switch itself off, by making the file [`SWITCH`]: within a second or so, and without a warning.
+    pub(super) switch: bool,
     pub(super) limit: Duration,
 }
 
@@ -44,6 +66,9 @@ impl Default for Guest {
             append: Vec::new(),
             iommu: false,
             cards: false,
+            disks: false,
+            drives: None,
+            switch: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -68,8 +93,9 @@ impl Guest {
         let mut boot = Boot { command: runner, directory: shared };
         fs::write(boot.directory.join("settings"), self.settings(kernel)?)?;
         fs::write(boot.directory.join("command"), script(directory, command)?)?;
-        // QEMU is to write to what is open, which another open file of the same path would not be.
-        boot.command.args(["sh", "-c", "exec timeout --kill-after=5 \"$@\" 8>&1 9>&2", "timeout"]);
+        let run = if self.switch { RUN_WITH_SWITCH } else { RUN };
+        let switch = boot.directory.join(Path::new(SWITCH).file_name().context("a file")?);
+        boot.command.env("SWITCH", switch).args(["sh", "-c", run, "timeout"]);
         boot.command.arg(self.limit.as_secs().to_string()).arg("qemu-system-x86_64");
         self.describe(&mut boot.command, kernel, &boot.directory)?;
         Ok(boot)
@@ -107,7 +133,13 @@ impl Guest {
             share(qemu, &format!("writable{number}"), &fs::canonicalize(directory)?, "");
         }
         if self.cards {
-            cards::describe(qemu, shared);
+            cards::describe(qemu);
+        }
+        if self.disks {
+            disks::describe(qemu, self.drives.as_deref().unwrap_or(shared))?;
+        }
+        if self.cards || self.disks {
+            monitor::describe(qemu, shared);
         }
         if self.iommu {
             qemu.args(["-machine", "q35,kernel-irqchip=off", "-device", "intel-iommu,caching-mode=on"]);

@@ -9,15 +9,20 @@
 //! - `guest`: one boot.
 //! - `cards`: network cards that it may have.
 //! - `lab`: guests with RDMA, by themselves or two at a cable.
+//! - `disks`: NVMe drives that it may have.
+//! - `monitor`: its way to QEMU's monitor.
 //! - `init`: the guest's first process.
 
 mod cards;
+mod disks;
 mod guest;
 mod kernel;
 pub(crate) mod lab;
+mod monitor;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +32,7 @@ use crate::counts::Counts;
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::stages::{self, Job, Outcome};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Executable, Workspace};
 use guest::Guest;
 use kernel::Kernel;
 
@@ -78,6 +83,10 @@ pub(crate) struct Options {
     /// Takes root here, and implies --iommu
     #[arg(long)]
     cards: bool,
+    /// Have NVMe drives to bind to vfio-pci: at 00:13.0 one with two namespaces, at 00:14.0 a port with one that can be
+    /// unplugged, at 00:15.0 one with errors, at 00:16.0 a slow one. Implies --iommu
+    #[arg(long)]
+    disks: bool,
     /// When to give up
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
@@ -101,8 +110,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         writable: options.writable.clone(),
         qemu: options.qemu.clone(),
         append: options.append.clone(),
-        iommu: options.iommu || options.cards,
+        iommu: options.iommu || options.cards || options.disks,
         cards: options.cards,
+        disks: options.disks,
+        drives: None,
+        switch: false,
         limit: Duration::from_secs(options.limit),
     };
     let mut boot = guest.boot(&kernel, &std::env::current_dir()?, &options.command)?;
@@ -175,4 +187,65 @@ pub(crate) fn cards_stage(job: &mut Job<'_>) -> Result<Outcome> {
     let counts = Counts::of(&output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
     counts.outcome()
+}
+
+/// The tests of NVMe drives, all in one guest.
+pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
+    let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;
+    let mut build = job.workspace.cargo("test");
+    build.args(["-p", "demikernel-spdk-storage", "--all-features", "--no-run", "--test", stages::NVME]);
+    let messages = job.runner.output(build.arg(workspace::JSON))?;
+    let tests = workspace::executables(&messages).into_iter().find(|built| built.target == stages::NVME);
+    let tests = tests.context("cargo has not built the tests")?;
+    let guest = Guest {
+        cpus: 2,
+        // The kernel has the drives at first.
+        modules: vec!["nvme".to_owned()],
+        iommu: true,
+        disks: true,
+        limit: Duration::from_secs(600),
+        ..Guest::default()
+    };
+    let mut counts = Counts::default();
+    let mut boot = guest.boot(&kernel, &tests.package, &command(&tests.path, &["DEMIKERNEL_NVME=1"], &[]))?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    counts += Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
+    counts += switched_off(job, &kernel, guest, &tests)?;
+    counts.outcome()
+}
+
+/// A guest is switched off while it writes, and another one looks at what it has left.
+fn switched_off(job: &mut Job<'_>, kernel: &Kernel, guest: Guest, tests: &Executable) -> Result<Counts> {
+    let drives = job.workspace.target.join("xtask/nvme-drives");
+    // What a run that was broken off has left.
+    let _ = fs::remove_dir_all(&drives);
+    fs::create_dir_all(&drives).with_context(|| format!("cannot create {}", drives.display()))?;
+    let guest = Guest { drives: Some(drives.clone()), switch: true, ..guest };
+    let filter = ["log::what_is_written_when_the_power_goes"];
+    let switch = format!("DEMIKERNEL_NVME_SWITCH={}", guest::SWITCH);
+    let mut boot = guest.boot(kernel, &tests.package, &command(&tests.path, &[&switch], &filter))?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    ensure!(boot.status().is_err(), "the guest has ended by itself");
+    let told = drives.join("told");
+    fs::write(&told, output).with_context(|| format!("cannot write {}", told.display()))?;
+    let told = format!("DEMIKERNEL_NVME_TOLD={}", told.display());
+    let mut boot = guest.boot(kernel, &tests.package, &command(&tests.path, &[&told], &filter))?;
+    let (_, output) = job.runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    let counts = Counts::of(&output)?;
+    ensure!(status == 0, "{} ended with {status}", tests.target);
+    fs::remove_dir_all(&drives).with_context(|| format!("cannot remove {}", drives.display()))?;
+    Ok(counts)
+}
+
+/// Runs tests, one after the other.
+fn command(tests: &Path, environment: &[&str], filter: &[&str]) -> Vec<OsString> {
+    let mut command = vec![OsString::from("env")];
+    command.extend(environment.iter().map(OsString::from));
+    command.push(tests.into());
+    command.extend(filter.iter().map(OsString::from));
+    command.extend(["--test-threads=1", "--nocapture"].map(OsString::from));
+    command
 }
