@@ -9,6 +9,7 @@
 //! - [`memory`]: a disk in memory, with faults from a seed.
 //! - `file` (with the feature `io-uring`): files and block devices of the kernel.
 //! - `nvme` (with the feature `nvme`): NVMe drives without the kernel, over VFIO.
+//! - `spdk` (with the feature `spdk`): NVMe controllers by SPDK's driver.
 
 mod device;
 #[cfg(feature = "io-uring")]
@@ -19,6 +20,8 @@ pub mod memory;
 #[cfg(feature = "nvme")]
 pub mod nvme;
 mod queue;
+#[cfg(feature = "spdk")]
+pub mod spdk;
 mod volume;
 
 pub use device::BlockDevice;

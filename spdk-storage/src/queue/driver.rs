@@ -78,14 +78,16 @@ pub unsafe trait Driver: 'static {
     /// differ, and are below `u32::MAX`.
     unsafe fn submit(&mut self, tag: u32, command: Command<'_>) -> Submitted;
 
-    /// Moves things along, and tells what is over. Called whenever the runtime polls and something is under way.
+    /// Moves things along, and tells what is over. Called whenever the runtime polls and something is under way, or it is
+    /// time for it.
     fn poll(&mut self, turn: Turn, finished: &mut Finished);
 
     /// What to wait for while something is under way. What was submitted must be on its way to the device when this
     /// returns, as the thread may be blocked next.
     fn interest(&mut self) -> Interest;
 
-    /// When it must be polled though nothing has happened outside: delays, time-outs.
+    /// When it must be polled though nothing has happened outside: delays, time-outs, and with nothing under way what
+    /// keeps a connection alive.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }

@@ -31,6 +31,8 @@ pub struct Queue<D: Driver> {
     geometry: Geometry,
     /// How many operations are in the table, so that a turn with none costs one load.
     under_way: Cell<usize>,
+    /// When the driver wants to be polled though nothing is under way.
+    due: Cell<Option<Instant>>,
     state: RefCell<State<D>>,
 }
 
@@ -64,6 +66,7 @@ impl<D: Driver> Queue<D> {
         let geometry = driver.geometry();
         assert!(geometry.is_valid(), "{}: {geometry:?}", driver.name());
         let name = driver.name();
+        let due = Cell::new(driver.next_deadline());
         let state = State {
             driver,
             operations: Slab::new(),
@@ -73,7 +76,7 @@ impl<D: Driver> Queue<D> {
             ended: false,
             count: Count::default(),
         };
-        Rc::new(Queue { name, geometry, under_way: Cell::new(0), state: RefCell::new(state) })
+        Rc::new(Queue { name, geometry, under_way: Cell::new(0), due, state: RefCell::new(state) })
     }
 
     #[inline]
@@ -159,10 +162,13 @@ impl<D: Driver> Device for Queue<D> {
 
     #[inline]
     fn poll(&self, turn: Turn) -> bool {
-        if self.under_way.get() == 0 {
+        if self.under_way.get() == 0 && self.due.get().is_none_or(|due| Instant::now() < due) {
             return false;
         }
-        self.state.borrow_mut().poll(turn);
+        let mut state = self.state.borrow_mut();
+        state.poll(turn);
+        self.due.set(state.driver.next_deadline());
+        drop(state);
         self.deliver()
     }
 
@@ -174,10 +180,7 @@ impl<D: Driver> Device for Queue<D> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        match self.under_way.get() {
-            0 => None,
-            _ => self.state.borrow().driver.next_deadline(),
-        }
+        self.state.borrow().driver.next_deadline()
     }
 
     /// Operations go on when nobody waits for them: what a device has begun cannot be stopped faster than it ends.
