@@ -47,8 +47,14 @@ impl Environment {
     fn new(config: &SpdkConfig) -> Result<Environment, SpdkError> {
         let functions = library::load(config.libraries.as_deref())?;
         eal::start(&functions, config)?;
+        // Memory that stays as it is at first: SPDK is not told of more then.
+        let is_static = !config.huge_pages
+            || config
+                .arguments
+                .iter()
+                .any(|argument| ["--no-huge", "--legacy-mem"].contains(&argument.as_str()));
         // SAFETY: EAL runs, and this is called once.
-        let code = unsafe { (functions.spdk_env_dpdk_post_init)(false) };
+        let code = unsafe { (functions.spdk_env_dpdk_post_init)(is_static) };
         // SAFETY: a constant string.
         let version = unsafe { CStr::from_ptr((functions.rte_version)()) };
         if code != 0 {
@@ -87,10 +93,14 @@ mod eal {
 mod eal {
     use super::{Functions, SpdkConfig, SpdkError};
     use std::ffi::{CString, c_char, c_int};
+    use std::fs;
+
+    /// Bits of an address that a program may have, and an IOMMU has to have for addresses to be the same on both sides.
+    const WIDTH: u32 = 48;
 
     /// On a thread of its own, because EAL pins the thread that starts it.
     pub(super) fn start(functions: &Functions, config: &SpdkConfig) -> Result<(), SpdkError> {
-        let arguments = arguments(config, std::process::id());
+        let arguments = arguments(config, std::process::id(), iommu_width());
         let strings: Result<Vec<CString>, _> =
             arguments.iter().map(|argument| CString::new(argument.as_str())).collect();
         let failed =
@@ -113,8 +123,17 @@ mod eal {
         }
     }
 
+    /// Bits of the addresses of the narrowest of Intel's IOMMUs, if there is one (VT-d specification, capability register).
+    fn iommu_width() -> Option<u32> {
+        let units = fs::read_dir("/sys/devices/virtual/iommu").into_iter().flatten().flatten();
+        let capabilities =
+            units.filter_map(|unit| fs::read_to_string(unit.path().join("intel-iommu/cap")).ok());
+        let values = capabilities.filter_map(|text| u64::from_str_radix(text.trim(), 16).ok());
+        values.map(|value| (value >> 16 & 63) as u32 + 1).min()
+    }
+
     /// With the name of the program in front. What the user gave stands for ours of the same kind.
-    fn arguments(config: &SpdkConfig, process: u32) -> Vec<String> {
+    fn arguments(config: &SpdkConfig, process: u32, iommu: Option<u32>) -> Vec<String> {
         let given = |names: &[&str]| {
             let name = |argument: &String| argument.split('=').next().unwrap_or("").to_owned();
             config.arguments.iter().any(|argument| names.contains(&name(argument).as_str()))
@@ -131,9 +150,24 @@ mod eal {
             say(&["--no-telemetry"]);
         }
         if !config.huge_pages && !given(&["--no-huge"]) {
-            say(&["--no-huge", "--no-shconf", "--iova-mode", "va"]);
+            // SPDK wants memory to begin where a huge page would.
+            say(&[
+                "--no-huge",
+                "--no-shconf",
+                "--iova-mode",
+                "va",
+                "--base-virtaddr",
+                "0x200000000000",
+                "-m",
+                "256",
+            ]);
         } else if !given(&["--no-huge", "--in-memory", "--huge-unlink", "--huge-dir", "--legacy-mem"]) {
             say(&["--in-memory"]);
+        }
+        // EAL would find out from drivers, of which there are none yet.
+        let is_narrow = config.huge_pages && iommu.is_some_and(|width| width < WIDTH);
+        if is_narrow && !given(&["--iova-mode", "--no-huge"]) {
+            say(&["--iova-mode", "pa"]);
         }
         if !given(&["--no-pci", "-a", "--allow", "-b", "--block"]) {
             match &config.allow[..] {
@@ -153,15 +187,14 @@ mod eal {
         #[test]
         fn what_the_user_says_stands_for_what_we_would() {
             let mut config = SpdkConfig::default();
-            let ours = arguments(&config, 7).join(" ");
+            let ours = arguments(&config, 7, Some(48)).join(" ");
             let expected =
                 "demikernel --lcores 0@0 --file-prefix demikernel-7 --no-telemetry --in-memory --no-pci";
             assert_eq!(ours, expected);
             config.allow = vec!["0000:00:04.0".to_owned()];
             config.arguments = ["--file-prefix=x", "--huge-unlink"].map(str::to_owned).to_vec();
-            let both = arguments(&config, 7).join(" ");
-            let expected =
-                "demikernel --lcores 0@0 --no-telemetry -a 0000:00:04.0 --file-prefix=x --huge-unlink";
+            let both = arguments(&config, 7, Some(39)).join(" ");
+            let expected = "demikernel --lcores 0@0 --no-telemetry --iova-mode pa -a 0000:00:04.0 --file-prefix=x --huge-unlink";
             assert_eq!(both, expected);
         }
     }

@@ -36,9 +36,9 @@ pub enum SpdkError {
     },
     /// SPDK does not take the environment.
     #[error(
-        "SPDK refuses {dpdk} (error {code}): it takes the releases of DPDK that it was made for, and of them not all of a \
-         distribution's; link and load the DPDK that it was built with, by `libraries`, LD_LIBRARY_PATH or, for the \
-         feature `dpdk`, PKG_CONFIG_PATH"
+        "SPDK does not start on {dpdk} (error {code}; its reason is on the standard error). It takes only the releases of \
+         DPDK that it was made for, of which a distribution's is seldom one: load the DPDK that it was built with, by \
+         `libraries` or LD_LIBRARY_PATH, or for the feature `dpdk` link it, by PKG_CONFIG_PATH"
     )]
     Version {
         /// The version of DPDK.
