@@ -119,7 +119,7 @@ fn check_huge_pages() -> Result<(), Error> {
 
 /// Starts EAL on a thread of its own, because EAL pins the thread that starts it.
 fn launch(config: &EalConfig) -> Result<Eal, Error> {
-    let arguments = arguments(config, std::process::id(), first_processor());
+    let arguments = arguments(config, std::process::id(), first_processor(), pci::iommu_width());
     tracing::debug!(?arguments, version = Eal::version(), "EAL is started");
     let strings: Vec<CString> = arguments
         .into_iter()
@@ -155,7 +155,7 @@ fn launch(config: &EalConfig) -> Result<Eal, Error> {
 }
 
 /// All arguments, with the name of the program in front. Those that the user gave stand for ours of the same kind.
-fn arguments(config: &EalConfig, process: u32, processor: usize) -> Vec<String> {
+fn arguments(config: &EalConfig, process: u32, processor: usize, iommu: Option<u32>) -> Vec<String> {
     let given = |names: &[&str]| {
         config.arguments.iter().any(|argument| {
             let name = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
@@ -203,7 +203,13 @@ fn arguments(config: &EalConfig, process: u32, processor: usize) -> Vec<String> 
                     say(&["--iova-mode", "va"]);
                 }
             }
-            allow => allow.iter().for_each(|address| say(&["-a", address])),
+            allow => {
+                allow.iter().for_each(|address| say(&["-a", address]));
+                // EAL asks drivers that it knows; those of SPDK come later.
+                if config.huge_pages && iommu.is_some_and(|width| width < 48) && !given(&["--iova-mode"]) {
+                    say(&["--iova-mode", "pa"]);
+                }
+            }
         }
     }
     arguments.extend(config.arguments.iter().cloned());
@@ -229,7 +235,7 @@ mod tests {
     #[test]
     fn what_the_user_says_stands_for_what_we_would() {
         let mut config = EalConfig::default();
-        let ours = arguments(&config, 7, 1).join(" ");
+        let ours = arguments(&config, 7, 1, Some(39)).join(" ");
         assert_eq!(
             ours,
             "demikernel -l 1 --file-prefix demikernel-7 --no-telemetry --in-memory --single-file-segments --no-pci \
@@ -239,11 +245,15 @@ mod tests {
         config.memory = 1;
         config.allow = vec!["0000:00:04.0".to_owned()];
         config.arguments = ["--lcores=0", "--file-prefix=x"].map(str::to_owned).to_vec();
-        let both = arguments(&config, 7, 1).join(" ");
+        let both = arguments(&config, 7, 1, Some(39)).join(" ");
         assert_eq!(
             both,
             "demikernel --no-telemetry --no-huge --no-shconf -m 1 -a 0000:00:04.0 --lcores=0 --file-prefix=x"
         );
+        config.huge_pages = true;
+        let ends =
+            |width| arguments(&config, 7, 1, width).join(" ").contains(" -a 0000:00:04.0 --iova-mode pa ");
+        assert!(ends(Some(39)) && !ends(Some(48)) && !ends(None));
     }
 
     #[test]

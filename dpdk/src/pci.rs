@@ -112,6 +112,15 @@ fn target(link: &Path) -> Option<String> {
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
+/// Bits of the addresses of the narrowest of Intel's IOMMUs, if there is one (VT-d specification, capability register).
+/// With fewer than a program's addresses have, a device cannot use the same.
+pub(crate) fn iommu_width() -> Option<u32> {
+    let units = fs::read_dir("/sys/devices/virtual/iommu").into_iter().flatten().flatten();
+    let capabilities = units.filter_map(|unit| fs::read_to_string(unit.path().join("intel-iommu/cap")).ok());
+    let values = capabilities.filter_map(|text| u64::from_str_radix(text.trim(), 16).ok());
+    values.map(|value| (value >> 16 & 63) as u32 + 1).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
