@@ -105,6 +105,7 @@ macro_rules! functions {
 }
 
 functions! {
+    #[cfg_attr(feature = "dpdk", expect(dead_code, reason = "demikernel-dpdk starts it"))]
     rte_eal_init: fn(c_int, *mut *mut c_char) -> c_int;
     rte_version: fn() -> *const c_char;
     spdk_env_dpdk_post_init: fn(bool) -> c_int;

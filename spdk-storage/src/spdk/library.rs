@@ -6,8 +6,9 @@
 use super::error::SpdkError;
 use super::functions::Functions;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-use std::ffi::{OsString, c_void};
-use std::path::Path;
+use std::ffi::{CStr, OsStr, OsString, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// What SPDK needs of the system, under the names that releases of it have had. One that is under none is left out: a
 /// build of SPDK may do without, and if it does not, loading what needs it says so.
@@ -18,7 +19,7 @@ const SYSTEM: [&[&str]; 4] = [
     &["libisal.so.2", "libisal.so"],
 ];
 
-/// DPDK's, unless the program is linked with them.
+/// DPDK's. A program that is linked with DPDK has some of them, and needs the others of the same build.
 const DPDK: [&str; 8] = [
     "librte_eal.so",
     "librte_ring.so",
@@ -43,16 +44,26 @@ pub(super) fn load(directory: Option<&Path>) -> Result<Functions, SpdkError> {
     for names in SYSTEM {
         libraries.extend(names.iter().find_map(|name| open(directory, name).ok()));
     }
-    let dpdk: &[&'static str] = if cfg!(feature = "dpdk") { &[] } else { &DPDK };
-    for name in dpdk.iter().chain(&SPDK) {
-        match open(directory, name) {
+    let linked = if cfg!(feature = "dpdk") { linked() } else { None };
+    for name in DPDK {
+        let opened = match &linked {
+            Some((directory, release)) => open(Some(directory), &format!("{name}{release}")),
+            None => open(directory, name),
+        };
+        match opened {
             Ok(library) => libraries.push(library),
-            Err(_) if OPTIONAL.contains(name) => {}
+            Err(_) if OPTIONAL.contains(&name) => {}
             Err(reason) => {
-                let directory = directory.map(Path::to_path_buf);
+                let directory = linked.map(|(directory, _)| directory).or(directory.map(Path::to_path_buf));
                 return Err(SpdkError::Library { library: name, directory, reason });
             }
         }
+    }
+    for library in SPDK {
+        let opened = open(directory, library);
+        let missing =
+            |reason| SpdkError::Library { library, directory: directory.map(Path::to_path_buf), reason };
+        libraries.push(opened.map_err(missing)?);
     }
     // What the program itself is linked with, and whatever was loaded as global.
     libraries.push(Library::this());
@@ -61,6 +72,20 @@ pub(super) fn load(directory: Option<&Path>) -> Result<Functions, SpdkError> {
     // They stay loaded: functions of theirs are kept, and they have registered themselves with each other.
     std::mem::forget(libraries);
     functions.map_err(|symbol| SpdkError::Symbol { symbol })
+}
+
+/// Where the DPDK is that the program is linked with, and what follows the names of its libraries.
+fn linked() -> Option<(PathBuf, String)> {
+    let eal = find(&[Library::this()], "rte_eal_init")?;
+    // SAFETY: an address in a library; what is filled in is valid while that is loaded, which it stays.
+    let file = unsafe {
+        let mut found: libc::Dl_info = std::mem::zeroed();
+        let is_found = libc::dladdr(eal, &raw mut found) != 0 && !found.dli_fname.is_null();
+        is_found.then(|| CStr::from_ptr(found.dli_fname))?
+    };
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let release = path.file_name()?.to_str()?.strip_prefix(DPDK[0])?;
+    Some((path.parent()?.to_path_buf(), release.to_owned()))
 }
 
 fn open(directory: Option<&Path>, name: &str) -> Result<Library, String> {
