@@ -33,13 +33,16 @@ pub use demikernel_spdk_storage::log::{
 };
 #[cfg(feature = "nvme")]
 pub use demikernel_spdk_storage::nvme;
+#[cfg(feature = "spdk")]
+pub use demikernel_spdk_storage::spdk;
 pub use demikernel_spdk_storage::{BlockDevice, Geometry, Volume, memory};
 
 /// Opens the store of logs in a file or on a block device, through io_uring. A file that is not there is made with so many
 /// bytes, and a store on what is blank.
 ///
 /// With the feature `nvme` the address of a drive that is bound to vfio-pci stands for one of its namespaces, all of it:
-/// `"0000:5e:00.0/1"`.
+/// `"0000:5e:00.0/1"`. With the feature `spdk`, `"spdk:"` before such an address, or before one of SPDK's transports, has
+/// SPDK drive it: `"spdk:trtype:TCP adrfam:IPv4 traddr:10.0.0.1 trsvcid:4420 subnqn:nqn.2016-06.io.spdk:disk/1"`.
 ///
 /// [`FileOptions`](demikernel_spdk_storage::file::FileOptions), [`Volume::attach`] and [`StoreOptions`] are the long way,
 /// with choices.
@@ -52,16 +55,33 @@ pub async fn open(path: impl AsRef<Path>, bytes: u64) -> io::Result<Store> {
     StoreOptions::new().create(true).open(volume).await
 }
 
-#[cfg(feature = "nvme")]
 fn open_volume(path: &Path, bytes: u64) -> io::Result<Volume> {
-    match path.to_str().and_then(|text| text.parse().ok()) {
-        Some(address) => nvme::open(address, nvme::Options::default()).map(Volume::attach),
-        None => open_file(path, bytes),
+    let text = path.to_str().unwrap_or_default();
+    if let Some(address) = text.strip_prefix("spdk:") {
+        return open_spdk(address);
     }
+    #[cfg(feature = "nvme")]
+    if let Ok(address) = text.parse() {
+        return nvme::open(address, nvme::Options::default()).map(Volume::attach);
+    }
+    open_file(path, bytes)
 }
 
-#[cfg(not(feature = "nvme"))]
-use open_file as open_volume;
+/// The namespace behind the last slash, or the first one.
+#[cfg(feature = "spdk")]
+fn open_spdk(address: &str) -> io::Result<Volume> {
+    let namespace =
+        address.rsplit_once('/').and_then(|(address, number)| Some((address, number.parse().ok()?)));
+    let (address, namespace) = namespace.unwrap_or((address, 1));
+    let controller = spdk::Controller::connect(address, &spdk::SpdkConfig::default())?;
+    Ok(Volume::attach(controller.open(namespace)?))
+}
+
+#[cfg(not(feature = "spdk"))]
+fn open_spdk(address: &str) -> io::Result<Volume> {
+    let text = format!("spdk:{address}: drives by SPDK need `--features spdk`");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
 
 #[cfg(feature = "io-uring")]
 fn open_file(path: &Path, bytes: u64) -> io::Result<Volume> {

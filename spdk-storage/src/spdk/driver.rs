@@ -367,7 +367,8 @@ unsafe impl Driver for SpdkDriver {
     }
 
     #[inline]
-    fn reaches(&self, pieces: &[Piece]) -> bool {
+    fn reaches(&self, command: &Command<'_>) -> bool {
+        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
         pieces.iter().all(|piece| self.memory.has(piece.region))
     }
 
