@@ -44,8 +44,7 @@ pub use demikernel_spdk_storage::{BlockDevice, Geometry, Volume, memory};
 /// `"0000:5e:00.0/1"`. With the feature `spdk`, `"spdk:"` before such an address, or before one of SPDK's transports, has
 /// SPDK drive it: `"spdk:trtype:TCP adrfam:IPv4 traddr:10.0.0.1 trsvcid:4420 subnqn:nqn.2016-06.io.spdk:disk/1"`.
 ///
-/// [`FileOptions`](demikernel_spdk_storage::file::FileOptions), [`Volume::attach`] and [`StoreOptions`] are the long way,
-/// with choices.
+/// `FileOptions`, [`Volume::attach`] and [`StoreOptions`] are the long way, with choices.
 ///
 /// # Errors
 /// Those of opening the file: `ResourceBusy` if another process has it. A [`LogError`] within the error says what is there

@@ -3,7 +3,7 @@
 use super::Server;
 use super::lab::Lab;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn count_up(seen: &mut Seen, streams: Vec<TcpStream>) {
         let mut text = Vec::new();
         while !text.ends_with(b"\n\n") {
             let mut part = [0; 4096];
-            let length = stream.read(&mut part).unwrap();
+            let length = read(&mut stream, &mut part);
             assert!(length > 0);
             text.extend(&part[..length]);
         }
@@ -101,10 +101,20 @@ fn connected(to: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Reads what there is. With a time-out a signal ends the call, whoever it was for (signal(7)).
+fn read(stream: &mut TcpStream, to: &mut [u8]) -> usize {
+    loop {
+        match stream.read(to) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other.unwrap(),
+        }
+    }
+}
+
 fn ask(stream: &mut TcpStream, question: &[u8]) -> String {
     stream.write_all(question).unwrap();
     let mut answer = [0; 16];
-    let length = stream.read(&mut answer).unwrap();
+    let length = read(stream, &mut answer);
     String::from_utf8(answer[..length].to_vec()).unwrap()
 }
 
