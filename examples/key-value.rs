@@ -70,7 +70,7 @@ pub(crate) struct Args {
     /// How many MiB one request may have, and so a connection's memory.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_request: u32,
-    /// A file or block device for a log of all writes; a file is made if it is not there.
+    /// A file, block device or address of an NVMe drive for a log of all writes; a file is made if it is not there.
     #[arg(long, value_name = "PATH")]
     log: Option<PathBuf>,
     /// How many MiB a log that is made has: several times what the keys and values have.

@@ -32,8 +32,8 @@ pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
 /// Transports that have to be set up before they can be used: they are chosen by name only.
 const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk", "xdp", "rdma"];
 
-/// What programs may name, such as in the macros, though it is not there yet.
-const LATER: &[&str] = &["spdk"];
+/// What has blocks, and neither sockets nor files.
+const DRIVES: &[&str] = &["spdk", "nvme"];
 
 /// The transports that are compiled in, by name, the preferred one first.
 ///
@@ -150,8 +150,10 @@ fn known(name: &str, what: &str) -> io::Result<Option<&'static str>> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     let names = transports().join(", ");
-    if LATER.contains(&name) {
-        let text = format!("{what} {name:?} is not in this version yet: this build has auto, {names}");
+    if DRIVES.contains(&name) {
+        let text = format!(
+            "{what} {name:?}: a drive has neither sockets nor files; `storage::open` takes its address, and this build has auto, {names}"
+        );
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     Err(invalid(format!("{what} {name:?} is unknown: this build has auto, {names}")))
@@ -278,10 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_said_to() {
-        let error = Choice::new(Some("spdk"), None, 0).unwrap_err();
+    fn drives_are_no_transports() {
+        let error = Choice::new(None, Some("spdk"), 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        assert!(error.to_string().starts_with("transport \"spdk\" is not in this version yet"), "{error}");
+        assert!(
+            error.to_string().starts_with("storage \"spdk\": a drive has neither sockets nor files"),
+            "{error}"
+        );
     }
 
     #[cfg(not(feature = "io-uring"))]

@@ -39,19 +39,24 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 #[derive(Clone)]
 pub struct Controller(Arc<Shared>);
 
+/// What SPDK's callbacks touch. It is shared even while its controller is being detached, which calls back.
+struct Watch {
+    environment: &'static Environment,
+    address: String,
+    /// A command is overdue and could not be aborted.
+    is_silent: AtomicBool,
+}
+
 /// What its queue pairs share.
 pub(super) struct Shared {
-    environment: &'static Environment,
+    watch: Arc<Watch>,
     raw: ptr::NonNull<RawController>,
-    address: String,
     /// Held during whatever may take long, so that no core waits for it.
     busy: Mutex<()>,
     /// How often it was reset, or that was tried in vain.
     attempts: AtomicU64,
     is_lost: AtomicBool,
     is_recovering: AtomicBool,
-    /// A command is overdue and could not be aborted.
-    is_silent: AtomicBool,
 }
 
 // SAFETY: SPDK's functions on controllers lock them, and whatever it does to a queue pair its owner does.
@@ -100,19 +105,19 @@ impl Controller {
         // SAFETY: what was parsed, and no options.
         let raw = unsafe { (functions.spdk_nvme_connect)(&raw const *id, ptr::null(), 0) };
         let raw = ptr::NonNull::new(raw).ok_or_else(|| SpdkError::Connect { address: address.to_owned() })?;
+        let watch = Watch { environment, address: address.to_owned(), is_silent: AtomicBool::new(false) };
         let shared = Arc::new(Shared {
-            environment,
+            watch: Arc::new(watch),
             raw,
-            address: address.to_owned(),
             busy: Mutex::new(()),
             attempts: AtomicU64::new(0),
             is_lost: AtomicBool::new(false),
             is_recovering: AtomicBool::new(false),
-            is_silent: AtomicBool::new(false),
         });
         let micros = TIME_OUT.as_micros() as u64;
-        let argument = Arc::as_ptr(&shared).cast_mut().cast();
-        // SAFETY: the argument outlives the controller, which is detached when it is dropped.
+        let argument = Arc::as_ptr(&shared.watch).cast_mut().cast();
+        // SAFETY: the argument outlives the controller, which `Shared` detaches before it lets go of it; callbacks read it
+        // and set its flag, nothing else.
         unsafe {
             (functions.spdk_nvme_ctrlr_register_timeout_callback)(
                 raw.as_ptr(),
@@ -163,11 +168,11 @@ fn pci_address(text: &str) -> Option<String> {
 
 impl Shared {
     pub(super) fn functions(&self) -> &'static super::functions::Functions {
-        &self.environment.functions
+        &self.watch.environment.functions
     }
 
     pub(super) fn environment(&self) -> &'static Environment {
-        self.environment
+        self.watch.environment
     }
 
     pub(super) fn raw(&self) -> *mut RawController {
@@ -175,7 +180,7 @@ impl Shared {
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.address
+        &self.watch.address
     }
 
     /// One of its namespaces, which may be another after a reset.
@@ -188,7 +193,11 @@ impl Shared {
         let active = Controller(self.clone()).namespaces();
         let namespace = self.namespace(number).filter(|_| active.contains(&number));
         let Some(namespace) = namespace.map(ptr::NonNull::as_ptr) else {
-            return Err(SpdkError::Namespace { address: self.address.clone(), namespace: number, active });
+            return Err(SpdkError::Namespace {
+                address: self.watch.address.clone(),
+                namespace: number,
+                active,
+            });
         };
         let functions = self.functions();
         // SAFETY: an active namespace of a controller that is attached; both structures have 4,096 bytes and stay while
@@ -202,8 +211,11 @@ impl Shared {
                 &*(functions.spdk_nvme_ctrlr_get_data)(self.raw()).cast::<[u8; 4096]>(),
             )
         };
-        let refuse =
-            |found: String| SpdkError::Format { address: self.address.clone(), namespace: number, found };
+        let refuse = |found: String| SpdkError::Format {
+            address: self.watch.address.clone(),
+            namespace: number,
+            found,
+        };
         let format = 128 + 4 * usize::from(of_namespace[26] & 15);
         let metadata = u16::from_le_bytes([of_namespace[format], of_namespace[format + 1]]);
         if metadata != 0 || flags & EXTENDED_BLOCKS != 0 {
@@ -252,14 +264,14 @@ impl Shared {
         // SAFETY: the controller is attached.
         let code = unsafe { (self.functions().spdk_nvme_ctrlr_process_admin_completions)(self.raw()) };
         if code < 0 {
-            tracing::warn!(address = self.address, code, "a controller does not answer");
-            self.is_silent.store(true, Ordering::Relaxed);
+            tracing::warn!(address = self.watch.address, code, "a controller does not answer");
+            self.watch.is_silent.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether a command was overdue and could not be aborted.
     pub(super) fn is_silent(&self) -> bool {
-        self.is_silent.load(Ordering::Relaxed)
+        self.watch.is_silent.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_lost(&self) -> bool {
@@ -279,7 +291,7 @@ impl Shared {
         let weak = Arc::downgrade(self);
         let thread = std::thread::Builder::new().name("spdk-reset".to_owned());
         if let Err(error) = thread.spawn(move || keep_resetting(&weak)) {
-            tracing::error!(address = self.address, %error, "no thread to reset a controller: it stays lost");
+            tracing::error!(address = self.watch.address, %error, "no thread to reset a controller: it stays lost");
             self.attempts.fetch_add(1, Ordering::Release);
         }
     }
@@ -287,15 +299,15 @@ impl Shared {
     /// Whether it is there again.
     fn reset(&self) -> bool {
         let guard = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_silent.store(false, Ordering::Relaxed);
+        self.watch.is_silent.store(false, Ordering::Relaxed);
         // SAFETY: the controller is attached.
         let code = unsafe { (self.functions().spdk_nvme_ctrlr_reset)(self.raw()) };
         if code == 0 {
-            tracing::info!(address = self.address, "a controller was reset");
+            tracing::info!(address = self.watch.address, "a controller was reset");
             self.is_recovering.store(false, Ordering::Release);
             self.is_lost.store(false, Ordering::Release);
         } else if self.attempts() == 0 {
-            tracing::warn!(address = self.address, code, "a controller is lost");
+            tracing::warn!(address = self.watch.address, code, "a controller is lost");
         }
         self.attempts.fetch_add(1, Ordering::Release);
         drop(guard);
@@ -324,25 +336,25 @@ unsafe extern "C" fn overdue(
     queue_pair: *mut RawQueuePair,
     command: u16,
 ) {
-    // SAFETY: what was registered, which outlives the controller.
-    let shared = unsafe { &*argument.cast::<Shared>() };
-    tracing::warn!(address = shared.address, command, "a command is overdue");
+    // SAFETY: the `Watch` that was registered, which outlives the controller and is never borrowed mutably.
+    let watch = unsafe { &*argument.cast::<Watch>() };
+    tracing::warn!(address = watch.address, command, "a command is overdue");
     let aborted = !queue_pair.is_null() && {
-        let abort = shared.functions().spdk_nvme_ctrlr_cmd_abort;
+        let abort = watch.environment.functions.spdk_nvme_ctrlr_cmd_abort;
         // SAFETY: a command that SPDK names.
         unsafe { abort(controller, queue_pair, command, abort_done, argument) == 0 }
     };
     if !aborted {
-        shared.is_silent.store(true, Ordering::Relaxed);
+        watch.is_silent.store(true, Ordering::Relaxed);
     }
 }
 
 unsafe extern "C" fn abort_done(argument: *mut c_void, completion: *const RawCompletion) {
-    // SAFETY: what was registered, which outlives the controller, and a completion.
-    let (shared, completion) = unsafe { (&*argument.cast::<Shared>(), &*completion) };
+    // SAFETY: the `Watch` that was registered, as above, and a completion that is valid during the call.
+    let (watch, completion) = unsafe { (&*argument.cast::<Watch>(), &*completion) };
     let was_aborted = completion.status >> 1 == 0 && completion.dw0 & 1 == 0;
     if !was_aborted {
-        shared.is_silent.store(true, Ordering::Relaxed);
+        watch.is_silent.store(true, Ordering::Relaxed);
     }
 }
 
@@ -355,7 +367,7 @@ impl Drop for Shared {
 
 impl fmt::Debug for Controller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Controller").field("address", &self.0.address).finish_non_exhaustive()
+        f.debug_struct("Controller").field("address", &self.0.watch.address).finish_non_exhaustive()
     }
 }
 
