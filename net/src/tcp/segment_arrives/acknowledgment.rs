@@ -64,14 +64,23 @@ impl Connection {
             self.answer_with_reset(segment);
             return DROP;
         }
-        self.state = self.state.on_open();
+        self.become_established();
         if self.marks.contains(Marks::FIN) {
             // The user has closed meanwhile.
             self.state = self.state.on_close();
         }
         self.begin_window(segment);
-        self.events |= Events::CONNECTED | Events::WRITABLE;
         PASS
+    }
+
+    /// The peer has our SYN. One that was to go once more, as that was not known, would have the number of the first octet,
+    /// and push all others behind it; what it would have told of the peer's SYN an acknowledgment does.
+    pub(super) fn become_established(&mut self) {
+        self.state = self.state.on_open();
+        if self.marks.take(Marks::SYN) {
+            self.marks.insert(Marks::ACKNOWLEDGE);
+        }
+        self.events |= Events::CONNECTED | Events::WRITABLE;
     }
 
     /// An acknowledgment that was overtaken is no harm; one from long ago is a guess. [rfc5961 5.2] [rfc9293 MAY-12]

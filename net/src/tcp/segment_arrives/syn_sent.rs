@@ -6,7 +6,7 @@ use demikernel_runtime::time::Instant;
 use super::Arrival;
 use crate::tcp::Ecn;
 use crate::tcp::config::EcnMode;
-use crate::tcp::connection::{Connection, Events, Marks, Rare};
+use crate::tcp::connection::{Connection, Marks, Rare};
 use crate::tcp::error::Error;
 use crate::tcp::state::{Origin, State};
 use crate::wire::tcp::{Flags, Segment};
@@ -42,8 +42,7 @@ impl Connection {
         if acknowledges {
             self.begin_window(segment);
             self.advance(now, segment);
-            self.state = self.state.on_open();
-            self.events |= Events::CONNECTED | Events::WRITABLE;
+            self.become_established();
             // [rfc9293 3.10.7.3]: at once, so that the peer knows; data may go with it.
             self.marks.insert(Marks::ACKNOWLEDGE);
         } else {

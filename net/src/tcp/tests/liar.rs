@@ -22,6 +22,22 @@ enum Step {
     Shutdown,
     /// Segments that the device cuts.
     Cut(u32),
+    /// Deadlines are kept, but what is to leave does not.
+    Late(u16),
+    /// The peer's SYN, or its answer to ours.
+    Syn {
+        answers: bool,
+    },
+}
+
+/// How far the connection is when the story begins.
+#[derive(Clone, Copy, Debug)]
+enum Opening {
+    Established,
+    /// The peer's SYN has come.
+    Passive,
+    /// Nothing has happened.
+    Active,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +93,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (500u16..1600).prop_map(Step::Path),
         1 => Just(Step::Shutdown),
         1 => prop_oneof![Just(0u32), 1000u32..65_000].prop_map(Step::Cut),
+        2 => prop_oneof![3 => 0u16..600, 1 => 0u16..10_000].prop_map(Step::Late),
+        1 => any::<bool>().prop_map(|answers| Step::Syn { answers }),
     ]
+}
+
+fn opening() -> impl Strategy<Value = Opening> {
+    prop_oneof![4 => Just(Opening::Established), 1 => Just(Opening::Passive), 1 => Just(Opening::Active)]
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -103,10 +125,12 @@ struct Liar {
     sent: u32,
     received: u32,
     limits: Limits,
+    /// What is plain leaves as the stack lets it leave.
+    plain: bool,
 }
 
 impl Liar {
-    fn new(config: Config) -> Liar {
+    fn new(config: Config, opening: Opening, plain: bool) -> Liar {
         let mut syn = "S 0:0(0) mss 1000".to_owned();
         for (is_on, option) in
             [(config.timestamps, " ts 1 0"), (config.sack, " sackok"), (config.window_scaling, " ws 3")]
@@ -116,11 +140,18 @@ impl Liar {
             }
         }
         let timestamps = config.timestamps;
-        let mut lone = Lone::accepting(config, &syn);
-        lone.drain();
-        lone.gets(if timestamps { ". 1:1(0) ack 1 ts 2 1" } else { ". 1:1(0) ack 1" });
-        assert_eq!(lone.connection.state(), State::Established);
-        Liar { lone, pushed: 0, sent: 0, received: 0, limits: Limits::default() }
+        let lone = match opening {
+            Opening::Active => Lone::connecting(config),
+            Opening::Passive => Lone::accepting(config, &syn),
+            Opening::Established => {
+                let mut lone = Lone::accepting(config, &syn);
+                lone.drain();
+                lone.gets(if timestamps { ". 1:1(0) ack 1 ts 2 1" } else { ". 1:1(0) ack 1" });
+                assert_eq!(lone.connection.state(), State::Established);
+                lone
+            }
+        };
+        Liar { lone, pushed: 0, sent: 0, received: 0, limits: Limits::default(), plain }
     }
 
     fn step(&mut self, step: &Step) {
@@ -143,26 +174,62 @@ impl Liar {
             Step::Path(mtu) => self.lone.connection.handle_mtu(self.lone.now, *mtu),
             Step::Shutdown => drop(self.lone.connection.shutdown_write(self.lone.now)),
             Step::Cut(segmentation) => self.limits = Limits { segmentation: *segmentation },
+            Step::Late(milliseconds) => {
+                self.lone.now += Duration::from_millis(u64::from(*milliseconds));
+                self.lone.connection.handle_deadline(self.lone.now);
+            }
+            Step::Syn { answers } => {
+                let flags = if *answers { Flags::SYN | Flags::ACK } else { Flags::SYN };
+                let sequence = SequenceNumber::new(THEIRS);
+                let acknowledgment = SequenceNumber::new(OURS) + 1;
+                self.gets(
+                    Segment { sequence, acknowledgment, flags, window: 50_000, ..Segment::default() },
+                    0,
+                );
+            }
         }
+    }
+
+    /// What leaves next, and its payload.
+    fn poll(&mut self) -> Option<(Segment, Vec<u8>)> {
+        let Lone { connection, now, .. } = &mut self.lone;
+        if self.plain {
+            let (local, remote) = (connection.local_port(), connection.remote_port());
+            match connection.poll_plain(*now, u32::MAX) {
+                Polled::Plain(plain, payload, _) => {
+                    return Some((plain.segment(local, remote), payload.to_vec()));
+                }
+                Polled::Nothing => return None,
+                Polled::Other => {}
+            }
+            if self.limits.segmentation == 0
+                && let Some((plain, payload, _)) = connection.poll_full(*now)
+            {
+                return Some((plain.segment(local, remote), payload.to_vec()));
+            }
+        }
+        let transmit = connection.poll_transmit(*now, &self.limits)?;
+        Some((transmit.segment, transmit.payload.to_vec()))
     }
 
     fn transmit(&mut self, most: u8) {
         for _ in 0..most {
-            let Some(transmit) = self.lone.connection.poll_transmit(self.lone.now, &self.limits) else {
-                return;
-            };
-            let first = transmit.segment.sequence.value().wrapping_sub(OURS).wrapping_sub(1);
+            let Some((segment, payload)) = self.poll() else { return };
+            let first = segment.sequence.value().wrapping_sub(OURS).wrapping_sub(1);
+            if segment.flags.contains(Flags::SYN) {
+                assert_eq!((first.wrapping_add(1), payload.len()), (0, 0), "the number of a SYN");
+            }
             let mut number = first;
-            for byte in transmit.payload.iter().flat_map(|piece| piece.iter()) {
+            for byte in payload {
                 assert!(number < self.pushed, "{number} of {}", self.pushed);
-                assert_eq!(*byte, octet(number), "{number}");
+                assert_eq!(byte, octet(number), "{number}");
                 number += 1;
             }
             if number != first {
                 self.sent = self.sent.max(number);
             }
-            if transmit.segment.flags.contains(Flags::ACK) {
-                self.received = transmit.segment.acknowledgment.value().wrapping_sub(THEIRS);
+            if segment.flags.contains(Flags::ACK) {
+                self.received = segment.acknowledgment.value().wrapping_sub(THEIRS);
             }
         }
     }
@@ -190,8 +257,6 @@ impl Liar {
 
     fn arrives(&mut self, lie: &Lie) {
         let mut segment = Segment {
-            source: 2000,
-            destination: 1000,
             sequence: SequenceNumber::new(
                 THEIRS.wrapping_add(self.received).wrapping_add_signed(lie.sequence),
             ),
@@ -207,7 +272,12 @@ impl Liar {
             value: self.lone.now.as_nanos() as u32 / 1_000_000,
             echo: (self.lone.now.as_nanos() / 1_000_000) as u32 - u32::from(echo),
         });
-        let payload = Buffer::from(vec![0; usize::from(lie.length)]);
+        self.gets(segment, lie.length);
+    }
+
+    fn gets(&mut self, segment: Segment, length: u16) {
+        let segment = Segment { source: 2000, destination: 1000, ..segment };
+        let payload = Buffer::from(vec![0; usize::from(length)]);
         self.lone.connection.handle_segment(self.lone.now, &segment, payload, Ecn::NotCapable);
     }
 }
@@ -218,9 +288,11 @@ proptest! {
     #[test]
     fn whatever_the_peer_says_what_is_sent_is_what_was_pushed(
         config in config(),
+        opening in opening(),
+        plain in any::<bool>(),
         steps in prop::collection::vec(step(), 1..150),
     ) {
-        let mut liar = Liar::new(config);
+        let mut liar = Liar::new(config, opening, plain);
         for step in &steps {
             liar.step(step);
         }

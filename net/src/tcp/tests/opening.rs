@@ -110,6 +110,33 @@ fn a_syn_again_is_answered_again() {
     assert_eq!(lone.connection.state(), State::Closed);
 }
 
+/// A SYN that was to go once more does not, if it is acknowledged before it has: it would have the number of the first
+/// octet.
+#[test]
+fn a_syn_that_is_acknowledged_does_not_go_again() {
+    // The peer's comes twice, and the acknowledgment of ours with it.
+    let mut lone = Lone::accepting(plain(), "S 0:0(0) mss 700");
+    lone.sends(&["S. 0:0(0) ack 1"]);
+    lone.gets("S 0:0(0) mss 700");
+    lone.gets(". 1:1(0) ack 1");
+    lone.sends(&[". 1:1(0) ack 1"]);
+    lone.send(3);
+    lone.sends(&["P. 1:4(3) ack 1"]);
+    // The answer is late, and comes with the time-out.
+    let mut lone = Lone::connecting(plain());
+    lone.sends(&["S 0:0(0)"]);
+    lone.now += SECOND;
+    lone.connection.handle_deadline(lone.now);
+    lone.gets("S. 0:0(0) ack 1 mss 700");
+    lone.sends(&[". 1:1(0) ack 1"]);
+    // Both ask at once: the peer waits for an acknowledgment of its own.
+    let mut lone = Lone::connecting(plain());
+    lone.sends(&["S 0:0(0)"]);
+    lone.gets("S 0:0(0) mss 700");
+    lone.gets("S. 0:0(0) ack 1 mss 700");
+    lone.sends(&[". 1:1(0) ack 1"]);
+}
+
 /// [rfc3168 6.1.1], [rfc9293 SHLD-8]: two bits ask, one agrees.
 #[test]
 fn notification_is_agreed_on() {

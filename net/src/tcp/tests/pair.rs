@@ -39,11 +39,20 @@ pub(super) struct Faults {
     pub(super) lost: u8,
     pub(super) repeated: u8,
     pub(super) marked: u8,
+    /// How long the ends are busy with other things, at most: what has come and is due meanwhile they handle together, and
+    /// answer then.
+    pub(super) busy: Duration,
 }
 
 impl Faults {
-    pub(super) const NONE: Faults =
-        Faults { delay: Duration::from_millis(5), jitter: Duration::ZERO, lost: 0, repeated: 0, marked: 0 };
+    pub(super) const NONE: Faults = Faults {
+        delay: Duration::from_millis(5),
+        jitter: Duration::ZERO,
+        lost: 0,
+        repeated: 0,
+        marked: 0,
+        busy: Duration::ZERO,
+    };
 }
 
 pub(super) struct Packet {
@@ -234,13 +243,13 @@ impl Pair {
 
     pub(super) fn connected(configs: [Config; 2], faults: Faults, seed: u64) -> Pair {
         let mut pair = Pair::new(configs, faults, seed);
-        let lost = std::mem::take(&mut pair.faults.lost);
+        (pair.faults.lost, pair.faults.busy) = (0, Duration::ZERO);
         pair.run(3 * faults.delay + 3 * faults.jitter);
         for end in &pair.ends {
             let state = end.connection.as_ref().map(Connection::state);
             assert_eq!(state, Some(State::Established));
         }
-        pair.faults.lost = lost;
+        pair.faults = faults;
         pair
     }
 
@@ -320,7 +329,12 @@ impl Pair {
         let Some(next) = arrival.into_iter().chain(deadline).min().filter(|next| *next <= until) else {
             return false;
         };
-        self.now = self.now.max(next);
+        let busy = Duration::from_nanos(self.random.below(self.faults.busy.as_nanos() as u64));
+        self.now = self.now.max(next) + busy;
+        let late_first = busy > Duration::ZERO && self.random.happens(50);
+        if late_first {
+            self.ends.iter_mut().for_each(|end| end.handle_deadline(self.now));
+        }
         while let Some(first) = self.under_way.first_entry()
             && first.key().0 <= self.now
         {
@@ -328,9 +342,13 @@ impl Pair {
             if let Some(answer) = self.ends[to].handle(self.now, packet, start_of(to)) {
                 self.put(to, Packet { segment: answer, payload: Sga::new(), ecn: Ecn::NotCapable });
             }
-            self.transmit();
+            if busy == Duration::ZERO {
+                self.transmit();
+            }
         }
-        self.ends.iter_mut().for_each(|end| end.handle_deadline(self.now));
+        if !late_first {
+            self.ends.iter_mut().for_each(|end| end.handle_deadline(self.now));
+        }
         self.transmit();
         true
     }
@@ -338,6 +356,6 @@ impl Pair {
     pub(super) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while self.step(until) {}
-        self.now = until;
+        self.now = self.now.max(until);
     }
 }

@@ -42,15 +42,17 @@ fn last_step() -> impl Strategy<Value = Step> {
 }
 
 fn faults() -> impl Strategy<Value = Faults> {
-    (0u64..60, 0u64..30, 0u8..20, 0u8..10, 0u8..20).prop_map(|(delay, jitter, lost, repeated, marked)| {
-        Faults {
+    let busy = prop_oneof![2 => Just(0u64), 1 => 1u64..10, 1 => 1u64..2000];
+    (0u64..60, 0u64..30, 0u8..20, 0u8..10, 0u8..20, busy).prop_map(
+        |(delay, jitter, lost, repeated, marked, busy)| Faults {
             delay: Duration::from_millis(delay),
             jitter: Duration::from_millis(jitter),
             lost,
             repeated,
             marked,
-        }
-    })
+            busy: Duration::from_millis(busy),
+        },
+    )
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -133,8 +135,13 @@ fn run(pair: &mut Pair, program: &[(bool, Step)], patience: u32) -> Result<(), T
     Ok(())
 }
 
+/// Fewer than usual, as each is long.
+fn cases() -> u32 {
+    ProptestConfig::default().cases / 2
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn bytes_arrive_once_in_order_unaltered(
