@@ -45,6 +45,8 @@ pub(crate) struct Core {
     wheel: UnsafeCell<Wheel>,
     clock: UnsafeCell<Clock>,
     devices: RefCell<Vec<Rc<dyn Device>>>,
+    /// What has the places of devices that were detached.
+    vacant: Rc<dyn Device>,
     /// Which of them is polled next.
     next_device: Cell<usize>,
     pub(super) default_network: RefCell<Option<Rc<dyn Network>>>,
@@ -138,6 +140,7 @@ impl Core {
             wheel: UnsafeCell::new(Wheel::new(0)),
             clock: UnsafeCell::new(Clock::real()),
             devices: RefCell::new(Vec::new()),
+            vacant: vacant::new(),
             next_device: Cell::new(0),
             default_network: RefCell::new(None),
             default_unix: RefCell::new(None),
@@ -429,7 +432,7 @@ impl Core {
     /// Adds a device.
     pub(super) fn attach_transport(&self, transport: Transport) {
         let Transport { device, network, storage } = transport;
-        let vacant = self.devices.borrow().iter().position(vacant::is);
+        let vacant = self.devices.borrow().iter().position(|device| self.is_vacant(device));
         let id = vacant.unwrap_or_else(|| self.devices.borrow().len());
         assert!(id < OWNED as usize, "a runtime has at most 254 devices");
         device.attached(DeviceId::new(id as u8, self.number.get()));
@@ -454,7 +457,7 @@ impl Core {
     pub(super) fn detach(&self, device: &Rc<dyn Device>) {
         let mut devices = self.devices.borrow_mut();
         let Some(place) = devices.iter_mut().find(|place| Rc::ptr_eq(place, device)) else { return };
-        let gone = std::mem::replace(place, vacant::new());
+        let gone = std::mem::replace(place, self.vacant.clone());
         drop(devices);
         // Its destructor is the device's code.
         drop(gone);
@@ -479,6 +482,11 @@ impl Core {
     #[inline]
     pub(super) fn device(&self, index: usize) -> Option<Rc<dyn Device>> {
         self.devices.borrow().get(index).cloned()
+    }
+
+    /// Whether nobody has this place.
+    pub(super) fn is_vacant(&self, device: &Rc<dyn Device>) -> bool {
+        Rc::ptr_eq(device, &self.vacant)
     }
 
     /// Offers a device a result that nobody has taken.

@@ -7,7 +7,7 @@ use super::idle::{Idle, PollParker, may_block, parking_device};
 use super::page::Page;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
-use super::{vacant, waker};
+use super::waker;
 use crate::buffer::pool;
 use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant};
@@ -551,7 +551,7 @@ impl Runtime {
     /// The names of the devices, in the order in which they were attached.
     pub fn devices(&self) -> Vec<&'static str> {
         let devices = (0..).map_while(|index| self.core.device(index));
-        devices.filter(|device| !vacant::is(device)).map(|device| device.name()).collect()
+        devices.filter(|device| !self.core.is_vacant(device)).map(|device| device.name()).collect()
     }
 }
 
