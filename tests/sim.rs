@@ -20,7 +20,7 @@ mod echo;
 #[path = "../examples/http.rs"]
 mod http;
 #[allow(dead_code, reason = "as above")]
-#[path = "../examples/key-value.rs"]
+#[path = "../examples/key-value/main.rs"]
 mod key_value;
 #[allow(dead_code, reason = "as above")]
 #[path = "../examples/udp-relay.rs"]
