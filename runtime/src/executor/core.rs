@@ -21,7 +21,7 @@ use super::store::TaskStore;
 use super::vacant;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
-use crate::transport::{Device, Network, Storage, Transport, Turn};
+use crate::transport::{Device, Logs, Network, Storage, Transport, Turn};
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ptr::{self, NonNull};
@@ -52,6 +52,7 @@ pub(crate) struct Core {
     pub(super) default_network: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_unix: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
+    pub(super) default_logs: RefCell<Option<Rc<dyn Logs>>>,
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
     pub(super) layer: RefCell<Option<Rc<dyn Any>>>,
@@ -145,6 +146,7 @@ impl Core {
             default_network: RefCell::new(None),
             default_unix: RefCell::new(None),
             default_storage: RefCell::new(None),
+            default_logs: RefCell::new(None),
             inbox: RefCell::new(None),
             layer: RefCell::new(None),
             number: Cell::new(0),
@@ -530,10 +532,13 @@ impl Core {
         }
     }
 
-    /// Drops what a layer above keeps for the runtime.
+    /// Drops what layers above keep for the runtime.
     pub(super) fn drop_layer(&self) {
+        // The former may have some of the latter's logs open.
         let layer = self.layer.take();
         drop(layer);
+        let logs = self.default_logs.take();
+        drop(logs);
     }
 
     /// Drops the devices, takes every timer out of the wheel, and the ready queue apart. Tokens that are

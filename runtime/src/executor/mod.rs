@@ -40,7 +40,8 @@ pub use idle::{Idle, ParseIdleError};
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
 pub use lockstep::{Lockstep, Stepped};
 pub use runtime::{
-    Builder, Metrics, Runtime, Time, attach, default_network, default_storage, detach, handle,
+    Builder, Metrics, Runtime, Time, attach, default_logs, default_network, default_storage, detach, handle,
+    set_default_logs,
 };
 pub use task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};
 pub use token::QToken;

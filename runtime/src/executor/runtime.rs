@@ -11,7 +11,7 @@ use super::waker;
 use crate::buffer::pool;
 use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant};
-use crate::transport::{Device, Domain, Interest, Network, Parker, Storage, Transport, Turn};
+use crate::transport::{Device, Domain, Interest, Logs, Network, Parker, Storage, Transport, Turn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -306,6 +306,12 @@ impl Runtime {
             self.parker.replace(None);
             self.watched.borrow_mut().clear();
         }
+    }
+
+    /// As [`set_default_logs`], before it runs.
+    pub fn set_default_logs(&self, logs: Rc<dyn Logs>) {
+        let former = self.core.default_logs.replace(Some(logs));
+        drop(former);
     }
 
     /// Runs a future to its end, and every task meanwhile. Tasks that are left go on with the next call.
@@ -690,6 +696,29 @@ pub(crate) fn default_network_for(domain: Domain) -> io::Result<Rc<dyn Network>>
         (Domain::Unix, Some(network)) => Ok(network.clone()),
         _ => default_network(),
     }
+}
+
+/// Where this runtime keeps its logs: what PDPIX opens them in.
+///
+/// # Errors
+/// `Unsupported` if nobody has said where.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn default_logs() -> io::Result<Rc<dyn Logs>> {
+    context::current().default_logs.borrow().clone().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::Unsupported, "nothing says where this runtime keeps its logs")
+    })
+}
+
+/// Says where the runtime of this thread keeps its logs. It is dropped with the runtime, after all tasks and before the
+/// devices end.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn set_default_logs(logs: Rc<dyn Logs>) {
+    let former = context::current().default_logs.replace(Some(logs));
+    drop(former);
 }
 
 /// The device on which `fs` opens its files.

@@ -1,13 +1,17 @@
-//! Calls on files.
+//! Calls on files and logs.
 
 use super::operation::Action;
-use super::table::{Queue, table};
+use super::table::{Access, Queue, table};
 use super::types::{Qd, Qt, errno};
-use crate::executor::default_storage;
+use crate::executor::{default_logs, default_storage, operation};
 use crate::fs::Handle;
 use crate::transport::OpenMode;
 use std::io::{self, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// What the path of a log begins with; a file of such a name has `./` before it.
+const LOG: &[u8] = b"log:";
 
 /// Opens a file, with the flags of open(2), such as `libc::O_RDWR | libc::O_CREAT`, and the permissions that
 /// it has if it is made.
@@ -16,15 +20,52 @@ use std::path::Path;
 /// [`pop`](super::pop) reads at the file's position, and [`push`](super::push) writes there, or at the end
 /// of the file with `O_APPEND`; both take the position along when they are started.
 ///
+/// `log:NAME` is not a file, but a log of that name on the storage that the runtime is configured with
+/// (`demikernel::storage`). What differs:
+///
+/// - [`push`](super::push) appends a record, at the end whatever the flags, and is done when it is durable.
+/// - [`pop`](super::pop) gives one record. The place that it reads at counts records, and is the first one at first;
+///   [`lseek`] moves it, and goes to the first one that is still there for any number before.
+/// - [`truncate`] gives up the records *before* a number. `O_TRUNC`, and so [`creat`], gives up all of them; numbers go on.
+/// - Permissions are not looked at. `O_DIRECT`, `O_SYNC` and `O_DSYNC` are always so.
+///
 /// # Errors
-/// `EINVAL` for flags that contradict each other; `Unsupported` if the runtime has no transport for files.
-/// Those of open(2) are in the result.
+/// `EINVAL` for flags that contradict each other, or that logs do not have; `Unsupported` if the runtime has no transport
+/// for files, or nothing says where logs are. Those of open(2) are in the result; of a log these are `ENOENT`, `EEXIST`,
+/// `ENAMETOOLONG`, `ENOSPC` if there are too many logs, and `EROFS`. What is wrong with the storage device is said in words.
 pub fn open(path: impl AsRef<Path>, flags: i32, permissions: u32) -> io::Result<(Qd, Qt)> {
-    let mode = open_mode(flags, permissions)?;
+    let (path, mode) = (path.as_ref(), open_mode(flags, permissions)?);
+    if let Some(name) = path.as_os_str().as_bytes().strip_prefix(LOG) {
+        return open_log(name, mode);
+    }
     let storage = default_storage()?;
+    begin(|| Action::Open(Handle::open(&storage, path, mode), 0))
+}
+
+fn open_log(name: &[u8], mode: OpenMode) -> io::Result<(Qd, Qt)> {
+    let access = Access { read: mode.read, write: mode.write || mode.append };
+    // What these say is so of any log, or does not matter.
+    const IDLE: i32 = libc::O_SYNC | libc::O_DSYNC | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    if mode.custom_flags & libc::O_DIRECTORY != 0 {
+        return Err(errno(libc::ENOTDIR));
+    }
+    if mode.custom_flags & !IDLE != 0 || mode.truncate && !access.write {
+        return Err(errno(libc::EINVAL));
+    }
+    let name = str::from_utf8(name).map_err(|_| errno(libc::EINVAL))?;
+    let logs = default_logs()?;
+    begin(|| {
+        let (token, done) = operation();
+        logs.open(name, mode, done);
+        Action::OpenLog(token, access)
+    })
+}
+
+/// A descriptor for what is being opened.
+fn begin(start: impl FnOnce() -> Action) -> io::Result<(Qd, Qt)> {
     let table = table();
     let qd = table.add(Queue::Opening)?;
-    let started = table.start(qd, || Ok(Action::Open(Handle::open(&storage, path.as_ref(), mode), 0)));
+    let started = table.start(qd, || Ok(start()));
     if started.is_err() {
         table.remove(qd)?;
     }
@@ -58,7 +99,7 @@ pub fn creat(path: impl AsRef<Path>, permissions: u32) -> io::Result<(Qd, Qt)> {
     open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, permissions)
 }
 
-/// Moves a file's position, and gives the new one. It may be beyond the end.
+/// Moves a file's position, and gives the new one. It may be beyond the end. Of a log, it is the number of a record.
 ///
 /// ```
 /// # let runtime = demikernel_runtime::Runtime::new()?;
@@ -84,6 +125,9 @@ pub fn creat(path: impl AsRef<Path>, permissions: u32) -> io::Result<(Qd, Qt)> {
 /// being opened.
 pub fn lseek(qd: Qd, to: SeekFrom) -> io::Result<u64> {
     let queue = table().queue(qd)?;
+    if let Queue::Log(log, _) = &*queue {
+        return log.seek(to);
+    }
     let Queue::File(file, position) = &*queue else { return Err(no_file(&queue, libc::ESPIPE)) };
     let target = match to {
         SeekFrom::Start(offset) => i64::try_from(offset).ok(),
@@ -95,17 +139,26 @@ pub fn lseek(qd: Qd, to: SeekFrom) -> io::Result<u64> {
     Ok(target)
 }
 
-/// Cuts a file to a length, or makes it longer with zeros. Its position stays.
+/// Cuts a file to a length, or makes it longer with zeros. Its position stays. Of a log, gives up the records before the
+/// one of this number: what is freed are whole segments. When the token is done, that is durable.
 ///
 /// # Errors
-/// `EBADF`; `EINVAL` if it is not a file, or for a length that no file can have; `EBUSY` while the file is
-/// being opened.
+/// `EBADF`, also for a log that was not opened to write; `EINVAL` if it is neither, or for a length that no file can have;
+/// `EBUSY` while the file is being opened. In the result, of a log: `EINVAL` for a number behind the end.
 pub fn truncate(qd: Qd, length: u64) -> io::Result<Qt> {
     let table = table();
     let queue = table.queue(qd)?;
-    let Queue::File(file, _) = &*queue else { return Err(no_file(&queue, libc::EINVAL)) };
     as_offset(length).ok_or_else(|| errno(libc::EINVAL))?;
-    table.start(qd, || Ok(Action::Truncate(file.truncate(length))))
+    match &*queue {
+        Queue::File(file, _) => table.start(qd, || Ok(Action::Truncate(file.truncate(length)))),
+        Queue::Log(_, access) if !access.write => Err(errno(libc::EBADF)),
+        Queue::Log(log, _) => table.start(qd, || {
+            let (token, done) = operation();
+            log.truncate(length, done);
+            Ok(Action::Truncate(token))
+        }),
+        _ => Err(no_file(&queue, libc::EINVAL)),
+    }
 }
 
 /// Offsets are signed in the kernel.

@@ -4,6 +4,7 @@ use super::operation::{Action, Reading};
 use super::table::{Queue, table};
 use super::types::{Qd, Qt, errno};
 use crate::buffer::{BufferMut, Sga};
+use crate::executor::operation;
 use crate::fs::Handle;
 use crate::transport::SocketKind;
 use std::cell::Cell;
@@ -15,10 +16,13 @@ use std::rc::Rc;
 const POP: usize = 64 << 10;
 
 /// Adds data at the end of a queue: sends all of it on a connection, as one datagram to the peer that a
-/// socket is connected to, writes it at a file's position, or puts it into a queue in memory.
+/// socket is connected to, writes it at a file's position, appends it to a log as one record, or puts it into a queue in
+/// memory. What was pushed to a log is durable when the token is done; nothing is appended if there are no bytes.
 ///
 /// # Errors
-/// `EBADF`; `EBUSY` while a file is being opened.
+/// `EBADF`, also for a log that was not opened to write; `EBUSY` while a file or log is being opened. In the result, of a
+/// log: `ENOSPC`, with nothing overwritten; `EMSGSIZE` if the record is too long; `EROFS`; `EIO`, after which the device
+/// takes nothing more.
 pub fn push(qd: Qd, sga: impl Into<Sga>) -> io::Result<Qt> {
     let (table, sga) = (table(), sga.into());
     let queue = table.queue(qd)?;
@@ -31,9 +35,20 @@ pub fn push(qd: Qd, sga: impl Into<Sga>) -> io::Result<Qt> {
                 position.set(start.saturating_add(sga.len() as u64));
                 Action::Push(file.write_at(sga, start))
             }
+            Queue::Log(log, access) => {
+                allowed(access.write)?;
+                let (token, done) = operation();
+                log.push(sga, done);
+                Action::Push(token)
+            }
             Queue::Opening => return Err(errno(libc::EBUSY)),
         })
     })
+}
+
+/// As read(2) and write(2) say of a descriptor that was opened for something else.
+fn allowed(access: bool) -> io::Result<()> {
+    if access { Ok(()) } else { Err(errno(libc::EBADF)) }
 }
 
 /// Sends data as one datagram.
@@ -70,11 +85,14 @@ pub fn pushto(qd: Qd, sga: impl Into<Sga>, peer: SocketAddr) -> io::Result<Qt> {
 /// Takes the next data of a queue: [`Value::Popped`](super::Value::Popped).
 ///
 /// `size` is the most that is taken from a stream or a file, and where a datagram is cut; 64 KiB unless
-/// given. A queue in memory gives what was pushed, whatever its size.
+/// given. A queue in memory gives what was pushed, whatever its size, and a log its next record, as the memory that was
+/// read into. At the end of a file or a log there are no bytes: to wait for what others will push is for
+/// `storage::Log::pop`.
 ///
 /// # Errors
-/// `EBADF`; `EBUSY` while a file is being opened; `EINVAL` for a size of 0; `OutOfMemory` when the thread's
-/// pool has none to read a file into.
+/// `EBADF`, also for a log that was not opened to read; `EBUSY` while a file or log is being opened; `EINVAL` for a size of
+/// 0; `OutOfMemory` when the thread's pool has none to read a file into. In the result, of a log: `EBADMSG` where records
+/// are damaged, behind which the next pop goes on; `EIO`.
 pub fn pop(qd: Qd, size: Option<usize>) -> io::Result<Qt> {
     let table = table();
     let queue = table.queue(qd)?;
@@ -88,6 +106,12 @@ pub fn pop(qd: Qd, size: Option<usize>) -> io::Result<Qt> {
             Queue::Socket(socket, SocketKind::Datagram) => Action::PopFrom(socket.pop_from(size)),
             Queue::Memory(queue) => Action::PopMemory(queue.pop()),
             Queue::File(file, position) => read(file, position, size)?,
+            Queue::Log(log, access) => {
+                allowed(access.read)?;
+                let (token, done) = operation();
+                log.pop(done);
+                Action::Pop(token)
+            }
             Queue::Opening => return Err(errno(libc::EBUSY)),
         })
     })

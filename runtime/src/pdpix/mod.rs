@@ -14,7 +14,7 @@
 //!
 //! Descriptors and tokens are the runtime's: they end with it. An operation goes on until its result is
 //! waited for, or its queue closed; tokens that nobody waits for stay until the runtime ends. Sockets and
-//! files are on the transports that the runtime has as its defaults.
+//! files are on the transports that the runtime has as its defaults, logs ([`open`] with `log:NAME`) on its storage.
 //!
 //! All calls panic outside of a runtime.
 //!
@@ -47,7 +47,7 @@
 //! ```
 
 // The map.
-mod files; // open, creat, lseek, truncate
+mod files; // open, creat, lseek, truncate: files and logs
 mod io; // push, pushto, pop: on every kind of queue
 mod memory; // sgaalloc, sgafree, queue
 mod sockets; // socket, bind, listen, accept, connect, close, and what there is to ask of a socket

@@ -1,13 +1,14 @@
 //! One operation, and what comes of it.
 
 use super::memory::Item;
+use super::table::{Access, Queue};
 use super::types::Opcode;
 use crate::buffer::{Buffer, BufferMut, Sga};
 use crate::executor::QToken;
-use crate::fs::{Handle, Opening};
+use crate::fs::Opening;
 use crate::net::Socket;
 use crate::queue::Closed;
-use crate::transport::{Accepted, Endpoint, Network};
+use crate::transport::{Accepted, Endpoint, LogQueue, Network};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(super) enum Action {
     PushMemory(QToken<Result<(), Closed>>),
     PopMemory(QToken<Result<Item, Closed>>),
     Open(Opening, u64),
+    OpenLog(QToken<io::Result<Rc<dyn LogQueue>>>, Access),
     Read(QToken<io::Result<BufferMut>>, Reading),
     Truncate(QToken<io::Result<()>>),
 }
@@ -41,8 +43,8 @@ pub(super) enum Outcome {
     Done,
     Popped(Sga, Option<SocketAddr>),
     Accepted(Socket, Endpoint),
-    /// A file, and where reading begins.
-    Opened(Handle, u64),
+    /// A file or a log.
+    Opened(Queue),
     Failed(io::Error),
 }
 
@@ -53,7 +55,7 @@ impl Action {
             Action::Pop(_) | Action::PopFrom(_) | Action::PopMemory(_) | Action::Read(..) => Opcode::Pop,
             Action::Accept(..) => Opcode::Accept,
             Action::Connect(_) => Opcode::Connect,
-            Action::Open(..) => Opcode::Open,
+            Action::Open(..) | Action::OpenLog(..) => Opcode::Open,
             Action::Truncate(_) => Opcode::Truncate,
         }
     }
@@ -76,8 +78,11 @@ impl Action {
                 ready!(poll(token, cx)).map(|item| Outcome::Popped(item.into(), None)).map_err(cancelled)
             }
             Action::Open(opening, start) => {
-                let start = *start;
-                ready!(Pin::new(opening).poll(cx)).map(|file| Outcome::Opened(file, start))
+                let start = Rc::new(Cell::new(*start));
+                ready!(Pin::new(opening).poll(cx)).map(|file| Outcome::Opened(Queue::File(file, start)))
+            }
+            Action::OpenLog(token, access) => {
+                ready!(poll(token, cx)).map(|log| Outcome::Opened(Queue::Log(log, *access)))
             }
             Action::Read(token, reading) => ready!(poll(token, cx)).map(|data| reading.end(data)),
         };

@@ -12,7 +12,7 @@ use crate::executor::layer;
 use crate::fs::Handle;
 use crate::net::Socket;
 use crate::queue;
-use crate::transport::SocketKind;
+use crate::transport::{LogQueue, SocketKind};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -39,6 +39,14 @@ pub(super) enum Queue {
     /// A file that is being opened.
     Opening,
     File(Handle, Rc<Cell<u64>>),
+    Log(Rc<dyn LogQueue>, Access),
+}
+
+/// What a log was opened for.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    pub(super) read: bool,
+    pub(super) write: bool,
 }
 
 struct Operation {
@@ -147,17 +155,17 @@ impl Table {
         Ok(self.queues.borrow_mut().remove(qd.place()))
     }
 
-    /// Puts the file in place of one that was being opened.
-    fn opened(&self, qd: Qd, file: Handle, start: u64) -> Value {
+    /// Puts the file or log in place of one that was being opened.
+    fn opened(&self, qd: Qd, opened: Queue) -> Value {
         let mut queues = self.queues.borrow_mut();
         match queues.get_mut(qd.place()).filter(|_| self.is_valid(qd)) {
             Some(queue) => {
-                *queue = Rc::new(Queue::File(file, Rc::new(Cell::new(start))));
+                *queue = Rc::new(opened);
                 Value::None
             }
             None => {
                 drop(queues);
-                drop(file);
+                drop(opened);
                 Value::Failed(errno(libc::ECANCELED))
             }
         }
@@ -264,7 +272,7 @@ impl Table {
                     Err(error) => Value::Failed(error),
                 }
             }
-            Outcome::Opened(file, start) => self.opened(qd, file, start),
+            Outcome::Opened(opened) => self.opened(qd, opened),
             Outcome::Failed(error) => {
                 if opcode == Opcode::Open {
                     // The descriptor was for the file alone. It may have been closed already.

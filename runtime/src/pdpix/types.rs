@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// A queue descriptor: a socket, a file, or a queue in memory.
+/// A queue descriptor: a socket, a file, a log, or a queue in memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Qd(pub(super) u32);
 
@@ -91,7 +91,7 @@ pub enum Value {
     None,
     /// What was popped.
     Popped {
-        /// The bytes. There are none at the end of a stream or a file.
+        /// The bytes. There are none at the end of a stream, a file or a log.
         sga: Sga,
         /// Who sent them, of a datagram.
         from: Option<SocketAddr>,

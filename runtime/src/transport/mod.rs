@@ -11,6 +11,7 @@
 mod endpoint;
 pub mod epoll;
 pub(crate) mod kernel;
+mod logs;
 pub mod memory;
 mod options;
 pub mod readiness;
@@ -21,6 +22,7 @@ pub mod stream;
 pub mod uring;
 
 pub use endpoint::{Domain, Endpoint, SocketKind};
+pub use logs::{LogQueue, Logs};
 pub use options::{OptionName, SocketOption};
 
 use crate::buffer::{Buffer, BufferMut, Sga};

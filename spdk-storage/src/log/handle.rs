@@ -75,7 +75,7 @@ impl Log {
     /// A [`LogError`]: the device is full, the record too long for this store. After an error of the device the store
     /// takes nothing more, and whether the records under way are there is known when it is opened anew.
     pub fn push(&self, data: impl Into<Sga>) -> QToken<io::Result<Appended>> {
-        self.append(data.into(), Sync::Durable)
+        self.appended(data.into(), Sync::Durable)
     }
 
     /// Appends a record. When the token is done it has been written, and can be read; a loss of power takes it, and what
@@ -84,15 +84,23 @@ impl Log {
     /// # Errors
     /// As [`push`](Self::push).
     pub fn push_unsynced(&self, data: impl Into<Sga>) -> QToken<io::Result<Appended>> {
-        self.append(data.into(), Sync::Written)
+        self.appended(data.into(), Sync::Written)
     }
 
-    fn append(&self, data: Sga, sync: Sync) -> QToken<io::Result<Appended>> {
+    fn appended(&self, data: Sga, sync: Sync) -> QToken<io::Result<Appended>> {
         let (token, done) = operation();
-        let core = self.store.core();
-        core.engine.borrow_mut().push(self.place, data, sync, Waiter::Push(done));
-        core.wake();
+        self.append(data, sync, Waiter::Push(done));
         token
+    }
+
+    pub(super) fn append(&self, data: Sga, sync: Sync, waiter: Waiter) {
+        let core = self.store.core();
+        core.engine.borrow_mut().push(self.place, data, sync, waiter);
+        core.wake();
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(usize) -> Change, waiter: Waiter) {
+        self.store.core().change(change(self.place), waiter);
     }
 
     /// Makes durable everything that was pushed before.
@@ -115,9 +123,7 @@ impl Log {
     /// Those of the device.
     pub fn truncate(&self, number: u64) -> QToken<io::Result<()>> {
         let (token, done) = operation();
-        let core = self.store.core();
-        core.engine.borrow_mut().change(Change::Truncate(self.place, number), Waiter::Done(done));
-        core.wake();
+        self.change(|place| Change::Truncate(place, number), Waiter::Done(done));
         token
     }
 
@@ -250,5 +256,11 @@ impl fmt::Debug for Log {
 /// assert_eq!(log_error(&error), Some(&LogError::Full));
 /// ```
 pub fn log_error(error: &io::Error) -> Option<&LogError> {
-    error.get_ref()?.downcast_ref()
+    let mut inner: &(dyn std::error::Error + 'static) = error.get_ref()?;
+    loop {
+        match inner.downcast_ref() {
+            Some(found) => return Some(found),
+            None => inner = inner.source()?,
+        }
+    }
 }

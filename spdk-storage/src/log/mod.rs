@@ -4,6 +4,7 @@
 
 mod create; // making a store on a device
 mod cursor; // reading a log
+mod descriptor; // logs for PDPIX
 mod engine; // pushes, batches, acknowledgments, truncation
 mod error; // what can be wrong
 mod foreign; // what is on a device that is no store

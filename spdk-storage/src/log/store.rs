@@ -4,6 +4,7 @@
 //! programs wait for. Pushes of one round of tasks are seen together, since the driving task runs after them.
 
 use super::create::Plan;
+use super::descriptor::by_number;
 use super::engine::{Action, Change, Engine, Outcome};
 use super::error::LogError;
 use super::format::{SLOT, Superblock};
@@ -161,6 +162,8 @@ pub(super) struct Core {
     driver: RefCell<Option<Waker>>,
     readers: RefCell<Vec<Waker>>,
     abandoned: Cell<bool>,
+    /// Names of logs that are being made by somebody who wants to be the one.
+    making: RefCell<Vec<String>>,
 }
 
 /// Who waits for something.
@@ -168,6 +171,8 @@ pub(crate) enum Waiter {
     Push(Completion<io::Result<super::Appended>>),
     Open(Completion<io::Result<usize>>),
     Done(Completion<io::Result<()>>),
+    /// As the former, of who wants errors by their number.
+    Descriptor(Completion<io::Result<()>>),
 }
 
 impl Store {
@@ -180,6 +185,7 @@ impl Store {
             driver: RefCell::new(None),
             readers: RefCell::new(Vec::new()),
             abandoned: Cell::new(false),
+            making: RefCell::new(Vec::new()),
         });
         spawn(Driver { core: core.clone(), under_way: Vec::new() }).detach();
         Store { shared: Rc::new(Handle { core }) }
@@ -257,6 +263,21 @@ impl Store {
         }
     }
 
+    /// Whether nothing is ever written.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.core().engine.borrow().is_read_only()
+    }
+
+    /// Says that a log of this name is being made, unless somebody has said so.
+    pub(super) fn making(&self, name: &str) -> Option<Making> {
+        let mut making = self.core().making.borrow_mut();
+        if making.iter().any(|other| other == name) {
+            return None;
+        }
+        making.push(name.to_owned());
+        Some(Making { core: self.core().clone(), name: name.to_owned() })
+    }
+
     pub(super) fn core(&self) -> &Rc<Core> {
         &self.shared.core
     }
@@ -293,7 +314,7 @@ pub struct StoreInfo {
 }
 
 impl Core {
-    fn change(&self, change: Change, waiter: Waiter) {
+    pub(super) fn change(&self, change: Change, waiter: Waiter) {
         self.engine.borrow_mut().change(change, waiter);
         self.wake();
     }
@@ -311,6 +332,18 @@ impl Core {
         if !readers.iter().any(|other| other.will_wake(waker)) {
             readers.push(waker.clone());
         }
+    }
+}
+
+/// While a log of this name is being made.
+pub(super) struct Making {
+    core: Rc<Core>,
+    name: String,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.core.making.borrow_mut().retain(|name| *name != self.name);
     }
 }
 
@@ -411,6 +444,7 @@ impl Waiter {
                 other => unreachable!("a log was opened as {other:?}"),
             })),
             Waiter::Done(done) => done.complete(result.map(drop)),
+            Waiter::Descriptor(done) => done.complete(result.map(drop).map_err(by_number)),
         }
     }
 }

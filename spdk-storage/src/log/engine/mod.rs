@@ -361,6 +361,11 @@ impl<T> Engine<T> {
         (self.uses.iter().filter(|used| **used == Use::Free).count(), self.uses.len())
     }
 
+    /// Whether nothing is ever written.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Why the store has stopped, if it has.
     pub(crate) fn stopped(&self) -> Option<&LogError> {
         self.stopped.as_ref()
