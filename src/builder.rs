@@ -1,10 +1,12 @@
 //! The settings of a program's runtimes.
 
 use crate::choose::{self, Choice, Team};
+use crate::storage::Configured;
 use demikernel_runtime::{Idle, Runtime, Time, run_on_cores};
 use std::future::Future;
 use std::io;
 use std::process::{ExitCode, Termination};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Makes runtimes: one with [`build`](Self::build), or one per core with [`run`](Self::run).
@@ -50,8 +52,16 @@ impl Builder {
         self
     }
 
-    /// The device of `fs`, by name: `"io_uring"`, `"epoll"` (a pool of threads), or `"auto"`, which is the
-    /// transport's own where it has one.
+    /// Where files and logs are.
+    ///
+    /// - `"io_uring"`, `"epoll"` (a pool of threads), or `"auto"`, which is the transport's own where it has files: the
+    ///   device of [`fs`](crate::fs). `"memory"` (and `"sim"`) has both in memory.
+    /// - `"nvme"` and `"spdk"`: logs are on a drive, which `device` under `[storage]` of `demikernel.toml` says.
+    /// - A device, as it is written there: a path with a slash or a dot, the address of a drive such as
+    ///   `"0000:5e:00.0/1"`, `"spdk:ADDRESS"`, or `"memory:64MiB"`.
+    ///
+    /// Without this call the environment variable `DEMIKERNEL_STORAGE` has the choice, and without that the file.
+    /// [`storage::store`](crate::storage::store) opens what was chosen, when it is first needed.
     pub fn storage(mut self, name: &str) -> Builder {
         self.storage = Some(name.to_owned());
         self
@@ -85,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// How the userspace stack and its device are to be, for the transports that are one: the text of a
+    /// How the userspace stack and its device are to be, for the transports that are one, and where logs are: the text of a
     /// `demikernel.toml`, in place of the file that `DEMIKERNEL_CONFIG` names. Others do not look at it.
     ///
     /// ```
@@ -115,7 +125,9 @@ impl Builder {
         let mut choice = Choice::new(self.transport.as_deref(), self.storage.as_deref(), self.seed)?;
         choice.configuration.clone_from(&self.configuration);
         choice.core = team.map(|team| (builder.place().0, team.clone()));
+        let configured = Configured::new(choice.logs.clone(), self.configuration.as_deref())?;
         let runtime = builder.idle(self.idle).time(self.time).build()?;
+        runtime.set_default_logs(Rc::new(configured));
         for transport in choose::open(&choice)? {
             runtime.attach(transport);
         }

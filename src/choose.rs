@@ -1,5 +1,6 @@
 //! The choice of a transport by name: the one place that knows them all.
 
+use crate::storage::Named;
 use demikernel_runtime::transport::Transport;
 use demikernel_runtime::transport::epoll::Epoll;
 use demikernel_runtime::transport::memory::Memory;
@@ -9,6 +10,9 @@ use std::sync::Arc;
 
 /// Overrides the automatic choice.
 const VARIABLE: &str = "DEMIKERNEL_TRANSPORT";
+
+/// Says where logs are, if the program does not.
+const STORAGE_VARIABLE: &str = "DEMIKERNEL_STORAGE";
 
 /// Transports of this and later versions that need a feature, and its name.
 const FEATURES: &[(&str, &str)] = &[
@@ -32,7 +36,7 @@ pub(crate) const SIMULATED: &[&str] = &["memory", "sim"];
 /// Transports that have to be set up before they can be used: they are chosen by name only.
 const NAMED_ONLY: &[&str] = &["tap", "packet", "dpdk", "xdp", "rdma"];
 
-/// What has blocks, and neither sockets nor files.
+/// What has blocks, and no sockets.
 const DRIVES: &[&str] = &["spdk", "nvme"];
 
 /// The transports that are compiled in, by name, the preferred one first.
@@ -71,8 +75,10 @@ pub(crate) fn ready_transports() -> impl Iterator<Item = &'static str> {
 pub(crate) struct Choice {
     /// `None`: automatically.
     transport: Option<&'static str>,
-    /// `None`: the transport's own, or automatically.
-    storage: Option<&'static str>,
+    /// Which of them has files. `None`: the transport's own, or automatically.
+    files: Option<&'static str>,
+    /// Where logs are.
+    pub(crate) logs: Named,
     seed: u64,
     /// The text of a file for the userspace stack; `None`: what the environment names.
     pub(crate) configuration: Option<String>,
@@ -121,19 +127,73 @@ impl Team {
 impl Choice {
     /// Settles the names; the environment has its say where no transport is given.
     pub(crate) fn new(transport: Option<&str>, storage: Option<&str>, seed: u64) -> io::Result<Choice> {
-        let transport = match transport {
-            Some(name) => known(name, "transport")?,
-            None => match env::var(VARIABLE) {
-                Ok(name) => known(&name, VARIABLE)?,
-                Err(env::VarError::NotPresent) => None,
-                Err(error) => return Err(invalid(format!("{VARIABLE}: {error}"))),
-            },
+        let transport = match given(transport, "transport", VARIABLE)? {
+            Some((name, what)) => known(&name, what)?,
+            None => None,
         };
-        // What is simulated has its files in memory, whatever its sockets are.
-        let storage = storage.map(|name| if name == "sim" { "memory" } else { name });
-        let storage = storage.map_or(Ok(None), |name| known(name, "storage"))?;
-        Ok(Choice { transport, storage, seed, configuration: None, core: None })
+        let (files, logs) = match given(storage, "storage", STORAGE_VARIABLE)? {
+            Some((name, what)) => storage_named(&name, what)?,
+            None => (None, Named::Nothing),
+        };
+        Ok(Choice { transport, files, logs, seed, configuration: None, core: None })
     }
+}
+
+/// What the program says, else the environment, with a word for which of the two.
+fn given<'a>(
+    argument: Option<&str>,
+    what: &'a str,
+    variable: &'a str,
+) -> io::Result<Option<(String, &'a str)>> {
+    match argument {
+        Some(name) => Ok(Some((name.to_owned(), what))),
+        None => match env::var(variable) {
+            Ok(name) => Ok(Some((name, variable))),
+            Err(env::VarError::NotPresent) => Ok(None),
+            Err(error) => Err(invalid(format!("{variable}: {error}"))),
+        },
+    }
+}
+
+/// What has files, and where logs are, for a name of either.
+fn storage_named(name: &str, what: &str) -> io::Result<(Option<&'static str>, Named)> {
+    // What is simulated has its files in memory, whatever its sockets are.
+    match name {
+        "memory" | "sim" => return Ok((Some("memory"), Named::Memory)),
+        "nvme" => return drive_named(name, what, cfg!(feature = "nvme"), false),
+        "spdk" => return drive_named(name, what, cfg!(feature = "spdk"), true),
+        _ => {}
+    }
+    // A word alone is one of ours, or a mistake.
+    if name.contains(['/', ':', '.']) {
+        let device = name.parse().map_err(|error| invalid(format!("{what}: {error}")))?;
+        return Ok((None, Named::Device(device)));
+    }
+    let files = known(name, what).map_err(|error| {
+        let drives = "nvme, spdk, or a device: a path with a slash, the address of an NVMe drive, spdk:ADDRESS, memory:SIZE";
+        match error.kind() {
+            io::ErrorKind::InvalidInput => invalid(format!("{error}, {drives}")),
+            _ => error,
+        }
+    })?;
+    Ok((files, Named::Nothing))
+}
+
+fn drive_named(
+    name: &str,
+    what: &str,
+    is_there: bool,
+    by_spdk: bool,
+) -> io::Result<(Option<&'static str>, Named)> {
+    match is_there {
+        true => Ok((None, Named::Drive { by_spdk })),
+        false => Err(not_compiled_in(name, what, name)),
+    }
+}
+
+fn not_compiled_in(name: &str, what: &str, feature: &str) -> io::Error {
+    let text = format!("{what} {name:?} is not compiled in: build with `--features {feature}`");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// The name as one of the compiled transports; `None` for `"auto"`.
@@ -146,13 +206,12 @@ fn known(name: &str, what: &str) -> io::Result<Option<&'static str>> {
         return Ok(Some(compiled));
     }
     if let Some((_, feature)) = FEATURES.iter().find(|(feature, _)| *feature == name) {
-        let text = format!("{what} {name:?} is not compiled in: build with `--features {feature}`");
-        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        return Err(not_compiled_in(name, what, feature));
     }
     let names = transports().join(", ");
     if DRIVES.contains(&name) {
         let text = format!(
-            "{what} {name:?}: a drive has neither sockets nor files; `storage::open` takes its address, and this build has auto, {names}"
+            "{what} {name:?}: a drive has no sockets; `storage` takes it, and for {what} this build has auto, {names}"
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
@@ -175,7 +234,7 @@ pub(crate) fn open(choice: &Choice) -> io::Result<Vec<Transport>> {
         "transport"
     );
     let own = transport.device.name();
-    let storage = match choice.storage {
+    let storage = match choice.files {
         Some(name) if name != own => Some(open_named(name, choice)?),
         None if own == "sim" => Some(open_named("memory", choice)?),
         None if transport.storage.is_none() => Some(open_automatically()?),
@@ -266,6 +325,7 @@ fn open_automatically() -> io::Result<Transport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Configured;
 
     #[test]
     fn unknown_names_are_refused_with_the_known_ones() {
@@ -281,12 +341,56 @@ mod tests {
 
     #[test]
     fn drives_are_no_transports() {
-        let error = Choice::new(None, Some("spdk"), 0).unwrap_err();
+        let error = Choice::new(Some("spdk"), None, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().starts_with("transport \"spdk\": a drive has no sockets"), "{error}");
+    }
+
+    #[test]
+    fn storage_is_a_name_or_a_device() {
+        let choice = |storage| Choice::new(Some("epoll"), Some(storage), 0);
+        let device = |text: &str| Named::Device(text.parse().unwrap());
+        for (storage, files, logs) in [
+            ("auto", None, Named::Nothing),
+            ("epoll", Some("epoll"), Named::Nothing),
+            ("memory", Some("memory"), Named::Memory),
+            ("sim", Some("memory"), Named::Memory),
+            ("memory:1MiB", None, device("memory:1MiB")),
+            ("./orders", None, device("./orders")),
+            ("orders.log", None, device("orders.log")),
+            ("0000:5e:00.0/1", None, device("0000:5e:00.0/1")),
+        ] {
+            let choice = choice(storage).unwrap();
+            assert_eq!((choice.files, choice.logs), (files, logs), "{storage}");
+        }
+        let error = choice("memory:lots").unwrap_err().to_string();
         assert!(
-            error.to_string().starts_with("storage \"spdk\": a drive has neither sockets nor files"),
+            error.starts_with("storage: \"memory:lots\" is no storage device, which is a path"),
             "{error}"
         );
+        let error = choice("orders").unwrap_err().to_string();
+        assert!(
+            error.contains("is unknown: this build has auto,") && error.contains("a path with a slash"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_drive_that_is_not_compiled_in_or_configured_is_said_to_be() {
+        for (name, is_there) in [("nvme", cfg!(feature = "nvme")), ("spdk", cfg!(feature = "spdk"))] {
+            let choice = Choice::new(Some("epoll"), Some(name), 0);
+            if !is_there {
+                let error = choice.unwrap_err().to_string();
+                assert!(error.ends_with(&format!("build with `--features {name}`")), "{error}");
+                continue;
+            }
+            let named = choice.unwrap().logs;
+            let refused = |text| Configured::new(named.clone(), Some(text)).err().unwrap().to_string();
+            assert!(refused("").contains("device under [storage]"), "{}", refused(""));
+            let error = refused("[storage]\ndevice = \"a.log\"\n");
+            assert!(error.starts_with("storage.device: found \"a.log\", expected the address of"), "{error}");
+            Configured::new(named.clone(), Some("storage.device = \"5e:00.0/1\"\n")).unwrap();
+        }
     }
 
     #[cfg(not(feature = "io-uring"))]

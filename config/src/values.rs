@@ -89,25 +89,69 @@ impl<'de, T: Text> de::Deserialize<'de> for Element<T> {
 /// # Errors
 /// What else there is.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    deserializer.deserialize_any(SizeVisitor)
+    deserializer.deserialize_any(SizeVisitor(PhantomData))
 }
 
-struct SizeVisitor;
+/// The same of a key that can be absent.
+///
+/// # Errors
+/// What else there is.
+pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    size(deserializer).map(Some)
+}
 
-impl Visitor<'_> for SizeVisitor {
-    type Value = u32;
+/// The size of a disk.
+///
+/// # Errors
+/// What else there is.
+pub fn large_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_any(SizeVisitor(PhantomData))
+}
+
+/// An amount as it is written in a string: `65536` or `64KiB`.
+///
+/// ```
+/// use demikernel_config::values::bytes;
+///
+/// assert_eq!((bytes("65536"), bytes("64KiB"), bytes("1 TiB")), (Some(65536), Some(65536), Some(1 << 40)));
+/// assert_eq!((bytes("64K"), bytes("-1")), (None, None));
+/// ```
+pub fn bytes(text: &str) -> Option<u64> {
+    with_unit(
+        text,
+        &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1), ("", 1)],
+    )
+}
+
+struct SizeVisitor<T>(PhantomData<T>);
+
+/// A type of sizes.
+trait Bytes: TryFrom<i64> + TryFrom<u64> {
+    const EXPECTED: &'static str;
+}
+
+impl Bytes for u32 {
+    const EXPECTED: &'static str = "bytes, less than 4 GiB, such as 65536 or \"64KiB\"";
+}
+
+impl Bytes for u64 {
+    const EXPECTED: &'static str = "bytes, such as 1073741824 or \"1GiB\"";
+}
+
+impl<T: Bytes> Visitor<'_> for SizeVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes, less than 4 GiB, such as 65536 or \"64KiB\"")
+        f.write_str(T::EXPECTED)
     }
 
-    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<u32, E> {
-        u32::try_from(bytes).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
+    fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<T, E> {
+        T::try_from(bytes).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<u32, E> {
-        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-        let size = with_unit(text, &units).and_then(|bytes| u32::try_from(bytes).ok());
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        // A number alone is written without quotes.
+        let size = bytes(text).filter(|_| text.ends_with('B')).and_then(|bytes| T::try_from(bytes).ok());
         size.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }

@@ -38,7 +38,7 @@ use proc_macro::TokenStream;
 /// | key | value | default | stands for |
 /// |---|---|---|---|
 /// | `transport` | `"auto"`, `"io_uring"`, `"epoll"`, `"memory"`, `"sim"`, `"tap"`, `"packet"`, `"dpdk"`, `"xdp"`, `"rdma"` | the environment variable `DEMIKERNEL_TRANSPORT`, else automatic | `.transport("io_uring")` |
-/// | `storage` | `"auto"`, `"io_uring"`, `"epoll"` (a pool of threads), `"memory"`, `"sim"` (the same), `"spdk"` | automatic | `.storage("io_uring")` |
+/// | `storage` | of files `"auto"`, `"io_uring"`, `"epoll"` (a pool of threads), of both `"memory"`, `"sim"` (the same), of logs `"nvme"`, `"spdk"`, or a device: `"./orders"`, `"/dev/nvme1n1"`, `"0000:5e:00.0/1"`, `"spdk:ADDRESS"`, `"memory:64MiB"` | the environment variable `DEMIKERNEL_STORAGE`, else automatic for files, and for logs what `[storage]` of the configuration says | `.storage("io_uring")` |
 /// | `cores` | an integer from 1, `"all"`, or an expression of type `usize` in parentheses | this thread only | `.cores(4)` and `run` instead of `block_on` |
 /// | `idle` | `"spin"`, `"block"`, `"adaptive"`, `"adaptive(50us)"` (units `ns`, `us`, `ms`, `s`) | `"adaptive"` | `.idle(Idle::Adaptive(Duration::from_micros(50)))` |
 /// | `time` | `"real"`, `"virtual"` | `"real"` | `.time(Time::Virtual)` |

@@ -9,7 +9,11 @@ const TRANSPORTS: &[&str] =
     &["auto", "io_uring", "epoll", "memory", "sim", "tap", "packet", "dpdk", "xdp", "rdma"];
 
 /// The same for storage.
-const STORAGES: &[&str] = &["auto", "io_uring", "epoll", "memory", "sim", "spdk"];
+const STORAGES: &[&str] = &["auto", "io_uring", "epoll", "memory", "sim", "nvme", "spdk"];
+
+/// What else storage can be. A word alone is a name, so that a mistake in one is no path.
+const DEVICES: &str = "a path with a slash or a dot such as \"./orders\", the address of an NVMe drive such as \
+                       \"0000:5e:00.0/1\", \"spdk:ADDRESS\", or \"memory:64MiB\"";
 
 /// The value of one key, before its type is known.
 pub(crate) struct Value {
@@ -60,7 +64,24 @@ impl Value {
     }
 
     pub(crate) fn storage(self) -> Result<LitStr> {
-        self.one_of("storage", STORAGES)
+        let ValueKind::Literal(Lit::Str(text)) = &self.kind else {
+            return Err(
+                self.error(format!("`storage` takes a string, one of {}, or {DEVICES}", list(STORAGES)))
+            );
+        };
+        let value = text.value();
+        if let Some(size) = value.strip_prefix("memory:") {
+            return match is_size(size) {
+                true => Ok(text.clone()),
+                false => {
+                    Err(self.error(format!("\"{size}\" is no size; write for example \"memory:64MiB\"")))
+                }
+            };
+        }
+        if STORAGES.contains(&value.as_str()) || value.contains(['/', ':', '.']) {
+            return Ok(text.clone());
+        }
+        Err(self.error(format!("unknown storage \"{value}\"; known are {}, and {DEVICES}", list(STORAGES))))
     }
 
     pub(crate) fn cores(self) -> Result<Cores> {
@@ -218,6 +239,13 @@ fn nanoseconds(text: &str) -> std::result::Result<u64, String> {
         .ok_or_else(|| format!("\"{text}\" is longer than 584 years"))
 }
 
+/// Whether this is an amount of bytes. The configuration's own parser accepts the same texts.
+fn is_size(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    number.parse::<u64>().is_ok() && ["", "B", "KiB", "MiB", "GiB", "TiB"].contains(&unit.trim_start())
+}
+
 /// The default of `crate`.
 pub(crate) fn default_facade() -> Path {
     let demikernel = proc_macro2::Ident::new("demikernel", Span::call_site());
@@ -320,6 +348,27 @@ mod tests {
             message(value(quote!("simulated")).time()),
             "unknown time \"simulated\"; known are \"real\" and \"virtual\""
         );
+    }
+
+    #[test]
+    fn storage_is_a_name_or_a_device() {
+        let storage = |text: &str| value(quote!(#text)).storage();
+        let devices =
+            ["./orders", "orders.log", "/dev/nvme0n1", "0000:5e:00.0/1", "spdk:5e:00.0", "memory:64MiB"];
+        for text in STORAGES.iter().copied().chain(devices).chain(["memory:65536", "memory:1 GiB"]) {
+            assert_eq!(storage(text).unwrap().value(), text);
+        }
+        let unknown = message(storage("orders"));
+        assert!(
+            unknown.starts_with("unknown storage \"orders\"; known are \"auto\", ")
+                && unknown.contains("./orders")
+        );
+        for text in ["memory:", "memory:64M", "memory:-1", "memory:18446744073709551616"] {
+            assert!(
+                message(storage(text)).contains("is no size; write for example \"memory:64MiB\""),
+                "{text}"
+            );
+        }
     }
 
     #[test]

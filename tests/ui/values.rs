@@ -39,3 +39,12 @@ async fn a_range_of_seeds() {}
 
 #[demikernel::main(seeds = 20)]
 async fn seeds_of_a_program() {}
+
+#[demikernel::main(storage = "orders")]
+async fn a_word_is_no_path() {}
+
+#[demikernel::main(storage = "memory:64M")]
+async fn sizes_have_units() {}
+
+#[demikernel::test(storage = PATH)]
+async fn a_constant() {}
