@@ -3,10 +3,11 @@
 
 mod programs;
 
-use programs::Server;
+use programs::{Server, built};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const CLIENTS: usize = 8;
@@ -88,10 +89,37 @@ fn check(address: SocketAddr, client: usize, count: usize, sum: i64) {
     assert!((sum..=sum + 1).contains(&found), "client {client}: {found} of {sum}");
 }
 
-fn start(log: &Path, transport: &str) -> Server {
-    let log = log.to_str().unwrap();
-    let arguments = ["--listen", "127.0.0.1:0", "--transport", transport, "--log", log, "--log-size", "4"];
-    Server::start("key-value", &arguments)
+/// What `--log` is given.
+enum Log {
+    Path(PathBuf),
+    /// The name of a log, and the file of the configuration.
+    Name(&'static str, PathBuf),
+}
+
+fn start(log: &Log, transport: &str) -> Server {
+    let arguments = ["--listen", "127.0.0.1:0", "--transport", transport, "--log"];
+    match log {
+        Log::Path(path) => Server::start(
+            "key-value",
+            &[&arguments[..], &[path.to_str().unwrap(), "--log-size", "4"]].concat(),
+        ),
+        Log::Name(name, configuration) => {
+            let variables = [("DEMIKERNEL_CONFIG", configuration.to_str().unwrap())];
+            Server::start_with("key-value", &[&arguments[..], &[*name]].concat(), &variables)
+        }
+    }
+}
+
+/// Somebody else's load beside ours: it is only asked to be there.
+fn redis_benchmark(server: &Server) -> Option<Child> {
+    let program = "redis-benchmark";
+    let port = server.port();
+    let arguments =
+        ["-p", &port, "-t", "set,incr", "-n", "10000000", "-c", "20", "-P", "4", "-r", "100", "-q"];
+    let null = Stdio::null;
+    let child = Command::new(program).args(arguments).stdin(null()).stdout(null()).stderr(null()).spawn();
+    assert!(child.is_ok() || std::env::var_os("DEMIKERNEL_REQUIRE_ALL").is_none(), "{program}: {child:?}");
+    child.ok()
 }
 
 fn file(name: &str) -> PathBuf {
@@ -102,10 +130,42 @@ fn file(name: &str) -> PathBuf {
 
 #[test]
 fn what_the_key_value_server_has_acknowledged_survives_kills() {
-    let log = file("durable");
+    let path = file("durable");
+    kill_and_look(&Log::Path(path.clone()));
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn so_it_does_in_a_named_log_on_configured_storage() {
+    let (device, configuration) = (file("durable-named"), file("durable-named-toml"));
+    std::fs::write(&configuration, format!("[storage]\ndevice = {device:?}\nsize = \"4MiB\"\n")).unwrap();
+    kill_and_look(&Log::Name("pairs", configuration.clone()));
+    // Others have logs of their own there.
+    let other = Log::Name("others", configuration.clone());
+    let mut server = start(&other, "epoll");
+    assert_eq!(Client::connect(server.address).say(&[b"DBSIZE"]).unwrap(), b":0");
+    server.signal("TERM");
+    assert_eq!(server.end(), Some(0));
+    for path in [device, configuration] {
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+#[test]
+fn a_name_without_storage_is_refused() {
+    let mut server = Command::new(built("key-value"));
+    server.args(["--listen", "127.0.0.1:0", "--log", "pairs"]).env_remove("DEMIKERNEL_CONFIG");
+    let output = server.env_remove("DEMIKERNEL_STORAGE").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--log pairs: nothing says where") && said.contains("./pairs"), "{said}");
+}
+
+/// Kills servers under load, and looks whether the next one has all that was acknowledged.
+fn kill_and_look(log: &Log) {
     let mut known = [(0, 0); CLIENTS];
     for round in 0..5 {
-        let mut server = start(&log, if round % 2 == 0 { "io_uring" } else { "epoll" });
+        let mut server = start(log, if round % 2 == 0 { "io_uring" } else { "epoll" });
         let address = server.address;
         for (client, (count, sum)) in known.iter().enumerate().filter(|(_, (count, _))| *count > 0) {
             check(address, client, *count, *sum);
@@ -115,16 +175,21 @@ fn what_the_key_value_server_has_acknowledged_survives_kills() {
             .enumerate()
             .map(|(client, &(from, _))| std::thread::spawn(move || load(address, client, from)))
             .collect();
+        let others = redis_benchmark(&server);
         std::thread::sleep(Duration::from_millis(150 + 130 * round));
         server.signal("KILL");
         assert_eq!(server.end(), None);
+        if let Some(mut others) = others {
+            // It may have ended by itself.
+            let _ = others.kill();
+            others.wait().unwrap();
+        }
         for (known, client) in known.iter_mut().zip(clients) {
             let (count, sum) = client.join().unwrap();
             // A client that was not served has nothing new.
             *known = (count, sum.max(known.1));
         }
     }
-    let _ = std::fs::remove_file(&log);
     let total: usize = known.iter().map(|(count, _)| count).sum();
     eprintln!("{total} writes acknowledged");
     assert!(total > 100);
@@ -132,7 +197,8 @@ fn what_the_key_value_server_has_acknowledged_survives_kills() {
 
 #[test]
 fn times_to_live_and_the_end_by_a_signal_are_kept() {
-    let log = file("durable-ttl");
+    let path = file("durable-ttl");
+    let log = Log::Path(path.clone());
     let mut server = start(&log, "epoll");
     let mut client = Client::connect(server.address);
     client.say(&[b"SET", b"long", b"1", b"EX", b"100"]).unwrap();
@@ -152,5 +218,5 @@ fn times_to_live_and_the_end_by_a_signal_are_kept() {
     drop(server);
     let server = start(&log, "epoll");
     assert_eq!(Client::connect(server.address).say(&[b"DBSIZE"]).unwrap(), b":0");
-    let _ = std::fs::remove_file(&log);
+    let _ = std::fs::remove_file(&path);
 }

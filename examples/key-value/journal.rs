@@ -19,7 +19,7 @@ use std::rc::Rc;
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
 
-/// The name of the log in its store.
+/// The name of the log in a store of its own.
 const NAME: &str = "key-value";
 
 /// The most bytes of a record: what many clients write together is one batch of the log all the same.
@@ -39,12 +39,18 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the log, and brings the store to what it says.
     pub(crate) async fn open(path: &Path, bytes: u64, store: &mut Store) -> io::Result<Rc<Journal>> {
-        let mut log = storage::open(path, bytes).await?.log(NAME).await?;
+        let mut log = match name(path) {
+            Some(name) => storage::log(name).await.map_err(|error| {
+                let text = format!("--log {name}: {error} (a file of this name is ./{name})");
+                io::Error::new(error.kind(), text)
+            })?,
+            None => storage::open(path, bytes).await?.log(NAME).await?,
+        };
         replay(&mut log, store).await?;
         store.note_changes();
         let (failed, failure) = operation();
         let journal = Journal {
-            limit: Cell::new(log.store().info().segments / 2),
+            limit: Cell::new(room(&log) / 2),
             log,
             under_way: Cell::new(0),
             writing_all: Cell::new(false),
@@ -101,7 +107,7 @@ impl Journal {
             self.log.truncate(first).await
         };
         let result = result.await;
-        let segments = self.log.store().info().segments;
+        let segments = room(&self.log);
         // If the store itself needs as much, it is written anew when a quarter of the log has been used since.
         self.limit.set((segments / 2).max(self.log.segments() + segments / 4));
         self.writing_all.set(false);
@@ -134,6 +140,16 @@ impl Journal {
     pub(crate) async fn close(&self) -> io::Result<()> {
         self.log.store().close().await
     }
+}
+
+/// The name of a log on the storage that is configured; nothing if it is a path, or a device.
+fn name(path: &Path) -> Option<&str> {
+    path.to_str().filter(|text| !text.contains(['/', '.', ':']))
+}
+
+/// How many segments the log could have: other logs may share its device.
+fn room(log: &Log) -> usize {
+    log.segments() + log.store().info().free_segments
 }
 
 /// Makes all changes in the log. What lacks its end was never acknowledged.

@@ -20,11 +20,22 @@
 //! :1
 //! ```
 //!
-//! With `--log FILE` every write is durable before its reply, as with Redis' `appendfsync always`, and back when the server
+//! With `--log PATH` every write is durable before its reply, as with Redis' `appendfsync always`, and back when the server
 //! is started again, however it ended; writes of clients that are served together share one flush:
 //!
 //! ```text
 //! $ cargo run --release --example key-value -- --log data.log --log-size 1024
+//! ```
+//!
+//! A name without slash, dot and colon is that of a log on the storage that is configured: a file, a drive past the kernel,
+//! whatever sockets are on:
+//!
+//! ```text
+//! $ cat demikernel.toml
+//! [storage]
+//! device = "0000:5e:00.0/1"
+//! $ export DEMIKERNEL_CONFIG=demikernel.toml
+//! $ cargo run --release --features nvme --example key-value -- --log orders
 //! ```
 //!
 //! Without, nothing is stored on disk. The store belongs to one core, as in Redis; `--cores` other than 1 is refused.
@@ -70,10 +81,11 @@ pub(crate) struct Args {
     /// How many MiB one request may have, and so a connection's memory.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_request: u32,
-    /// A file, block device or address of an NVMe drive for a log of all writes; a file is made if it is not there.
-    #[arg(long, value_name = "PATH")]
+    /// Where a log of all writes is: the name of one on the storage that is configured, or the path of a file or block
+    /// device, or a drive's address. A file is made if it is not there.
+    #[arg(long, value_name = "PATH|NAME")]
     log: Option<PathBuf>,
-    /// How many MiB a log that is made has: several times what the keys and values have.
+    /// How many MiB a file that is made has: several times what the keys and values have.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     log_size: u32,
 }
