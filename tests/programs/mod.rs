@@ -3,6 +3,7 @@
 // Not every test uses all of it.
 #![allow(dead_code)]
 
+pub(crate) mod acknowledged;
 pub(crate) mod clients;
 pub(crate) mod lab;
 pub(crate) mod spread;
