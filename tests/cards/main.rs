@@ -5,7 +5,13 @@
 //! - `guest`: the machine, its cards, and the commands of README.md, which are run as they stand there.
 //! - `server`: an example on a card, what it says, and what it has counted.
 //! - `load`: clients on the kernel's side, and frames that no kernel would send.
+//! - `durable`: a server on a card whose log is on an NVMe drive.
 
+#[path = "../programs/acknowledged.rs"]
+mod acknowledged;
+#[path = "../programs/drives.rs"]
+mod drives;
+mod durable;
 mod guest;
 mod load;
 mod server;
@@ -50,6 +56,7 @@ fn serve(guest: &Guest) {
     let wrong_before = guest.wrong_checksums();
     echo(guest);
     key_value(guest);
+    durable::survives(guest);
     assert_eq!(guest.wrong_checksums(), wrong_before, "what the card has sent has right checksums");
 }
 

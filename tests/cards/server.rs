@@ -56,6 +56,23 @@ impl Server {
         Server::start(guest, "key-value", &["--listen", "[fd00:9::2]:6379"], &configuration)
     }
 
+    /// On the card, with a log on the storage that a section of the configuration says.
+    pub(crate) fn with_log(guest: &Guest, storage: &str) -> Server {
+        let configuration = guest.directory.join("log.toml");
+        let text = fs::read_to_string(guest.configuration()).unwrap();
+        fs::write(&configuration, format!("{text}\n{storage}")).unwrap();
+        let arguments = ["--listen", "10.0.0.2:6379", "--log", "orders"];
+        Server::start(guest, "key-value", &arguments, &configuration)
+    }
+
+    /// The same on sockets of the kernel.
+    pub(crate) fn of_kernel(guest: &Guest, transport: &str, storage: &str) -> Server {
+        let configuration = guest.directory.join("kernel.toml");
+        fs::write(&configuration, storage).unwrap();
+        let arguments = ["--listen", "127.0.0.1:6379", "--transport", transport, "--log", "orders"];
+        Server::start(guest, "key-value", &arguments, &configuration)
+    }
+
     fn start(guest: &Guest, example: &str, arguments: &[&str], configuration: &Path) -> Server {
         let log = guest.directory.join(format!("{example}.log"));
         let mut command = Command::new(program(example));
@@ -85,6 +102,12 @@ impl Server {
         let ticks =
             fields.split(' ').skip(14 - 3).take(2).map(|field| field.parse::<u64>().unwrap()).sum::<u64>();
         Duration::from_millis(10 * ticks)
+    }
+
+    /// Kills it. Its card and its drive are nobody's then.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Ends it as a user would.

@@ -10,15 +10,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A server of ours, ended when it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     fn start(example: &str, command: Option<&str>, address: IpAddr) -> Server {
+        Server::start_with(example, command.as_slice(), address, None)
+    }
+
+    /// The same with a configuration.
+    pub(crate) fn start_with(
+        example: &str,
+        arguments: &[&str],
+        address: IpAddr,
+        configuration: Option<&Path>,
+    ) -> Server {
         let mut server = Command::new(example_path(example));
-        server.args(command).args(["--listen", &SocketAddr::new(address, 0).to_string(), "--idle", "block"]);
+        server.envs(configuration.map(|path| ("DEMIKERNEL_CONFIG", path)));
+        server.args(arguments).args([
+            "--listen",
+            &SocketAddr::new(address, 0).to_string(),
+            "--idle",
+            "block",
+        ]);
         server.env("DEMIKERNEL_TRANSPORT", "rdma").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = server.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -27,6 +43,12 @@ impl Server {
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, address }
+    }
+
+    /// Kills it, and waits until it has let go of what it had.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn signal(&self, name: &str) {

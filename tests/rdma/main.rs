@@ -2,10 +2,16 @@
 //! machine, so elsewhere nothing is done here.
 //!
 //! - `examples`: those of this project, as they are, with clients of ours.
+//! - `durable`: a server whose log is on an NVMe drive.
 //! - `streams`, `datagrams`: both ends here, in a thread each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
+#[path = "../programs/acknowledged.rs"]
+mod acknowledged;
 mod datagrams;
+#[path = "../programs/drives.rs"]
+mod drives;
+mod durable;
 mod examples;
 mod streams;
 mod wire;

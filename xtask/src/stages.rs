@@ -194,7 +194,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "cards",
-        about: "DPDK on a virtio and an e1000e card under vfio-pci, against the kernel of a guest, in an emulator",
+        about: "DPDK on a virtio and an e1000e card under vfio-pci, with logs on a drive, against the kernel of a guest, in an emulator",
         needs: vm::TOOLS_OF_CARDS,
         minutes: 20,
         applies: |workspace| has_test(workspace, CARDS),

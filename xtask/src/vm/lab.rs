@@ -68,6 +68,9 @@ pub(crate) struct Options {
     /// Keep what is written below this directory
     #[arg(long, value_name = "DIRECTORY")]
     writable: Vec<std::path::PathBuf>,
+    /// Have NVMe drives as well, as with `cargo xtask vm --disks`
+    #[arg(long)]
+    disks: bool,
     /// When to give up
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
@@ -89,6 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         memory: options.memory,
         cpus: options.cpus,
         writable: options.writable.clone(),
+        disks: options.disks,
         limit: Duration::from_secs(options.limit),
     };
     let directory = std::env::current_dir()?;
@@ -134,7 +138,7 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     counts.outcome()
 }
 
-/// Streams and the examples on the transport, in one guest.
+/// Streams and the examples on the transport, in one guest, which has drives as well.
 fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     // As the stage of integration tests builds them.
     let mut build = job.workspace.cargo("build");
@@ -145,7 +149,9 @@ fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     let tests = built.into_iter().find(|built| built.target == FACADE);
     let tests = tests.context("cargo has not built the tests of the facade")?;
     let command = [tests.path.into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
-    let mut boot = lab.alone(kernel, &tests.package, &command)?;
+    // A server there has its log on one.
+    let with_disks = Lab { disks: true, limit: Duration::from_secs(600), ..Lab::default() };
+    let mut boot = with_disks.alone(kernel, &tests.package, &command)?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
     ensure!(status == 0, "{FACADE} ended with {status}");
@@ -183,12 +189,14 @@ pub(super) struct Lab {
     pub(super) memory: u32,
     pub(super) cpus: u32,
     pub(super) writable: Vec<std::path::PathBuf>,
+    /// Whether there are NVMe drives as well, to bind to vfio-pci.
+    pub(super) disks: bool,
     pub(super) limit: Duration,
 }
 
 impl Default for Lab {
     fn default() -> Lab {
-        Lab { memory: 1024, cpus: 2, writable: Vec::new(), limit: Duration::from_secs(300) }
+        Lab { memory: 1024, cpus: 2, writable: Vec::new(), disks: false, limit: Duration::from_secs(300) }
     }
 }
 
@@ -271,10 +279,13 @@ impl Lab {
 
     fn guest<const N: usize>(&self, modules: [&str; N]) -> Guest {
         let modules = modules.into_iter().chain(["rdma_rxe", "ib_uverbs", "rdma_ucm"]);
+        let drives: &[&str] = if self.disks { &["nvme"] } else { &[] };
         Guest {
             memory: self.memory,
             cpus: self.cpus,
-            modules: modules.map(str::to_owned).collect(),
+            modules: modules.chain(drives.iter().copied()).map(str::to_owned).collect(),
+            iommu: self.disks,
+            disks: self.disks,
             writable: self.writable.clone(),
             limit: self.limit,
             ..Guest::default()

@@ -174,11 +174,12 @@ pub(crate) fn cards_stage(job: &mut Job<'_>) -> Result<Outcome> {
         // Half of it are huge pages.
         memory: 3072,
         cpus: 2,
-        // What a machine has loaded whose kernel has the cards.
-        modules: ["virtio_net", "e1000e"].map(str::to_owned).to_vec(),
+        // What a machine has loaded whose kernel has the cards and the drives.
+        modules: ["virtio_net", "e1000e", "nvme"].map(str::to_owned).to_vec(),
         iommu: true,
         cards: true,
-        limit: Duration::from_secs(900),
+        disks: true,
+        limit: Duration::from_secs(1200),
         ..Guest::default()
     };
     let mut boot = guest.boot(&kernel, &tests.package, &command)?;
