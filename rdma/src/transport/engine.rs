@@ -3,12 +3,14 @@
 use super::config::RdmaConfig;
 use super::datagram::{Asking, DATAGRAMS, Datagrams, Peer};
 use super::memory::Memory;
-use crate::link::{Failure, Id, Link, Peers, Post, Slots};
+use crate::link::{Failure, Id, Link, Notice, Peers, Post, Slots};
+use crate::onesided::{Finished, OneSided};
 use crate::verbs::{
     Completion, CompletionChannel, CompletionQueue, ConnectionId, Device, DeviceEvent, EventChannel, Flags,
     Outcome, ProtectionDomain, QueuePair, QueuePairConfig, SharedReceiveQueue, Status, Work,
 };
 use demikernel_runtime::time::Instant;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -63,6 +65,11 @@ pub(super) struct Engine {
     pub(super) listeners: Vec<Listener>,
     /// A frame for which the heap had no room.
     held: Option<Post>,
+    pub(super) one_sided: OneSided,
+    /// Connections whose one-sided operations wait for room, or credits.
+    pub(super) stalled: BTreeSet<Id>,
+    /// One-sided operations that are done, and of which nobody has been told.
+    pub(super) finished: Vec<Finished>,
     /// When the connection manager was last asked.
     pub(super) asked: Instant,
     /// Connections that the peer has ended, once all that came before is taken in.
@@ -77,6 +84,9 @@ pub(super) struct End {
     /// What the peer is told, until it has been.
     pub(super) hello: Vec<u8>,
     pub(super) stage: Stage,
+    /// Reads and atomic operations of this side that the peer answers at once, and those of the peer that this side does.
+    pub(super) reads: u8,
+    pub(super) answers: u8,
 }
 
 /// How far the connection manager has come.
@@ -146,6 +156,9 @@ impl Engine {
             owners: Vec::new(),
             listeners: Vec::new(),
             held: None,
+            one_sided: OneSided::new(),
+            stalled: BTreeSet::new(),
+            finished: Vec::new(),
             asked: Instant::now(),
             gone: Vec::new(),
         };
@@ -163,6 +176,9 @@ impl Engine {
             self.ask_device()?;
         }
         any |= self.complete()?;
+        if !self.stalled.is_empty() {
+            self.resume_one_sided();
+        }
         if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.link.tick(now);
         }
@@ -238,6 +254,9 @@ impl Engine {
 
     #[inline]
     fn complete_one(&mut self, completion: Completion) {
+        if completion.token & OneSided::MARK != 0 {
+            return self.complete_one_sided(completion);
+        }
         if completion.tag & DATAGRAMS != 0 {
             return self.complete_datagram(completion.tag, completion.outcome);
         }
@@ -261,8 +280,8 @@ impl Engine {
                 }
                 self.link.broken(id, failure_of(error.status));
             }
-            Outcome::Written { unused, .. } => {
-                self.link.lost();
+            Outcome::Written { immediate, len, unused } => {
+                self.link.notified(id, Notice::new(immediate, len));
                 self.memory.reuse(unused);
             }
             // Nothing of the kind is asked for.
@@ -348,7 +367,11 @@ impl Engine {
 
     /// Whether there is something to do, whatever comes.
     pub(super) fn is_busy(&self) -> bool {
-        self.link.is_busy() || self.held.is_some() || !self.gone.is_empty() || !self.woken.is_empty()
+        self.link.is_busy()
+            || self.held.is_some()
+            || !self.gone.is_empty()
+            || !self.woken.is_empty()
+            || !self.finished.is_empty()
     }
 
     /// Whether anything can come.
@@ -457,6 +480,9 @@ impl Engine {
             ("protocol violations", counters.violations),
             ("connections reset", counters.resets),
             ("connections timed out", counters.timeouts),
+            ("writes with a number received", counters.notices),
+            ("heartbeats sent", counters.heartbeats),
+            ("one-sided operations pending", self.one_sided.pending() as u64),
             ("pieces copied to send", self.memory.copied),
             ("heap exhausted", self.memory.exhausted),
             ("datagrams dropped", self.dropped),
@@ -499,7 +525,7 @@ pub(super) fn open_device(config: &RdmaConfig) -> io::Result<Device> {
     }
 }
 
-fn failure_of(status: Status) -> Failure {
+pub(super) fn failure_of(status: Status) -> Failure {
     match status.kind() {
         io::ErrorKind::TimedOut => Failure::TimedOut,
         io::ErrorKind::Other => Failure::DeviceGone,

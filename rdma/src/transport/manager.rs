@@ -17,12 +17,12 @@ pub(super) const LISTENER: u64 = 1 << 63;
 /// long. What is lost at the end of a burst waits for it, too.
 const ACKNOWLEDGMENT: u8 = 18;
 
-/// Nothing is read from the peer's memory.
-fn parameters(private_data: &[u8]) -> Parameters<'_> {
+/// Those of a connection with as many reads and atomic operations under way, of the peer and of this side.
+fn parameters(private_data: &[u8], answers: u8, reads: u8) -> Parameters<'_> {
     Parameters {
         private_data,
-        responder_resources: 0,
-        initiator_depth: 0,
+        responder_resources: answers,
+        initiator_depth: reads,
         acknowledgement: Some(ACKNOWLEDGMENT),
         ..Parameters::default()
     }
@@ -47,7 +47,9 @@ impl Engine {
         match started {
             Ok(manager) => {
                 let local = manager.local_address().unwrap_or(UNKNOWN);
-                let end = End { id, manager, pair: None, hello: hello.to_vec(), stage: Stage::Asking };
+                let (answers, reads) = self.depths();
+                let (hello, stage) = (hello.to_vec(), Stage::Asking);
+                let end = End { id, manager, pair: None, hello, stage, reads, answers };
                 self.set_end(end, Some(socket), local, peer);
                 Ok(id)
             }
@@ -67,6 +69,13 @@ impl Engine {
         manager.set_tag(id.to_u64());
         manager.resolve_address(None, peer, self.set_up_limit())?;
         Ok(manager)
+    }
+
+    /// Reads and atomic operations of a peer that are answered at once, and those that a peer is asked for.
+    fn depths(&self) -> (u8, u8) {
+        let limits = self.domain().device().limits();
+        let wanted = self.config.read_depth;
+        (wanted.min(limits.answered_reads), wanted.min(limits.own_reads))
     }
 
     pub(super) fn set_up_limit(&self) -> Duration {
@@ -107,7 +116,11 @@ impl Engine {
         manager.set_tag(id.to_u64());
         let (local, peer) =
             (manager.local_address().unwrap_or(UNKNOWN), manager.peer_address().unwrap_or(UNKNOWN));
-        let end = End { id, manager, pair: None, hello: hello.to_vec(), stage: Stage::Answered };
+        let (answers, reads) = self.depths();
+        // Neither side asks for more than the other answers.
+        let (answers, reads) = (answers.min(request.responder_resources), reads.min(request.initiator_depth));
+        let (hello, stage) = (hello.to_vec(), Stage::Answered);
+        let end = End { id, manager, pair: None, hello, stage, reads, answers };
         self.set_end(end, None, local, peer);
         if let Err(error) = self.with_pair(id, Stage::Joined, ConnectionId::accept) {
             tracing::warn!(%peer, %error, "a connection cannot be accepted");
@@ -123,7 +136,13 @@ impl Engine {
                 self.end_of(id).map_or(Ok(()), |end| end.manager.resolve_route(limit))
             }
             EventKind::RouteResolved => self.with_pair(id, Stage::Asking, ConnectionId::connect),
-            EventKind::Response(data) => self.responded(id, &data),
+            EventKind::Response { data, responder_resources, initiator_depth } => {
+                if let Some(end) = self.end_of(id) {
+                    end.answers = end.answers.min(responder_resources);
+                    end.reads = end.reads.min(initiator_depth);
+                }
+                self.responded(id, &data)
+            }
             EventKind::Established => {
                 self.link.established(id, &[]);
                 Ok(())
@@ -157,7 +176,7 @@ impl Engine {
     ) -> io::Result<()> {
         let pair = self.make_pair(id)?;
         let Some(end) = self.end_of(id) else { return Ok(()) };
-        what(&end.manager, &pair, &parameters(&end.hello))?;
+        what(&end.manager, &pair, &parameters(&end.hello, end.answers, end.reads))?;
         end.hello = Vec::new();
         end.pair = Some(pair);
         end.stage = stage;
@@ -175,7 +194,7 @@ impl Engine {
             return Ok(());
         }
         let Some(End { manager, pair: Some(pair), stage, .. }) = self.end_of(id) else { return Ok(()) };
-        manager.establish(pair, &parameters(&[]))?;
+        manager.establish(pair, &parameters(&[], 0, 0))?;
         *stage = Stage::Joined;
         Ok(())
     }
@@ -216,6 +235,7 @@ impl Engine {
                 drop(pair);
                 drop(manager);
             }
+            self.give_up_one_sided(id);
             // What it had received and nobody has looked at went with its queue pair.
             while self.link.buffers().0 > self.receives.posted() {
                 self.link.lost();

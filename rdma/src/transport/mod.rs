@@ -12,6 +12,8 @@
 //!   `manager`: connections, as the connection manager tells of them; `datagram`: those who know none.
 //! - `socket`: one socket, and who waits for it. `key`: what the runtime calls an operation.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
+//! - [`Remote`]: memory of the peer, and what the peer may do with that of this side; `one_sided`: what that asks of the
+//!   engine; `notices`: who waits for numbers that come with writes.
 //!
 //! Nothing is borrowed while an operation is completed. Data that were sent are let go of while the engine is borrowed, and
 //! the memory may be somebody's whose destructor comes back here: what it asks for is done in the next turn.
@@ -25,14 +27,18 @@ mod key;
 mod manager;
 mod memory;
 mod network;
+mod notices;
+mod one_sided;
 mod options;
 mod receive;
+mod remote;
 mod send;
 mod socket;
 #[cfg(test)]
 mod tests;
 
 use crate::link::{Event, Id, Slots};
+use crate::onesided::Finished;
 use crate::verbs::{Device, EventChannel, Gid};
 use demikernel_runtime::DeviceId;
 use demikernel_runtime::transport::{Qd, Transport};
@@ -41,12 +47,14 @@ use errors::errno;
 use key::Key;
 use socket::{Role, Socket};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+pub use crate::link::Notice;
 pub use config::RdmaConfig;
+pub use remote::Remote;
 
 /// The transport. See the [module](self).
 ///
@@ -66,6 +74,8 @@ pub struct RdmaTransport {
     waiting: Cell<usize>,
     /// Sockets that something was asked of while the engine was busy.
     again: RefCell<VecDeque<Id>>,
+    /// By the sockets, who waits for notices.
+    takers: RefCell<HashMap<Id, notices::Takers>>,
     state: RefCell<State>,
 }
 
@@ -105,6 +115,7 @@ impl RdmaTransport {
             sockets: RefCell::new(Slots::new()),
             waiting: Cell::new(0),
             again: RefCell::default(),
+            takers: RefCell::default(),
             state: RefCell::new(State::Running),
         }))
     }
@@ -226,7 +237,18 @@ impl RdmaTransport {
     fn progress(&self, socket: &Rc<Socket>) {
         self.progress_connect(socket);
         self.progress_receives(socket);
+        if !self.takers.borrow().is_empty() {
+            self.progress_notices(socket);
+        }
         self.progress_sends(socket);
+    }
+
+    /// Tells those who wait for one-sided operations.
+    fn tell_finished(&self) -> bool {
+        let finished = std::mem::take(&mut self.engine.borrow_mut().finished);
+        let any = !finished.is_empty();
+        finished.into_iter().for_each(Finished::tell);
+        any
     }
 
     /// Serves those who wait for what has happened.
@@ -278,6 +300,8 @@ impl RdmaTransport {
                 self.remove(&socket);
             }
         }
+        self.engine.borrow_mut().give_up_all_one_sided(&reason);
+        self.tell_finished();
     }
 }
 

@@ -223,6 +223,7 @@ impl RdmaTransport {
         } else {
             self.fail_connect(socket, &errors::closed());
             self.fail_receives(socket, &errors::closed());
+            self.fail_notices(socket, &errors::closed());
         }
     }
 
@@ -252,6 +253,7 @@ impl RdmaTransport {
     pub(super) fn abandon(&self, socket: &Socket, error: &io::Error) {
         self.fail_connect(socket, error);
         self.fail_receives(socket, error);
+        self.fail_notices(socket, error);
         self.fail_sends(socket, error);
     }
 
@@ -261,6 +263,7 @@ impl RdmaTransport {
             Key::Receive(id) => {
                 if let Some(socket) = self.socket_by_id(id) {
                     self.cancel_receives(&socket);
+                    self.progress_notices(&socket);
                 }
             }
             Key::Send(qd, number) => {

@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::socket::{Role, Socket, take_first};
 use super::{Attempt, Key, RdmaTransport, errno, errors};
+use crate::link::Notice;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
 use demikernel_runtime::transport::stream::insert_by_number;
@@ -96,6 +97,9 @@ impl RdmaTransport {
     #[cold]
     pub(super) fn take_back(&self, key: Key, number: u32, result: Box<dyn Any>) {
         let Key::Receive(id) = key else { return };
+        if result.is::<io::Result<Option<Notice>>>() {
+            return self.take_back_notice(id, number, result);
+        }
         let Some(untaken) = Untaken::of(result) else { return };
         let socket = self.socket_by_id(id).filter(|socket| !socket.closing.get());
         match (socket, untaken) {

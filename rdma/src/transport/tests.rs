@@ -18,22 +18,22 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-fn transport(config: &RdmaConfig) -> Rc<RdmaTransport> {
+pub(super) fn transport(config: &RdmaConfig) -> Rc<RdmaTransport> {
     RdmaTransport::with_device(double::device().unwrap(), double::event_channel().unwrap(), config).unwrap()
 }
 
 /// Runs on a runtime whose sockets are those of the device.
-fn run<F: Future<Output = io::Result<()>>>(config: &RdmaConfig, program: F) {
+pub(super) fn run<F: Future<Output = io::Result<()>>>(config: &RdmaConfig, program: F) {
     let runtime = Runtime::new().unwrap();
     runtime.attach(transport(config).transport());
     runtime.block_on(program).unwrap();
 }
 
-fn any_port() -> SocketAddr {
+pub(super) fn any_port() -> SocketAddr {
     (double::ADDRESS, 0).into()
 }
 
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub(super) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind(any_port()).await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
     let (server, peer) = listener.accept().await?;
@@ -43,12 +43,12 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-fn heap(bytes: &[u8]) -> Buffer {
+pub(super) fn heap(bytes: &[u8]) -> Buffer {
     Buffer::copy_from_slice(bytes).unwrap()
 }
 
 /// Bytes that differ from those of another seed, and from themselves elsewhere.
-fn pattern(length: usize, seed: usize) -> Vec<u8> {
+pub(super) fn pattern(length: usize, seed: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + (at >> 8) * 13 + seed * 31) as u8).collect()
 }
 
@@ -124,7 +124,7 @@ fn all_sizes_arrive_and_only_foreign_memory_is_copied() {
     });
 }
 
-fn counter(name: &str) -> u64 {
+pub(super) fn counter(name: &str) -> u64 {
     let devices = demikernel_runtime::device_counters();
     let (_, counters) = devices.into_iter().find(|(device, _)| *device == "rdma").unwrap();
     counters.into_iter().find(|(counter, _)| *counter == name).unwrap().1

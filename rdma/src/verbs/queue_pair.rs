@@ -123,7 +123,7 @@ pub struct QueuePair {
     is_initialized: Cell<bool>,
     /// Whether it can send.
     is_ready: Cell<bool>,
-    access: Access,
+    access: Cell<Access>,
     number: u32,
     pub(super) domain: ProtectionDomain,
     send_completions: CompletionQueue,
@@ -174,7 +174,7 @@ impl QueuePair {
             unsignalled: Cell::new(0),
             is_initialized: Cell::new(false),
             is_ready: Cell::new(false),
-            access: config.access,
+            access: Cell::new(config.access),
             number,
             domain: domain.clone(),
             send_completions: sends.clone(),
@@ -247,7 +247,7 @@ impl QueuePair {
             qp_state: ibv_qp_state::IBV_QPS_INIT,
             port_num: port,
             qkey: key,
-            qp_access_flags: self.access.raw(),
+            qp_access_flags: self.access.get().raw(),
             ..Default::default()
         };
         let last = match self.kind {
@@ -309,7 +309,21 @@ impl QueuePair {
 
     /// What the peer may do.
     pub fn access(&self) -> Access {
-        self.access
+        self.access.get()
+    }
+
+    /// Lets the peer do something else with what is exported, from now on.
+    ///
+    /// # Errors
+    /// If the device does not change it.
+    pub fn set_access(&self, access: Access) -> io::Result<()> {
+        if self.is_ready() {
+            let mut attributes = ibv_qp_attr { qp_access_flags: access.raw(), ..Default::default() };
+            self.modify(&mut attributes, ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS)?;
+        }
+        // Otherwise it is said when it is made ready.
+        self.access.set(access);
+        Ok(())
     }
 
     /// The domain of its memory.

@@ -27,7 +27,7 @@ fn ask(client: &Side, config: &QueuePairConfig, there: SocketAddr) -> (Connectio
         }
         id.connect(&pair, &parameters).unwrap();
         match client.event().kind {
-            EventKind::Response(_) => {
+            EventKind::Response { .. } => {
                 id.establish(&pair, &parameters).unwrap();
                 return (id, pair);
             }

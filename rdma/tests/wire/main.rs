@@ -51,7 +51,7 @@ fn connect_to(side: &Side, port: u16, tag: u64) -> (ConnectionId, QueuePair) {
         let id = side.routed(PortSpace::Reliable, tag, SocketAddr::new(peer(), port));
         id.connect(&pair, &PARAMETERS).unwrap();
         match side.event().kind {
-            EventKind::Response(_) => {
+            EventKind::Response { .. } => {
                 id.establish(&pair, &PARAMETERS).unwrap();
                 return (id, pair);
             }

@@ -461,6 +461,7 @@ pub(super) unsafe extern "C" fn accept(id: *mut rdma_cm_id, parameters: *mut rdm
         } else {
             (*this).state = State::Accepted;
             (*peer).state = State::Answered;
+            (*peer).depths = ((*parameters).initiator_depth, (*parameters).responder_resources);
             tell(peer, event::CONNECT_RESPONSE, 0, data(parameters), None);
         }
     }

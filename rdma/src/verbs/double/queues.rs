@@ -343,6 +343,10 @@ pub(super) unsafe extern "C" fn modify_pair(pair: *mut ibv_qp, to: *mut ibv_qp_a
                 (from, to.qp_state),
                 (0, IBV_QPS_INIT) | (1, IBV_QPS_INIT | IBV_QPS_RTR) | (2, IBV_QPS_RTS)
             );
+        if !has(bit::IBV_QP_STATE) && mask as u32 == bit::IBV_QP_ACCESS_FLAGS.0 && from == IBV_QPS_RTS {
+            (*this).access = to.qp_access_flags;
+            return 0;
+        }
         if !has(bit::IBV_QP_STATE) || !is_way {
             return libc::EINVAL;
         }
