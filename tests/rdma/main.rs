@@ -2,11 +2,12 @@
 //! machine, so elsewhere nothing is done here.
 //!
 //! - `examples`: those of this project, as they are, with clients of ours.
-//! - `streams`, `datagrams`: both ends here, in a thread each.
+//! - `streams`, `datagrams`: both ends here, in a thread each. `one_sided`: also in a process each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
 mod datagrams;
 mod examples;
+mod one_sided;
 mod streams;
 mod wire;
 

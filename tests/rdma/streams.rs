@@ -11,13 +11,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-fn runtime(configuration: &str) -> Runtime {
+pub(crate) fn runtime(configuration: &str) -> Runtime {
     let builder = Builder::new().transport("rdma").idle(Idle::Block).configuration(configuration);
     builder.build().unwrap()
 }
 
 /// Runs a server, which is given what connects, in a thread until its `count` connections have ended.
-fn serve<F>(address: IpAddr, configuration: &'static str, count: usize, each: fn(TcpStream) -> F) -> Serving
+pub(crate) fn serve<F>(
+    address: IpAddr,
+    configuration: &'static str,
+    count: usize,
+    each: fn(TcpStream) -> F,
+) -> Serving
 where
     F: Future<Output = io::Result<()>> + 'static,
 {
@@ -39,9 +44,9 @@ where
     Serving { address: listening.recv().unwrap(), thread }
 }
 
-struct Serving {
-    address: SocketAddr,
-    thread: JoinHandle<()>,
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    pub(crate) thread: JoinHandle<()>,
 }
 
 async fn echo(stream: TcpStream) -> io::Result<()> {
