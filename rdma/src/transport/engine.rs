@@ -42,7 +42,8 @@ pub(super) struct Engine {
     device: Device,
     domain: ProtectionDomain,
     pub(super) receives: SharedReceiveQueue,
-    completions: CompletionQueue,
+    /// As many as it takes: each of them has a limit, which queue pairs count against.
+    completions: Vec<CompletionQueue>,
     channel: CompletionChannel,
     pub(super) manager: EventChannel,
     /// All that wakes the runtime.
@@ -141,7 +142,7 @@ impl Engine {
             device,
             domain,
             receives,
-            completions,
+            completions: vec![completions],
             channel,
             manager,
             waiter,
@@ -236,20 +237,25 @@ impl Engine {
     /// Takes in what the device has done.
     #[inline]
     fn complete(&mut self) -> io::Result<bool> {
-        let mut count = 0;
-        while count < BURST && self.completions.poll()? > 0 {
-            while let Some(completion) = self.completions.take() {
-                self.complete_one(completion);
-                count += 1;
+        let (mut any, mut is_all) = (false, true);
+        for index in 0..self.completions.len() {
+            let mut count = 0;
+            while count < BURST && self.completions[index].poll()? > 0 {
+                while let Some(completion) = self.completions[index].take() {
+                    self.complete_one(completion);
+                    count += 1;
+                }
             }
+            any |= count > 0;
+            is_all &= count < BURST;
         }
-        if count < BURST {
+        if is_all {
             // What came before the end of a connection has been taken in.
             for id in std::mem::take(&mut self.gone) {
                 self.link.broken(id, Failure::Reset);
             }
         }
-        Ok(count > 0)
+        Ok(any)
     }
 
     #[inline]
@@ -324,7 +330,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn make_pair(&self, id: Id) -> io::Result<QueuePair> {
+    pub(super) fn make_pair(&mut self, id: Id) -> io::Result<QueuePair> {
         let config = QueuePairConfig {
             tag: id.to_u64(),
             send_depth: self.config.send_depth.into(),
@@ -332,12 +338,27 @@ impl Engine {
             inline: INLINE,
             ..QueuePairConfig::default()
         };
-        QueuePair::new(&self.domain, &self.completions, &self.completions, Some(&self.receives), &config)
+        self.pair_with(&config, true)
     }
 
     /// A queue pair with receives of its own.
-    pub(super) fn new_pair(&self, config: &QueuePairConfig) -> io::Result<QueuePair> {
-        QueuePair::new(&self.domain, &self.completions, &self.completions, None, config)
+    pub(super) fn new_pair(&mut self, config: &QueuePairConfig) -> io::Result<QueuePair> {
+        self.pair_with(config, false)
+    }
+
+    /// One that completes on the first queue with room for all of its completions, which is made if there is none.
+    fn pair_with(&mut self, config: &QueuePairConfig, is_shared: bool) -> io::Result<QueuePair> {
+        let shared = is_shared.then_some(&self.receives);
+        for queue in &self.completions {
+            match QueuePair::new(&self.domain, queue, queue, shared, config) {
+                Err(error) if CompletionQueue::is_full(&error) => {}
+                result => return result,
+            }
+        }
+        let queue = CompletionQueue::new(&self.device, self.config.buffers, Some(&self.channel))?;
+        let pair = QueuePair::new(&self.domain, &queue, &queue, shared, config)?;
+        self.completions.push(queue);
+        Ok(pair)
     }
 
     pub(super) fn domain(&self) -> &ProtectionDomain {
@@ -351,8 +372,13 @@ impl Engine {
     pub(super) fn arm(&mut self) -> io::Result<bool> {
         self.refill(true)?;
         self.channel.drain()?;
-        self.completions.arm(false)?;
-        Ok(self.completions.poll()? == 0)
+        self.completions.iter().try_for_each(|queue| queue.arm(false))?;
+        for queue in &self.completions {
+            if queue.poll()? > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// When something is to be given up.
@@ -470,6 +496,7 @@ impl Engine {
             ("frames sent", counters.frames_sent),
             ("frames received", counters.frames_received),
             ("frames without data sent", counters.control_sent),
+            ("completion queues", self.completions.len() as u64),
             ("receive buffers posted", self.receives.posted().into()),
             ("receive buffers promised", promised.into()),
             ("credits recalled", counters.recalls),

@@ -373,6 +373,39 @@ fn many_connections_share_few_buffers() {
 }
 
 #[test]
+fn connections_are_more_than_one_completion_queue_has_room_for() {
+    double::complete_at_most(Some(600));
+    run(&RdmaConfig { buffers: 300, ..RdmaConfig::default() }, async {
+        let listener = TcpListener::bind(any_port()).await?;
+        let mut ends = Vec::new();
+        for _ in 0..12 {
+            let client = TcpStream::connect(listener.local_addr()?).await?;
+            ends.push((client, listener.accept().await?.0));
+        }
+        // Each has room for the receives of all and for the sends of four.
+        assert_eq!(counter("completion queues"), 6);
+        for round in 0..10 {
+            for (client, _) in &ends {
+                client.push(heap(&pattern(3000, round))).await?;
+            }
+            for (_, server) in &ends {
+                assert_eq!(server.pop().await?, pattern(3000, round));
+                server.push(heap(b"back")).await?;
+            }
+            for (client, _) in &ends {
+                assert_eq!(client.pop().await?, b"back");
+            }
+        }
+        ends.truncate(2);
+        sleep(Duration::from_millis(1)).await;
+        ends.push((TcpStream::connect(listener.local_addr()?).await?, listener.accept().await?.0));
+        assert_eq!(counter("completion queues"), 6, "what was left is used again");
+        Ok(())
+    });
+    double::complete_at_most(None);
+}
+
+#[test]
 fn what_was_pushed_leaves_before_the_end() {
     let runtime = Runtime::new().unwrap();
     runtime.attach(transport(&RdmaConfig::default()).transport());

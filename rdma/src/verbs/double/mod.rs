@@ -66,6 +66,7 @@ struct World {
     refusal: Cell<Option<i32>>,
     lockable: Cell<Option<usize>>,
     numbered: Cell<Option<u32>>,
+    completions: Cell<Option<u32>>,
 }
 
 thread_local! {
@@ -110,6 +111,11 @@ pub fn refuse_next(errno: i32) {
 /// Lets no more memory be registered than this in one piece, or as much as one likes.
 pub fn lock_at_most(bytes: Option<usize>) {
     world(|world| world.lockable.set(bytes));
+}
+
+/// Has devices that are opened from now on say that their completion queues hold so many at most, or as many as one likes.
+pub fn complete_at_most(completions: Option<u32>) {
+    world(|world| world.completions.set(completions));
 }
 
 /// Has a queue pair, by its number, answer nothing any more, as if its machine were dead.
