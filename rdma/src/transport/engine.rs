@@ -88,6 +88,8 @@ pub(super) struct End {
     /// Reads and atomic operations of this side that the peer answers at once, and those of the peer that this side does.
     pub(super) reads: u8,
     pub(super) answers: u8,
+    /// How many routers its packets may pass, if not as many as the route says.
+    pub(super) hops: Option<u8>,
 }
 
 /// How far the connection manager has come.
@@ -114,6 +116,8 @@ pub(super) struct Listener {
     #[expect(dead_code, reason = "it listens until it is dropped")]
     manager: ConnectionId,
     socket: Id,
+    /// As a connection's.
+    pub(super) hops: Option<u8>,
 }
 
 /// Memory for a connection here, beyond what the device and the protocol have for it.
@@ -469,8 +473,15 @@ impl Engine {
             self.link.unlisten(id);
             return Err(error);
         }
-        self.listeners.push(Listener { id, manager, socket });
+        self.listeners.push(Listener { id, manager, socket, hops: None });
         Ok(id)
+    }
+
+    /// Says how many routers packets to those who connect from now on may pass.
+    pub(super) fn set_hops(&mut self, id: Id, hops: u8) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
+            listener.hops = Some(hops);
+        }
     }
 
     pub(super) fn unlisten(&mut self, id: Id) {

@@ -18,12 +18,13 @@ pub(super) const LISTENER: u64 = 1 << 63;
 const ACKNOWLEDGMENT: u8 = 18;
 
 /// Those of a connection with as many reads and atomic operations under way, of the peer and of this side.
-fn parameters(private_data: &[u8], answers: u8, reads: u8) -> Parameters<'_> {
+fn parameters(private_data: &[u8], answers: u8, reads: u8, hop_limit: Option<u8>) -> Parameters<'_> {
     Parameters {
         private_data,
         responder_resources: answers,
         initiator_depth: reads,
         acknowledgement: Some(ACKNOWLEDGMENT),
+        hop_limit,
         ..Parameters::default()
     }
 }
@@ -41,6 +42,7 @@ impl Engine {
         bound: Option<ConnectionId>,
         peer: SocketAddr,
         socket: Id,
+        hops: Option<u8>,
     ) -> io::Result<Id> {
         let (id, hello) = self.link.connect(Instant::now())?;
         let started = self.start(bound, id, peer);
@@ -49,7 +51,7 @@ impl Engine {
                 let local = manager.local_address().unwrap_or(UNKNOWN);
                 let (answers, reads) = self.depths();
                 let (hello, stage) = (hello.to_vec(), Stage::Asking);
-                let end = End { id, manager, pair: None, hello, stage, reads, answers };
+                let end = End { id, manager, pair: None, hello, stage, reads, answers, hops };
                 self.set_end(end, Some(socket), local, peer);
                 Ok(id)
             }
@@ -120,7 +122,8 @@ impl Engine {
         // Neither side asks for more than the other answers.
         let (answers, reads) = (answers.min(request.responder_resources), reads.min(request.initiator_depth));
         let (hello, stage) = (hello.to_vec(), Stage::Answered);
-        let end = End { id, manager, pair: None, hello, stage, reads, answers };
+        let hops = self.listeners.iter().find(|it| it.id == listener).and_then(|it| it.hops);
+        let end = End { id, manager, pair: None, hello, stage, reads, answers, hops };
         self.set_end(end, None, local, peer);
         if let Err(error) = self.with_pair(id, Stage::Joined, ConnectionId::accept) {
             tracing::warn!(%peer, %error, "a connection cannot be accepted");
@@ -176,7 +179,7 @@ impl Engine {
     ) -> io::Result<()> {
         let pair = self.make_pair(id)?;
         let Some(end) = self.end_of(id) else { return Ok(()) };
-        what(&end.manager, &pair, &parameters(&end.hello, end.answers, end.reads))?;
+        what(&end.manager, &pair, &parameters(&end.hello, end.answers, end.reads, end.hops))?;
         end.hello = Vec::new();
         end.pair = Some(pair);
         end.stage = stage;
@@ -193,8 +196,8 @@ impl Engine {
             // A foreign peer, which is turned away when the connection is parted with.
             return Ok(());
         }
-        let Some(End { manager, pair: Some(pair), stage, .. }) = self.end_of(id) else { return Ok(()) };
-        manager.establish(pair, &parameters(&[], 0, 0))?;
+        let Some(End { manager, pair: Some(pair), stage, hops, .. }) = self.end_of(id) else { return Ok(()) };
+        manager.establish(pair, &parameters(&[], 0, 0, *hops))?;
         *stage = Stage::Joined;
         Ok(())
     }

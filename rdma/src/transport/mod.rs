@@ -11,7 +11,8 @@
 //! - `engine`: the protocol, the device's queues, and frames between them; `memory`: what is sent and received into;
 //!   `manager`: connections, as the connection manager tells of them; `datagram`: those who know none.
 //! - `socket`: one socket, and who waits for it. `key`: what the runtime calls an operation.
-//! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
+//! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named; `settings`: options
+//!   that few sockets have.
 //! - [`Remote`]: memory of the peer, and what the peer may do with that of this side; `one_sided`: what that asks of the
 //!   engine; `notices`: who waits for numbers that come with writes.
 //!
@@ -33,6 +34,7 @@ mod options;
 mod receive;
 mod remote;
 mod send;
+mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -76,6 +78,8 @@ pub struct RdmaTransport {
     again: RefCell<VecDeque<Id>>,
     /// By the sockets, who waits for notices.
     takers: RefCell<HashMap<Id, notices::Takers>>,
+    /// By the sockets, what is set of them, where that is anything.
+    settings: RefCell<HashMap<Id, settings::Settings>>,
     state: RefCell<State>,
 }
 
@@ -116,6 +120,7 @@ impl RdmaTransport {
             waiting: Cell::new(0),
             again: RefCell::default(),
             takers: RefCell::default(),
+            settings: RefCell::default(),
             state: RefCell::new(State::Running),
         }))
     }
@@ -184,6 +189,7 @@ impl RdmaTransport {
         let Ok(mut engine) = self.engine.try_borrow_mut() else { return self.put_off(socket) };
         let removed = self.sockets.borrow_mut().remove(socket.id.get());
         if removed.is_some() {
+            self.settings.borrow_mut().remove(&socket.id.get());
             match &*socket.role.borrow() {
                 Role::Stream(id) => engine.close(*id, socket.resets.get()),
                 Role::Listening(id) => engine.unlisten(*id),

@@ -1,7 +1,7 @@
 //! Operations on sockets.
 
 use super::socket::{Connect, Role, Socket};
-use super::{Key, RdmaTransport, errno, errors, options};
+use super::{Key, RdmaTransport, errno, errors};
 use crate::verbs::{ConnectionId, PortSpace};
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
@@ -61,6 +61,12 @@ impl Network for RdmaTransport {
                 None => error,
             },
         )?;
+        if let Some(hops) = self.hops_of(&socket) {
+            self.call(|engine| {
+                engine.set_hops(listener, hops);
+                Ok(())
+            })?;
+        }
         socket.role.replace(Role::Listening(listener));
         Ok(())
     }
@@ -141,11 +147,13 @@ impl Network for RdmaTransport {
     }
 
     fn set_option(&self, qd: Qd, option: SocketOption) -> io::Result<()> {
-        options::set(&*self.socket_of(qd)?, option)
+        let socket = self.socket_of(qd)?;
+        self.set(&socket, option)
     }
 
     fn option(&self, qd: Qd, name: OptionName) -> io::Result<SocketOption> {
-        options::get(&*self.socket_of(qd)?, name)
+        let socket = self.socket_of(qd)?;
+        self.get(&socket, name)
     }
 }
 
@@ -202,7 +210,7 @@ impl RdmaTransport {
                 return Err(errno(code));
             }
         };
-        let id = self.call(|engine| engine.connect(bound, peer, socket.id.get()))?;
+        let id = self.call(|engine| engine.connect(bound, peer, socket.id.get(), self.hops_of(&socket)))?;
         socket.role.replace(Role::Stream(id));
         Ok((socket, peer))
     }
@@ -237,6 +245,7 @@ impl RdmaTransport {
                 connect.done.complete(result.map(|local| {
                     socket.local.set(Some(local));
                     socket.peer.set(Some(connect.peer));
+                    self.apply(socket);
                 }));
             }
         }

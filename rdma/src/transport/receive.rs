@@ -112,14 +112,17 @@ impl RdmaTransport {
         }
     }
 
-    fn accept_now(&self, socket: &Socket) -> Attempt<Accepted> {
-        let Role::Listening(listener) = *socket.role.borrow() else { return Some(Err(errno(libc::EINVAL))) };
-        let accepted = self.attempt(socket, |engine| engine.accept(listener))?;
+    fn accept_now(&self, listening: &Socket) -> Attempt<Accepted> {
+        let Role::Listening(listener) = *listening.role.borrow() else {
+            return Some(Err(errno(libc::EINVAL)));
+        };
+        let accepted = self.attempt(listening, |engine| engine.accept(listener))?;
         Some(accepted.map(|(id, local, peer)| {
-            let socket = self.insert(Socket::new(socket.domain, SocketKind::Stream, Role::Stream(id)));
+            let socket = self.insert(Socket::new(listening.domain, SocketKind::Stream, Role::Stream(id)));
             socket.local.set(Some(local));
             socket.peer.set(Some(peer));
             self.own(id, &socket);
+            self.inherit(&socket, listening);
             Accepted { qd: socket.qd(), peer: peer.into() }
         }))
     }

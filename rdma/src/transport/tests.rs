@@ -7,8 +7,8 @@ use crate::verbs::{
     QueuePairConfig, Status, double,
 };
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
-use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
-use demikernel_runtime::time::sleep;
+use demikernel_runtime::net::{Keepalive, TcpListener, TcpSocket, TcpStream, UdpSocket};
+use demikernel_runtime::time::{sleep, timeout};
 use demikernel_runtime::transport::{Domain, SocketKind};
 use demikernel_runtime::{Idle, Runtime, spawn, yield_now};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -403,6 +403,61 @@ fn connections_are_more_than_one_completion_queue_has_room_for() {
         Ok(())
     });
     double::complete_at_most(None);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_noticed_in_silence() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = pair().await?;
+        assert!(!client.keepalive()?);
+        client.set_keepalive(Keepalive::new().idle(Duration::from_millis(3)))?;
+        assert!(client.keepalive()?);
+        sleep(Duration::from_millis(30)).await;
+        let beats = counter("heartbeats sent");
+        assert!((1..=10).contains(&beats), "{beats}");
+        client.push(heap(b"alive")).await?;
+        assert_eq!(server.pop().await?, b"alive");
+        double::fail_next(Status::RetryExceeded);
+        let error = timeout(Duration::from_secs(5), client.pop()).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_are_as_their_sockets_and_listeners_were_set() {
+    run(&RdmaConfig::default(), async {
+        let listening = TcpSocket::new_v4()?;
+        listening.set_keepalive(Keepalive::new().idle(Duration::from_secs(9)))?;
+        listening.set_ttl(3)?;
+        listening.bind(any_port())?;
+        let listener = listening.listen(8)?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_ttl(7)?;
+        let client = socket.connect(listener.local_addr()?).await?;
+        let (server, _) = listener.accept().await?;
+        assert!(server.keepalive()? && !client.keepalive()?);
+        assert_eq!((server.ttl()?, client.ttl()?), (3, 7));
+        let mut limits = double::hop_limits();
+        limits.sort_unstable();
+        assert_eq!(limits, [3, 7]);
+        let late = client.set_ttl(9).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Unsupported);
+        assert!(late.to_string().contains("set it of the socket that connects"), "{late}");
+        listener.set_ttl(5)?;
+        let _other = TcpStream::connect(listener.local_addr()?).await?;
+        let _its_server = listener.accept().await?;
+        let mut limits = double::hop_limits();
+        limits.sort_unstable();
+        assert_eq!(limits, [0, 3, 5, 7], "the route's own is none here");
+        assert_eq!(socket_error(0), ErrorKind::InvalidInput);
+        assert_eq!(socket_error(256), ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+fn socket_error(ttl: u32) -> ErrorKind {
+    TcpSocket::new_v4().unwrap().set_ttl(ttl).unwrap_err().kind()
 }
 
 #[test]

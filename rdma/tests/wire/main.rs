@@ -28,6 +28,7 @@ const PARAMETERS: Parameters<'_> = Parameters {
     retries: 6,
     receiver_retries: 7,
     acknowledgement: Some(14),
+    hop_limit: None,
 };
 
 fn accept(side: &Side, port: u16, pair: &QueuePair, receives: usize) -> ConnectionId {

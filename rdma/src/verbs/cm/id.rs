@@ -49,6 +49,8 @@ pub struct Parameters<'a> {
     /// How long to wait for an acknowledgement: 4.096 us times two to the power of this, which the manager chooses
     /// otherwise.
     pub acknowledgement: Option<u8>,
+    /// How many routers a packet of this side may pass, if not as many as the route says.
+    pub hop_limit: Option<u8>,
 }
 
 impl Default for Parameters<'_> {
@@ -60,6 +62,7 @@ impl Default for Parameters<'_> {
             retries: 6,
             receiver_retries: 7,
             acknowledgement: None,
+            hop_limit: None,
         }
     }
 }
@@ -325,6 +328,9 @@ impl ConnectionId {
         attributes.qp_access_flags = pair.access().raw();
         if let Some(exponent) = parameters.acknowledgement {
             attributes.timeout = exponent;
+        }
+        if let Some(hops) = parameters.hop_limit {
+            attributes.ah_attr.grh.hop_limit = hops;
         }
         pair.modify(&mut attributes, mask)
     }

@@ -123,6 +123,12 @@ pub fn kill(number: u32) {
     world(|world| world.pairs.borrow_mut().remove(&number));
 }
 
+/// How many routers the packets of queue pairs would pass: of all that there are, in no order.
+pub fn hop_limits() -> Vec<u8> {
+    // SAFETY: those in the table are there.
+    world(|world| world.pairs.borrow().values().map(|pair| unsafe { (*pair.as_ptr()).hops }).collect())
+}
+
 /// Has the next queue pair get this number, as devices give out numbers again.
 ///
 /// # Panics
