@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn all() -> Access {
+pub(crate) fn all() -> Access {
     Access::READ | Access::WRITE | Access::ATOMIC
 }
 
@@ -32,14 +32,14 @@ fn pattern(len: usize, seed: u32) -> Vec<u8> {
 }
 
 /// Exports memory to the peer of a stream, and tells it where that is.
-async fn export(stream: &TcpStream, len: usize, access: Access) -> io::Result<MemoryWindow> {
+pub(crate) async fn export(stream: &TcpStream, len: usize, access: Access) -> io::Result<MemoryWindow> {
     let window = Remote::of(stream)?.export(memory(len), access)?;
     stream.push(heap(&window.describe().to_bytes())).await?;
     Ok(window)
 }
 
 /// What the peer has told.
-async fn told(stream: &TcpStream) -> io::Result<RemoteMemory> {
+pub(crate) async fn told(stream: &TcpStream) -> io::Result<RemoteMemory> {
     let told = timeout(LIMIT, stream.pop()).await.expect("it comes")?;
     Ok(RemoteMemory::from_bytes(told.first_chunk().expect("all of it")))
 }
@@ -107,7 +107,7 @@ fn be_a_keeper(address: &str) {
 }
 
 /// Writes, reads and counts, with words on the stream at the same time.
-async fn use_memory(stream: &TcpStream, rounds: u32) {
+pub(crate) async fn use_memory(stream: &TcpStream, rounds: u32) {
     let there = told(stream).await.unwrap();
     let remote = Remote::of(stream).unwrap();
     for round in 0..rounds {

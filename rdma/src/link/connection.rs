@@ -87,6 +87,8 @@ impl Marks {
     const YIELDS: Marks = Marks(8);
     /// A part of the send queue is not for frames.
     pub(super) const SHARES: Marks = Marks(16);
+    /// It is known that something waits for credits.
+    pub(super) const WAITS: Marks = Marks(32);
 
     #[inline]
     pub(super) fn has(self, mark: Marks) -> bool {
@@ -376,6 +378,16 @@ impl Connection {
     /// The program has taken a notice.
     pub(super) fn took_notice(&mut self) {
         self.unread = self.unread.saturating_sub(1);
+    }
+
+    /// Whether data wait for credits, and nobody knows of it.
+    #[inline]
+    pub(super) fn begins_to_wait(&mut self) -> bool {
+        let begins = self.sending.credits == 0 && self.sending.has_data() && !self.marks.has(Marks::WAITS);
+        if begins {
+            self.marks.set(Marks::WAITS, true);
+        }
+        begins
     }
 
     /// Takes a credit for a notice, if there is one. While there are data to send, the next is theirs.

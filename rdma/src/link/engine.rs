@@ -27,7 +27,8 @@ const LOOKED_AT: usize = 64;
 /// A driver calls:
 /// - [`posted`](Link::posted) when it has given the device receive buffers, as many as are [`missing`](Link::missing);
 /// - [`begin_turn`](Link::begin_turn) and [`tick`](Link::tick) once in each of its turns, and then sends what
-///   [`poll_transmit`](Link::poll_transmit) gives, in that order on each connection;
+///   [`poll_transmit`](Link::poll_transmit) gives, in that order on each connection, and says
+///   [`watch_waiting`](Link::watch_waiting);
 /// - [`received`](Link::received), [`sent`](Link::sent) and [`broken`](Link::broken) for what the device tells;
 /// - [`request`](Link::request), [`established`](Link::established), [`refused`](Link::refused) for what the connection
 ///   manager tells;
@@ -434,7 +435,10 @@ impl Link {
                         signalled: frame.signalled,
                     });
                 }
-                Next::Nothing => self.unlist_ready(id),
+                Next::Nothing => {
+                    self.unlist_ready(id);
+                    self.watch_if_waiting(id);
+                }
                 Next::Starving => {
                     self.unlist_ready(id);
                     self.list_starving(id);
@@ -521,6 +525,16 @@ impl Link {
         self.ready.pop_front();
         if let Some(connection) = self.connections.get_mut(id) {
             connection.listed.ready = false;
+        }
+    }
+
+    /// Has a peer watched for whose credits data wait.
+    #[inline]
+    fn watch_if_waiting(&mut self, id: Id) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.begins_to_wait()
+        {
+            self.heartbeats.waits(id);
         }
     }
 

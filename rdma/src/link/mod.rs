@@ -53,6 +53,7 @@ pub use engine::{Counters, Event, Link, Post};
 pub use error::{Failure, Violation};
 pub use frame::{Flags, HEADER, Header, Kind, VERSION};
 pub use hello::{HELLO, Hello, MAGIC, REFUSAL, Refusal};
+pub use keepalive::Keepalive;
 pub use notices::Notice;
 pub use slots::Id;
 #[cfg_attr(not(feature = "verbs"), allow(unused_imports))]

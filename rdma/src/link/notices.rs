@@ -84,7 +84,14 @@ impl Link {
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
             Phase::Open if connection.sending.fin != Fin::No => Err(io::ErrorKind::BrokenPipe.into()),
-            Phase::Open => Ok(connection.take_credit()),
+            Phase::Open => {
+                let taken = connection.take_credit();
+                if !taken && connection.sending.credits == 0 && !connection.marks.has(Marks::WAITS) {
+                    connection.marks.set(Marks::WAITS, true);
+                    self.heartbeats.waits(id);
+                }
+                Ok(taken)
+            }
             Phase::Ended(failure) => {
                 Err(failure.map_or_else(|| io::ErrorKind::BrokenPipe.into(), io::Error::from))
             }

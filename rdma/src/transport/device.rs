@@ -112,7 +112,9 @@ impl RdmaTransport {
         if !self.again.borrow().is_empty() {
             any |= self.progress_again();
         }
-        any |= self.engine.borrow_mut().transmit();
+        let mut engine = self.engine.borrow_mut();
+        any |= engine.transmit();
+        engine.link.watch_waiting(now);
         Ok(any)
     }
 

@@ -2,7 +2,7 @@
 
 use super::socket::{Role, Socket};
 use super::{RdmaTransport, errors, options};
-use crate::link::Id;
+use crate::link::{Id, Keepalive};
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{OptionName, SocketKind, SocketOption};
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) struct Settings {
     keepalive: bool,
     idle: Duration,
-    /// Kept to be told again: the device tries in its own time.
+    /// The device tries in its own time; these count where it cannot be asked.
     interval: Duration,
     count: u32,
     /// How many routers a packet may pass, if not as many as the route says.
@@ -118,8 +118,10 @@ impl RdmaTransport {
     /// Has a connection, if it is one, be as it is set to be.
     pub(super) fn apply(&self, socket: &Socket) {
         let settings = self.settings_of(socket.id.get());
-        let idle = settings.keepalive.then_some(settings.idle);
+        let Settings { idle, interval, count, .. } = settings;
+        let patience = interval.saturating_mul(count).max(idle);
+        let keepalive = settings.keepalive.then_some(Keepalive { idle, patience });
         // Before it is there, and after it has ended, there is nothing to be done.
-        let _ = self.call(|engine| engine.link.set_keepalive(Instant::now(), socket.stream()?, idle));
+        let _ = self.call(|engine| engine.link.set_keepalive(Instant::now(), socket.stream()?, keepalive));
     }
 }

@@ -1,6 +1,6 @@
 //! Notices, which take credits without frames, and heartbeats, which are frames without data.
 
-use crate::link::{Event, Flags, HEADER, Header, Hello, Id, Kind, Link, LinkConfig, Notice};
+use crate::link::{Event, Flags, HEADER, Header, Hello, Id, Keepalive, Kind, Link, LinkConfig, Notice};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::time::Instant;
 use std::io::ErrorKind;
@@ -146,8 +146,9 @@ fn stream_and_notices_share_the_credits_of_this_side() {
 fn a_silent_peer_is_sent_something_and_one_that_speaks_is_not() {
     let (mut link, id) = connected(true);
     let idle = Duration::from_secs(10);
+    let keepalive = Some(Keepalive { idle, patience: 3 * idle });
     assert_eq!(link.next_deadline(), None);
-    link.set_keepalive(NOW, id, Some(idle)).unwrap();
+    link.set_keepalive(NOW, id, keepalive).unwrap();
     receive(&mut link, id, header(Kind::Control, Flags::default(), 0));
     assert_eq!(sent(&mut link).len(), 1, "the acknowledgment");
     assert_eq!(link.next_deadline(), Some(NOW + idle));
@@ -168,8 +169,49 @@ fn a_silent_peer_is_sent_something_and_one_that_speaks_is_not() {
     assert_eq!(sent(&mut link).len(), 1);
     link.set_keepalive(NOW, id, None).unwrap();
     assert_eq!(link.next_deadline(), None);
-    link.set_keepalive(NOW, id, Some(idle)).unwrap();
+    link.set_keepalive(NOW, id, keepalive).unwrap();
     link.abort(id);
     assert_eq!(link.next_deadline(), None);
-    assert!(link.set_keepalive(NOW, id, Some(idle)).is_err());
+    assert!(link.set_keepalive(NOW, id, keepalive).is_err());
+}
+
+#[test]
+fn a_peer_that_owes_an_acknowledgment_is_given_up_in_time() {
+    let (mut link, id) = connected(true);
+    let idle = Duration::from_secs(10);
+    link.set_keepalive(NOW, id, Some(Keepalive { idle, patience: 3 * idle })).unwrap();
+    link.tick(NOW + idle);
+    assert_eq!(sent(&mut link).len(), 1);
+    link.tick(NOW + 2 * idle);
+    assert_eq!(link.counters().timeouts, 0);
+    link.tick(NOW + 3 * idle);
+    assert_eq!(link.receive(id, 1).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(link.next_deadline(), None);
+}
+
+#[test]
+fn whose_data_wait_for_credits_is_looked_at_without_being_asked_for() {
+    let (mut link, id) = connected(true);
+    for _ in 0..3 {
+        link.send(id, &mut Sga::from(Buffer::from_static(b"a credit each"))).unwrap();
+    }
+    assert_eq!(sent(&mut link).len(), 3);
+    link.watch_waiting(NOW);
+    assert_eq!(link.next_deadline(), None, "nothing waits");
+    link.send(id, &mut Sga::from(Buffer::from_static(b"one too many"))).unwrap();
+    assert_eq!(sent(&mut link).len(), 0);
+    link.watch_waiting(NOW);
+    let due = link.next_deadline().expect("it waits");
+    link.tick(due);
+    assert_eq!(sent(&mut link).iter().map(|header| header.kind).collect::<Vec<_>>(), [Kind::Control]);
+    receive(&mut link, id, Header { grant: 2, ..header(Kind::Ack, Flags::ACK, 0) });
+    assert_eq!(sent(&mut link).len(), 1);
+    let due = link.next_deadline().expect("it is looked at once more");
+    link.tick(due);
+    assert_eq!((link.next_deadline(), sent(&mut link).len()), (None, 0), "nothing waits any more");
+    // The same for notices.
+    assert!(link.take_credit(id).unwrap());
+    assert!(!link.take_credit(id).unwrap());
+    link.watch_waiting(due);
+    assert!(link.next_deadline().is_some());
 }
