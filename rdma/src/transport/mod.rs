@@ -1,9 +1,8 @@
 //! RDMA as a transport of the runtime: its `Device` and `Network` over the [protocol](crate::link) and
 //! [verbs](crate::verbs).
 //!
-//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue and one completion queue. A UDP
-//! socket is a queue pair of datagrams. An
-//! operation is tried at once, so one that is ready completes inside the call that starts it. What is not ready waits in
+//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue, and as few completion queues as have
+//! room for them. A UDP socket is a queue pair of datagrams. An operation is tried at once, so one that is ready completes inside the call that starts it. What is not ready waits in
 //! its socket's queue until the protocol says that something has changed.
 //!
 //! - [`RdmaConfig`]: what users may say, in a program or in the file `demikernel.toml`.
