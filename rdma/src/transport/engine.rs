@@ -3,6 +3,8 @@
 use super::config::RdmaConfig;
 use super::datagram::{Asking, DATAGRAMS, Datagrams, Peer};
 use super::memory::Memory;
+use super::share::{Inbox, Seat};
+use super::socket::Bound;
 use crate::link::{Failure, Id, Link, Notice, Peers, Post, Slots};
 use crate::onesided::{Finished, OneSided};
 use crate::verbs::{
@@ -14,6 +16,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pieces of payload in a send, besides the header, if the device gathers as many.
@@ -48,6 +51,8 @@ pub(super) struct Engine {
     pub(super) manager: EventChannel,
     /// All that wakes the runtime.
     waiter: OwnedFd,
+    /// What other cores have for this one, if it shares a port with them.
+    pub(super) inbox: Option<Arc<Inbox>>,
     pub(super) memory: Memory,
     /// Bytes of a datagram with its header.
     pub(super) mtu: usize,
@@ -113,8 +118,10 @@ struct Owner {
 
 pub(super) struct Listener {
     pub(super) id: Id,
-    #[expect(dead_code, reason = "it listens until it is dropped")]
-    manager: ConnectionId,
+    /// It listens until it is dropped, which is before the seat. None where another core does that.
+    pub(super) manager: Option<ConnectionId>,
+    pub(super) seat: Option<Seat>,
+    pub(super) backlog: u32,
     socket: Id,
     /// As a connection's.
     pub(super) hops: Option<u8>,
@@ -150,6 +157,7 @@ impl Engine {
             channel,
             manager,
             waiter,
+            inbox: None,
             memory,
             mtu,
             datagrams: Slots::new(),
@@ -178,6 +186,7 @@ impl Engine {
         if before_parking || now.saturating_duration_since(self.asked) >= MANAGER {
             self.asked = now;
             any |= self.ask_manager(now)?;
+            any |= self.read_inbox(now);
             self.ask_device()?;
         }
         any |= self.complete()?;
@@ -385,6 +394,14 @@ impl Engine {
         Ok(true)
     }
 
+    pub(super) fn also_wait_for(&self, descriptor: RawFd) -> io::Result<()> {
+        add(self.waiter.as_raw_fd(), descriptor)
+    }
+
+    pub(super) fn device_name(&self) -> &str {
+        self.device.name()
+    }
+
     /// When something is to be given up.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.link.next_deadline().into_iter().chain(self.peers.next_deadline()).min()
@@ -466,14 +483,24 @@ impl Engine {
         Ok(owner.local)
     }
 
-    pub(super) fn listen(&mut self, manager: ConnectionId, backlog: u32, socket: Id) -> io::Result<Id> {
+    pub(super) fn listen(&mut self, bound: Bound, backlog: u32, socket: Id) -> io::Result<Id> {
         let id = self.link.listen(backlog);
-        manager.set_tag(super::manager::LISTENER | id.to_u64());
-        if let Err(error) = manager.listen(backlog.max(1)) {
+        let backlog = backlog.max(1);
+        let Bound { mut manager, seat } = bound;
+        let leads = seat.as_ref().is_some_and(|seat| seat.listens(id));
+        let listening = (|| {
+            if leads && let (None, Some(seat)) = (&manager, &seat) {
+                manager = Some(self.bind(seat.address())?);
+            }
+            let Some(manager) = &manager else { return Ok(()) };
+            manager.set_tag(super::manager::LISTENER | id.to_u64());
+            manager.listen(backlog)
+        })();
+        if let Err(error) = listening {
             self.link.unlisten(id);
             return Err(error);
         }
-        self.listeners.push(Listener { id, manager, socket, hops: None });
+        self.listeners.push(Listener { id, manager, seat, backlog, socket, hops: None });
         Ok(id)
     }
 
@@ -580,14 +607,14 @@ fn wait_for(descriptors: &[RawFd]) -> io::Result<OwnedFd> {
     }
     // SAFETY: it was just opened, and nobody else has it.
     let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-    for &descriptor in descriptors {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: the event is there during the call.
-        let failed =
-            unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, descriptor, &mut event) };
-        if failed != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    descriptors.iter().try_for_each(|descriptor| add(epoll.as_raw_fd(), *descriptor))?;
     Ok(epoll)
+}
+
+/// Has it be readable when this is, too.
+fn add(epoll: RawFd, descriptor: RawFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: the event is there during the call.
+    let failed = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, descriptor, &mut event) };
+    if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use super::datagram::{ASKING, DATAGRAMS};
 use super::engine::{End, Engine, Stage};
 use crate::link::{Failure, Id};
-use crate::verbs::{ConnectError, ConnectionId, EventChannel, EventKind, Parameters, PortSpace, Request};
+use crate::verbs::{ConnectError, ConnectionId, EventKind, Parameters, PortSpace, Request};
 use demikernel_runtime::time::Instant;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,10 +32,6 @@ fn parameters(private_data: &[u8], answers: u8, reads: u8, hop_limit: Option<u8>
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Engine {
-    pub(super) fn events(&self) -> &EventChannel {
-        &self.manager
-    }
-
     /// Asks a peer for a connection, from the address that is bound if one is.
     pub(super) fn connect(
         &mut self,
@@ -95,7 +91,10 @@ impl Engine {
             }
             match event.kind {
                 EventKind::Request(request) => {
-                    self.requested(now, Id::from_u64(event.tag & !LISTENER), request);
+                    let listener = Id::from_u64(event.tag & !LISTENER);
+                    if let Some(request) = self.pass_on(listener, request) {
+                        self.requested(now, listener, request);
+                    }
                 }
                 kind => self.happened(Id::from_u64(event.tag & !LISTENER), kind),
             }
@@ -104,7 +103,7 @@ impl Engine {
     }
 
     /// Somebody asks a listener.
-    fn requested(&mut self, now: Instant, listener: Id, request: Request) {
+    pub(super) fn requested(&mut self, now: Instant, listener: Id, request: Request) {
         let (id, hello) = match self.link.request(now, listener, &request.data) {
             Ok(agreed) => agreed,
             Err(refusal) => {

@@ -2,8 +2,9 @@
 //! [verbs](crate::verbs).
 //!
 //! A stream is a reliable-connected queue pair; all of a runtime share one receive queue, and as few completion queues as have
-//! room for them. A UDP socket is a queue pair of datagrams. An operation is tried at once, so one that is ready completes inside the call that starts it. What is not ready waits in
-//! its socket's queue until the protocol says that something has changed.
+//! room for them. A UDP socket is a queue pair of datagrams. An operation is tried at once, so one that is ready completes
+//! inside the call that starts it. What is not ready waits in its socket's queue until the protocol says that something has
+//! changed.
 //!
 //! - [`RdmaConfig`]: what users may say, in a program or in the file `demikernel.toml`.
 //! - `device`: the runtime's turns, and the end.
@@ -11,7 +12,7 @@
 //!   `manager`: connections, as the connection manager tells of them; `datagram`: those who know none.
 //! - `socket`: one socket, and who waits for it. `key`: what the runtime calls an operation.
 //! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named; `settings`: options
-//!   that few sockets have.
+//!   that few sockets have; `share`: ports that several cores listen at.
 //! - [`Remote`]: memory of the peer, and what the peer may do with that of this side; `one_sided`: what that asks of the
 //!   engine; `notices`: who waits for numbers that come with writes.
 //!
@@ -34,6 +35,7 @@ mod receive;
 mod remote;
 mod send;
 mod settings;
+mod share;
 mod socket;
 #[cfg(test)]
 mod tests;

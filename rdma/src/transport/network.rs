@@ -1,8 +1,8 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Role, Socket};
+use super::socket::{Bound, Connect, Role, Socket};
 use super::{Key, RdmaTransport, errno, errors};
-use crate::verbs::{ConnectionId, PortSpace};
+use crate::verbs::ConnectionId;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
@@ -53,9 +53,9 @@ impl Network for RdmaTransport {
             let any = unspecified(&socket);
             self.bind_socket(&socket, any)?;
         }
-        let Role::Bound(manager) = socket.role.replace(Role::Fresh) else { return Err(errno(libc::EINVAL)) };
+        let Role::Bound(bound) = socket.role.replace(Role::Fresh) else { return Err(errno(libc::EINVAL)) };
         let local = socket.local.get();
-        let listener = self.call(|engine| engine.listen(manager, backlog, socket.id.get())).map_err(
+        let listener = self.call(|engine| engine.listen(*bound, backlog, socket.id.get())).map_err(
             |error| match local {
                 Some(local) => errors::bind_error(error, local),
                 None => error,
@@ -186,13 +186,15 @@ impl RdmaTransport {
     }
 
     fn bind_socket(&self, socket: &Socket, local: SocketAddr) -> io::Result<()> {
-        let manager = self.call(|engine| {
-            let manager = ConnectionId::new(engine.events(), PortSpace::Reliable, 0)?;
-            manager.bind(local).map_err(|error| errors::bind_error(error, local))?;
-            Ok(manager)
-        })?;
-        socket.local.set(Some(manager.local_address().unwrap_or(local)));
-        socket.role.replace(Role::Bound(manager));
+        let is_shared = self.shares_port(socket) && local.port() != 0;
+        let bound = self.call(|engine| match is_shared {
+            true => engine.share(local).map(|(manager, seat)| Bound { manager, seat: Some(seat) }),
+            false => engine.bind(local).map(|manager| Bound { manager: Some(manager), seat: None }),
+        });
+        let bound = bound.map_err(|error| errors::bind_error(error, local))?;
+        let address = bound.manager.as_ref().and_then(ConnectionId::local_address);
+        socket.local.set(Some(address.unwrap_or(local)));
+        socket.role.replace(Role::Bound(Box::new(bound)));
         Ok(())
     }
 
@@ -203,7 +205,10 @@ impl RdmaTransport {
         }
         let bound = match socket.role.replace(Role::Fresh) {
             Role::Fresh => None,
-            Role::Bound(manager) => Some(manager),
+            Role::Bound(bound) => {
+                // Otherwise another core has the address.
+                Some(bound.manager.ok_or_else(|| errno(libc::EADDRINUSE))?)
+            }
             role => {
                 let code = if matches!(role, Role::Stream(_)) { libc::EISCONN } else { libc::EINVAL };
                 socket.role.replace(role);

@@ -34,7 +34,6 @@ pub(super) fn get(socket: &Socket, name: OptionName) -> io::Result<SocketOption>
     match name {
         OptionName::NoDelay => Ok(SocketOption::NoDelay(true)),
         OptionName::ReuseAddress => Ok(SocketOption::ReuseAddress(true)),
-        OptionName::ReusePort => Ok(SocketOption::ReusePort(false)),
         OptionName::V6Only if socket.domain == Domain::V6 => Ok(SocketOption::V6Only(true)),
         OptionName::Linger => {
             Ok(SocketOption::Linger(if socket.resets.get() { Some(Duration::ZERO) } else { None }))

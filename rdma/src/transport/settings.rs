@@ -18,6 +18,8 @@ pub(super) struct Settings {
     count: u32,
     /// How many routers a packet may pass, if not as many as the route says.
     hops: Option<u8>,
+    /// Other cores may listen at its port.
+    shares_port: bool,
 }
 
 /// As Linux has it.
@@ -29,6 +31,7 @@ impl Default for Settings {
             interval: Duration::from_secs(75),
             count: 9,
             hops: None,
+            shares_port: false,
         }
     }
 }
@@ -68,6 +71,10 @@ impl RdmaTransport {
                 }
                 Ok(())
             }
+            SocketOption::ReusePort(shares) if socket.kind == SocketKind::Stream => {
+                self.change(socket, |settings| settings.shares_port = shares);
+                Ok(())
+            }
             other => options::set(socket, other),
         }
     }
@@ -84,6 +91,7 @@ impl RdmaTransport {
             OptionName::TimeToLive if socket.kind == SocketKind::Stream => {
                 Ok(SocketOption::TimeToLive(settings.hops.unwrap_or(HOPS).into()))
             }
+            OptionName::ReusePort => Ok(SocketOption::ReusePort(settings.shares_port)),
             other => options::get(socket, other),
         }
     }
@@ -94,6 +102,10 @@ impl RdmaTransport {
 
     pub(super) fn hops_of(&self, socket: &Socket) -> Option<u8> {
         self.settings_of(socket.id.get()).hops
+    }
+
+    pub(super) fn shares_port(&self, socket: &Socket) -> bool {
+        self.settings_of(socket.id.get()).shares_port
     }
 
     fn change(&self, socket: &Socket, change: impl FnOnce(&mut Settings)) {

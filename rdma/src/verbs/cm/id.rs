@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use super::super::error::{Error, check};
+use super::super::provider::Manager;
 use super::super::queue_pair::{Kind, QueuePair};
 use super::super::raw::*;
 use super::EventChannel;
@@ -28,8 +29,8 @@ pub enum PortSpace {
 /// Dropped, a listener listens no more, a request is rejected, and the peer of a connection is told that it is over, as
 /// [`disconnect`](ConnectionId::disconnect) tells it.
 pub struct ConnectionId {
-    id: NonNull<rdma_cm_id>,
-    channel: EventChannel,
+    pub(super) id: NonNull<rdma_cm_id>,
+    pub(super) channel: EventChannel,
 }
 
 /// How to connect.
@@ -285,7 +286,11 @@ impl ConnectionId {
         unsafe { (*self.raw()).context = ptr::without_provenance_mut(tag as usize) };
     }
 
-    fn raw(&self) -> *mut rdma_cm_id {
+    pub(super) fn manager(&self) -> &'static Manager {
+        self.channel.manager()
+    }
+
+    pub(super) fn raw(&self) -> *mut rdma_cm_id {
         self.id.as_ptr()
     }
 

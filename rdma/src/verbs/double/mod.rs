@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use super::cm::EventChannel;
 use super::device::Device;
@@ -145,6 +145,11 @@ pub fn alive() -> usize {
     world(|world| world.alive.get())
 }
 
+/// What tells the doubles of this thread from those of others.
+pub(crate) fn realm() -> usize {
+    world(|world| ptr::from_ref(world) as usize)
+}
+
 fn born() {
     world(|world| world.alive.set(world.alive.get() + 1));
 }
@@ -240,6 +245,7 @@ static MANAGER: Manager = Manager {
     ack_cm_event: manager::acknowledge,
     create_id: manager::create,
     destroy_id: manager::destroy,
+    migrate: manager::migrate,
     bind_addr: manager::bind,
     resolve_addr: manager::resolve_address,
     resolve_route: manager::resolve_route,
