@@ -1,10 +1,12 @@
 //! Programs on RDMA, in a guest with a device in software that `cargo xtask lab` starts: what it needs is not on every
 //! machine, so elsewhere nothing is done here.
 //!
+//! - `cores`: a program of several cores.
 //! - `examples`: those of this project, as they are, with clients of ours.
 //! - `streams`, `datagrams`: both ends here, in a thread each. `one_sided`: also in a process each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
+mod cores;
 mod datagrams;
 mod examples;
 mod one_sided;

@@ -145,7 +145,9 @@ fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     let tests = built.into_iter().find(|built| built.target == FACADE);
     let tests = tests.context("cargo has not built the tests of the facade")?;
     let command = [tests.path.into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
-    let mut boot = lab.alone(kernel, &tests.package, &command)?;
+    // A thousand connections take their time where all is emulated.
+    let patient = Lab { limit: Duration::from_secs(900), ..Lab::default() };
+    let mut boot = patient.alone(kernel, &tests.package, &command)?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
     ensure!(status == 0, "{FACADE} ended with {status}");
