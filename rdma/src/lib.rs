@@ -3,7 +3,7 @@
 //! - `link`: the protocol of a connection, as state machines that do no input or output.
 //! - `verbs` (with the feature of that name): devices, memory, queues and connections of RDMA.
 //! - `onesided` (likewise with the feature `verbs`): memory of the peer, by queue tokens.
-//! - `transport` (likewise): sockets of the runtime on the first two.
+//! - `transport` (likewise): sockets of the runtime on the first two, and one-sided operations on streams (`Remote`).
 //!
 //! # The verbs room
 //!
@@ -70,5 +70,7 @@ pub mod verbs;
 
 #[cfg(feature = "verbs")]
 pub use onesided::OneSided;
+#[cfg(feature = "verbs")]
+pub use transport::{Notice, Remote};
 #[cfg(feature = "verbs")]
 pub use verbs::{Access, MemoryRegion as MemoryWindow, RemoteMemory};

@@ -1,18 +1,21 @@
 //! Programs on RDMA, in a guest with a device in software that `cargo xtask lab` starts: what it needs is not on every
 //! machine, so elsewhere nothing is done here.
 //!
+//! - `cores`: a program of several cores.
 //! - `examples`: those of this project, as they are, with clients of ours.
 //! - `durable`: a server whose log is on an NVMe drive.
-//! - `streams`, `datagrams`: both ends here, in a thread each.
+//! - `streams`, `datagrams`: both ends here, in a thread each. `one_sided`: also in a process each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
 #[path = "../programs/acknowledged.rs"]
 mod acknowledged;
+mod cores;
 mod datagrams;
 #[path = "../programs/drives.rs"]
 mod drives;
 mod durable;
 mod examples;
+mod one_sided;
 mod streams;
 mod wire;
 

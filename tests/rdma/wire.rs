@@ -1,7 +1,9 @@
 //! Streams between two machines, at a cable that loses packets. The second one serves.
 
 use crate::in_pair;
-use demikernel::net::{TcpListener, TcpStream};
+use crate::one_sided::{all, export, told, use_memory};
+use demikernel::net::{Keepalive, TcpListener, TcpStream};
+use demikernel::rdma::{Access, Remote};
 use demikernel::time::{Duration, Instant, sleep, timeout};
 use demikernel::{Buffer, Builder, Idle};
 use std::io::{self, ErrorKind};
@@ -70,13 +72,42 @@ fn a_transfer_over_a_cable_that_loses_packets_is_whole() {
     });
 }
 
+#[test]
+fn memory_of_the_other_machine_is_used_over_a_cable_that_loses_packets() {
+    in_pair(|here, there, number| {
+        if number == 2 {
+            return run(async {
+                let stream = accept(here, 7103).await.unwrap();
+                let window = export(&stream, 65_536, all()).await.unwrap();
+                loop {
+                    let data = stream.pop().await.unwrap();
+                    if data.is_empty() {
+                        break;
+                    }
+                    stream.push(data).await.unwrap();
+                }
+                assert_eq!(window.load(65_528), 1 << 50);
+            });
+        }
+        run(async {
+            let stream = connect((there, 7103).into()).await;
+            use_memory(&stream, 5).await;
+        });
+    });
+}
+
 /// The last test of all, as the second machine does not survive it.
 #[test]
 fn the_other_machine_is_gone_in_the_middle_of_a_transfer() {
     in_pair(|here, there, number| {
         if number == 2 {
             return run(async {
-                let stream = accept(here, 7102).await.unwrap();
+                let listener = TcpListener::bind((here, 7102)).await.unwrap();
+                let (silent, _) = listener.accept().await.unwrap();
+                let (used, _) = listener.accept().await.unwrap();
+                let _window = export(&used, 65_536, Access::READ).await.unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                silent.push(Buffer::from_static(b"here")).await.unwrap();
                 let mut received = 0;
                 while received < 100_000 {
                     received += stream.pop().await.unwrap().len();
@@ -87,16 +118,40 @@ fn the_other_machine_is_gone_in_the_middle_of_a_transfer() {
             });
         }
         run(async {
+            let silent = connect((there, 7102).into()).await;
+            silent.set_keepalive(Keepalive::new().idle(Duration::from_secs(2))).unwrap();
+            let used = connect((there, 7102).into()).await;
+            let memory = told(&used).await.unwrap();
             let stream = connect((there, 7102).into()).await;
+            assert_eq!(silent.pop().await.unwrap(), b"here");
             let start = Instant::now();
-            let error = loop {
-                if let Err(error) = stream.push(message(0)).await {
-                    break error;
+            // One is under way at any time, so also when the other machine ends.
+            let remote = Remote::of(&used).unwrap();
+            let reads = async {
+                loop {
+                    if let Err(error) = remote.read(memory, 0, 4000).await {
+                        break error;
+                    }
                 }
             };
-            eprintln!("{error} after {:?}", start.elapsed());
+            let pushes = async {
+                loop {
+                    if let Err(error) = stream.push(message(0)).await {
+                        break error;
+                    }
+                }
+            };
+            let (error, refused) = futures::join!(pushes, reads);
+            eprintln!("{error}, {refused} after {:?}", start.elapsed());
             assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
             assert_eq!(stream.pop().await.unwrap_err().kind(), ErrorKind::TimedOut);
+            let kinds = [ErrorKind::TimedOut, ErrorKind::ConnectionAborted];
+            assert!(kinds.contains(&refused.kind()), "{refused}");
+            assert_eq!(used.pop().await.unwrap_err().kind(), ErrorKind::TimedOut);
+            // Nothing was sent on this one.
+            let error = silent.pop().await.unwrap_err();
+            eprintln!("{error} after {:?}", start.elapsed());
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
         });
     });
 }

@@ -55,3 +55,10 @@ impl Default for LinkConfig {
         }
     }
 }
+
+impl LinkConfig {
+    /// Sends of a connection that are left to what are no frames, where there is any of that.
+    pub(super) fn reserve(&self) -> u16 {
+        (self.send_depth / 4).max(1)
+    }
+}

@@ -63,12 +63,49 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// The peer has sent something since somebody last looked for idle ones.
     pub(super) active: bool,
+    pub(super) marks: Marks,
     /// The program has closed it; until when what it pushed may take.
     pub(super) closing: Option<Instant>,
     /// The device has nothing of it any more.
     pub(super) detached: bool,
     /// In which lists of the [`Link`](super::Link) it stands.
     pub(super) listed: Listed,
+}
+
+/// What is true of a connection, a bit each: there are many, and idle ones are to be small.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    /// The peer has sent something since the last heartbeat was thought of.
+    pub(super) const HEARD: Marks = Marks(1);
+    /// A control frame is to be sent though there is nothing to say, for the device to find out about the peer.
+    pub(super) const HEARTBEAT: Marks = Marks(2);
+    /// The peer takes notices.
+    pub(super) const NOTICES: Marks = Marks(4);
+    /// The last credit for which stream and notices competed was a notice's.
+    const YIELDS: Marks = Marks(8);
+    /// A part of the send queue is not for frames.
+    pub(super) const SHARES: Marks = Marks(16);
+    /// It is known that something waits for credits.
+    pub(super) const WAITS: Marks = Marks(32);
+
+    #[inline]
+    pub(super) fn has(self, mark: Marks) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, mark: Marks, is_so: bool) {
+        self.0 = if is_so { self.0 | mark.0 } else { self.0 & !mark.0 };
+    }
+
+    /// Whether it was so, which it is no more.
+    pub(super) fn take(&mut self, mark: Marks) -> bool {
+        let had = self.has(mark);
+        self.set(mark, false);
+        had
+    }
 }
 
 /// In which lists a connection stands.
@@ -121,6 +158,7 @@ impl Connection {
             overdue: false,
             blocked: false,
             active: false,
+            marks: Marks::default(),
             closing: None,
             detached: false,
             listed: Listed::default(),
@@ -131,13 +169,14 @@ impl Connection {
     pub(super) fn hello(&mut self, pool: &mut Pool, buffer_size: u32) -> Hello {
         let credits = pool.grant(self.granted.into(), pool.floor(), 0) as u16;
         self.granted += credits;
-        Hello { credits, buffer_size }
+        Hello { credits, buffer_size, notices: true }
     }
 
     /// What the peer has said of itself.
     pub(super) fn greeted(&mut self, hello: Hello) {
         self.sending.credits = hello.credits;
         self.sending.payload = hello.payload();
+        self.marks.set(Marks::NOTICES, hello.notices);
     }
 }
 
@@ -145,7 +184,12 @@ impl Connection {
 impl Connection {
     /// The next frame.
     pub(super) fn next(&mut self, pool: &mut Pool, share: u32, config: &LinkConfig) -> Next {
-        if self.phase != Phase::Open || self.sending.in_flight() >= config.send_depth {
+        let room = if self.marks.has(Marks::SHARES) {
+            config.send_depth - config.reserve()
+        } else {
+            config.send_depth
+        };
+        if self.phase != Phase::Open || self.sending.in_flight() >= room {
             return Next::Nothing;
         }
         if self.sending.has_data() && self.sending.credits > 0 {
@@ -155,7 +199,9 @@ impl Connection {
         if !self.overdue {
             return Next::Nothing;
         }
-        if !self.unacknowledged && (self.recall > 0 || self.is_grant_due()) {
+        if !self.unacknowledged
+            && (self.recall > 0 || self.marks.has(Marks::HEARTBEAT) || self.is_grant_due())
+        {
             return self.control(pool, share, config);
         }
         if !self.acknowledge {
@@ -173,9 +219,10 @@ impl Connection {
         let before = pool.free();
         let needed = 1 + u32::from(self.acknowledge);
         let can_grant = before > needed && pool.can_grant(self.granted.into(), share);
-        if before < needed || (self.recall == 0 && !can_grant) {
+        if before < needed || (self.recall == 0 && !self.marks.has(Marks::HEARTBEAT) && !can_grant) {
             return Next::Starving;
         }
+        self.marks.set(Marks::HEARTBEAT, false);
         self.unacknowledged = pool.promise();
         Next::Frame(self.frame(Kind::Control, Flags::default(), Sga::new(), pool, share, config))
     }
@@ -241,6 +288,7 @@ impl Connection {
         }
         self.expected = self.expected.wrapping_add(1);
         self.settle(&header, pool)?;
+        self.marks.set(Marks::HEARD, true);
         if header.kind != Kind::Data {
             return Ok(());
         }
@@ -254,7 +302,7 @@ impl Connection {
             self.granted = 0;
         }
         if header.flags.has(Flags::WANT) {
-            self.window = self.window.saturating_mul(2).min(config.window).max(self.window);
+            self.widen(config);
         }
         if header.length > 0 && !self.deaf {
             frame.advance(HEADER);
@@ -262,6 +310,11 @@ impl Connection {
             self.inbound.push_back(frame);
         }
         Ok(())
+    }
+
+    /// The peer is to have twice as many credits, as far as one may have.
+    fn widen(&mut self, config: &LinkConfig) {
+        self.window = self.window.saturating_mul(2).min(config.window).max(self.window);
     }
 
     /// Books what a frame took and what it says of credits.
@@ -299,6 +352,57 @@ impl Connection {
         self.sending.credits = credits - spare;
         self.returned += spare;
         Ok(())
+    }
+
+    /// The peer has written to memory, and told a number, for which there must have been a credit: whether anybody is to
+    /// hear of it.
+    pub(super) fn notified(&mut self, pool: &mut Pool, config: &LinkConfig) -> Result<bool, Violation> {
+        if self.ended {
+            return Err(Violation::BehindEnd);
+        }
+        if self.granted == 0 {
+            return Err(Violation::Overdrawn);
+        }
+        pool.take_back(self.granted.into(), 1);
+        self.granted -= 1;
+        self.active = true;
+        self.marks.set(Marks::HEARD, true);
+        if self.granted == 0 {
+            // It has no header to say that it could use more.
+            self.widen(config);
+        }
+        self.unread += u16::from(!self.deaf);
+        Ok(!self.deaf)
+    }
+
+    /// The program has taken a notice.
+    pub(super) fn took_notice(&mut self) {
+        self.unread = self.unread.saturating_sub(1);
+    }
+
+    /// Whether data wait for credits, and nobody knows of it.
+    #[inline]
+    pub(super) fn begins_to_wait(&mut self) -> bool {
+        let begins = self.sending.credits == 0 && self.sending.has_data() && !self.marks.has(Marks::WAITS);
+        if begins {
+            self.marks.set(Marks::WAITS, true);
+        }
+        begins
+    }
+
+    /// Takes a credit for a notice, if there is one. While there are data to send, the next is theirs.
+    pub(super) fn take_credit(&mut self) -> bool {
+        let yields = self.marks.take(Marks::YIELDS) && self.sending.has_data();
+        let taken = !yields && self.sending.credits > 0;
+        self.sending.credits -= u16::from(taken);
+        self.marks.set(Marks::YIELDS, taken);
+        taken
+    }
+
+    /// The notice was not sent.
+    pub(super) fn return_credit(&mut self) {
+        self.sending.credits += 1;
+        self.marks.set(Marks::YIELDS, false);
     }
 
     /// Takes up to `limit` bytes of what has come, never of two frames.

@@ -5,13 +5,15 @@ use super::connection::{Connection, Next, Phase};
 use super::error::Failure;
 use super::frame::HEADER;
 use super::hello::{HELLO, Hello};
+use super::keepalive::Heartbeats;
 use super::listener::{Listener, Rate};
+use super::notices::Notice;
 use super::pool::Pool;
 use super::sending::Fin;
 use super::slots::{Id, Slots};
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::time::Instant;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 
 /// Frames of one connection in a row, before others have their turn.
@@ -25,7 +27,8 @@ const LOOKED_AT: usize = 64;
 /// A driver calls:
 /// - [`posted`](Link::posted) when it has given the device receive buffers, as many as are [`missing`](Link::missing);
 /// - [`begin_turn`](Link::begin_turn) and [`tick`](Link::tick) once in each of its turns, and then sends what
-///   [`poll_transmit`](Link::poll_transmit) gives, in that order on each connection;
+///   [`poll_transmit`](Link::poll_transmit) gives, in that order on each connection, and says
+///   [`watch_waiting`](Link::watch_waiting);
 /// - [`received`](Link::received), [`sent`](Link::sent) and [`broken`](Link::broken) for what the device tells;
 /// - [`request`](Link::request), [`established`](Link::established), [`refused`](Link::refused) for what the connection
 ///   manager tells;
@@ -52,6 +55,9 @@ pub struct Link {
     starving: VecDeque<Id>,
     /// The pool has got room since they were last looked at.
     pub(super) refilled: bool,
+    /// What peers have told with a write, and nobody has taken.
+    pub(super) notices: HashMap<Id, VecDeque<Notice>>,
+    pub(super) heartbeats: Heartbeats,
     /// Where the search for idle connections goes on.
     hand: u32,
     /// Connections whose peers are asked for credits, and have not answered.
@@ -110,6 +116,10 @@ pub struct Counters {
     pub resets: u64,
     /// Connections that took too long to be set up, or to close.
     pub timeouts: u64,
+    /// Writes of peers that told a number.
+    pub notices: u64,
+    /// Frames sent because a peer was silent.
+    pub heartbeats: u64,
 }
 
 impl Link {
@@ -126,6 +136,8 @@ impl Link {
             later: Vec::new(),
             starving: VecDeque::new(),
             refilled: false,
+            notices: HashMap::new(),
+            heartbeats: Heartbeats::default(),
             hand: 0,
             recalls: 0,
             changed: VecDeque::new(),
@@ -246,6 +258,7 @@ impl Link {
             return Err(not_connected());
         }
         drop(connection.deafen());
+        self.notices.remove(&id);
         self.list_later(id);
         Ok(())
     }
@@ -422,7 +435,10 @@ impl Link {
                         signalled: frame.signalled,
                     });
                 }
-                Next::Nothing => self.unlist_ready(id),
+                Next::Nothing => {
+                    self.unlist_ready(id);
+                    self.watch_if_waiting(id);
+                }
                 Next::Starving => {
                     self.unlist_ready(id);
                     self.list_starving(id);
@@ -467,11 +483,13 @@ impl Link {
 
     /// When something is to be given up.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        deadline.into_iter().chain(self.heartbeats.next()).min()
     }
 
     /// Gives up what has taken too long.
     pub fn tick(&mut self, now: Instant) {
+        self.beat(now);
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 return;
@@ -507,6 +525,16 @@ impl Link {
         self.ready.pop_front();
         if let Some(connection) = self.connections.get_mut(id) {
             connection.listed.ready = false;
+        }
+    }
+
+    /// Has a peer watched for whose credits data wait.
+    #[inline]
+    fn watch_if_waiting(&mut self, id: Id) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.begins_to_wait()
+        {
+            self.heartbeats.waits(id);
         }
     }
 
@@ -598,6 +626,7 @@ impl Link {
     /// Ends a connection: nothing is sent or received any more.
     pub(super) fn end(&mut self, id: Id, failure: Failure) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        self.heartbeats.stop(id);
         let error = match connection.phase {
             Phase::Ended(_) => return,
             // After both ends there is nothing to be told, and after the peer's only pushes fail.
@@ -631,6 +660,7 @@ impl Link {
         if connection.phase == Phase::Open && connection.sending.is_finished() {
             self.deadlines.remove(&(deadline, id));
             connection.phase = Phase::Ended(None);
+            self.heartbeats.stop(id);
             self.disconnects.push_back(id);
         }
     }
@@ -642,6 +672,8 @@ impl Link {
             && let Some(deadline) = connection.closing
         {
             self.deadlines.remove(&(deadline, id));
+            self.notices.remove(&id);
+            self.heartbeats.stop(id);
             drop(self.connections.remove(id));
         }
     }
@@ -650,7 +682,7 @@ impl Link {
         let buffer_size = self.config.buffer_size;
         match self.connections.get_mut(id) {
             Some(connection) => connection.hello(&mut self.pool, buffer_size).to_bytes(),
-            None => Hello { credits: 0, buffer_size }.to_bytes(),
+            None => Hello { credits: 0, buffer_size, notices: true }.to_bytes(),
         }
     }
 }
@@ -682,5 +714,6 @@ impl Link {
         assert_eq!((self.connections.len(), self.half_open, self.recalls), (0, 0, 0));
         assert_eq!((self.pool.promised(), self.pool.extra()), (0, 0));
         assert!(self.deadlines.is_empty() && self.disconnects.is_empty());
+        assert!(self.notices.is_empty() && self.heartbeats.next().is_none());
     }
 }

@@ -21,7 +21,12 @@ pub struct Hello {
     pub credits: u16,
     /// Bytes of each receive buffer: no frame may be longer.
     pub buffer_size: u32,
+    /// It takes writes with a number, each for a credit.
+    pub notices: bool,
 }
+
+/// Features of a side, in their byte of the private data.
+const NOTICES: u8 = 1;
 
 /// Why a side refuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -55,6 +60,7 @@ impl Hello {
         bytes[4] = VERSION;
         bytes[6..8].copy_from_slice(&self.credits.to_be_bytes());
         bytes[8..12].copy_from_slice(&self.buffer_size.to_be_bytes());
+        bytes[12] = if self.notices { NOTICES } else { 0 };
         bytes
     }
 
@@ -75,8 +81,9 @@ impl Hello {
         let hello = Hello {
             credits: u16::from_be_bytes([bytes[6], bytes[7]]),
             buffer_size: u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]),
+            // Others are of later versions of a peer: what this one does not know it does not use.
+            notices: bytes[12] & NOTICES != 0,
         };
-        // Features are for later versions of a peer: those that this one does not know it does not use.
         if hello.buffer_size < LEAST_BUFFER { Err(Refusal::Malformed) } else { Ok(hello) }
     }
 
@@ -126,17 +133,22 @@ impl Refusal {
 mod tests {
     use super::*;
 
-    const THIS: Hello = Hello { credits: 0x0102, buffer_size: 4096 };
+    const THIS: Hello = Hello { credits: 0x0102, buffer_size: 4096, notices: true };
 
     #[test]
     fn the_fields_stand_where_the_document_says() {
         let bytes = THIS.to_bytes();
         assert_eq!(bytes[..12], *b"dkRC\x01\0\x01\x02\0\0\x10\0");
-        assert_eq!(bytes[12..], [0; 8]);
+        assert_eq!(bytes[12..], [1, 0, 0, 0, 0, 0, 0, 0]);
         let mut padded = bytes.to_vec();
         padded.resize(56, 0);
         assert_eq!(Hello::parse(&padded), Ok(THIS));
         assert_eq!(THIS.payload(), 4080);
+        // One that knows no features, and one that knows more.
+        for (features, notices) in [(0, false), (0xfe, false), (0xff, true)] {
+            padded[12] = features;
+            assert_eq!(Hello::parse(&padded), Ok(Hello { notices, ..THIS }));
+        }
     }
 
     #[test]

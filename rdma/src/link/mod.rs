@@ -13,6 +13,7 @@
 //! - **Each connection has a right to few credits**, its floor. Who uses them up gets more while there are some, twice
 //!   as many each time; who does not use what it has is asked for it when others wait, and gives back what it has not
 //!   used meanwhile.
+//! - **A write with a number takes a credit, too**: it is no frame and has no header, but takes a receive buffer.
 //! - **What the program has not read counts**: a peer cannot fill the memory of a program that does not receive.
 //!
 //! The end of a direction is a flag of a data frame. A connection that ends without one was reset, or its peer has died.
@@ -20,7 +21,8 @@
 //!
 //! - [`Header`]: frames; [`Hello`], [`Refusal`]: the private data of the connection manager.
 //! - `pool`: the shared receive buffers. `connection`, `sending`: one connection.
-//! - [`Link`]: all of them; `listener`: setting up, within limits.
+//! - [`Link`]: all of them; `listener`: setting up, within limits; `notices`: numbers that come with writes; `keepalive`:
+//!   peers that are silent.
 //! - [`datagram_header`], `Peers`: datagrams, which know no credits, and whom they are for.
 //! - [`Failure`], [`Violation`]: what may go wrong.
 
@@ -32,7 +34,9 @@ mod engine;
 mod error;
 mod frame;
 mod hello;
+mod keepalive;
 mod listener;
+mod notices;
 mod pool;
 mod sending;
 #[cfg_attr(not(feature = "verbs"), allow(dead_code))]
@@ -49,6 +53,8 @@ pub use engine::{Counters, Event, Link, Post};
 pub use error::{Failure, Violation};
 pub use frame::{Flags, HEADER, Header, Kind, VERSION};
 pub use hello::{HELLO, Hello, MAGIC, REFUSAL, Refusal};
+pub use keepalive::Keepalive;
+pub use notices::Notice;
 pub use slots::Id;
 #[cfg_attr(not(feature = "verbs"), allow(unused_imports))]
 pub(crate) use slots::Slots;

@@ -8,6 +8,10 @@ pub struct Id {
 }
 
 impl Id {
+    /// Of nothing that there ever is.
+    #[cfg_attr(not(feature = "verbs"), allow(dead_code))]
+    pub(crate) const NOBODY: Id = Id { index: u32::MAX >> 1, generation: u32::MAX };
+
     /// The number, which others had before and will have again.
     pub fn index(self) -> u32 {
         self.index

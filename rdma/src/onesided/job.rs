@@ -1,19 +1,18 @@
 //! An operation as long as it is not the device's.
 
 use std::io;
-use std::mem;
 
 use demikernel_runtime::buffer::{BufferMut, Sga};
 
 use crate::verbs::{Flags, QueuePair, RemoteMemory};
 
-pub(super) struct Job {
-    pub(super) at: RemoteMemory,
-    pub(super) offset: u64,
-    pub(super) what: What,
+pub(crate) struct Job {
+    pub(crate) at: RemoteMemory,
+    pub(crate) offset: u64,
+    pub(crate) what: What,
 }
 
-pub(super) enum What {
+pub(crate) enum What {
     /// So many bytes, to the beginning of a buffer.
     Read(BufferMut, usize),
     Write(Sga, Flags),
@@ -22,6 +21,20 @@ pub(super) enum What {
 }
 
 impl Job {
+    pub(crate) fn read(at: RemoteMemory, offset: u64, len: usize) -> io::Result<Job> {
+        let what = What::Read(BufferMut::with_capacity(len)?, len);
+        Ok(Job { at, offset, what })
+    }
+
+    pub(crate) fn write(at: RemoteMemory, offset: u64, data: Sga, immediate: Option<u32>) -> Job {
+        let flags = Flags { immediate, solicited: immediate.is_some(), ..Flags::SIGNALLED };
+        Job { at, offset, what: What::Write(data, flags) }
+    }
+
+    pub(super) fn notifies(&self) -> bool {
+        matches!(self.what, What::Write(_, Flags { immediate: Some(_), .. }))
+    }
+
     /// Posts it, or gives it back with the reason, if there is anything to give.
     pub(super) fn post(self, pair: &QueuePair, token: u64) -> Result<(), (io::Error, Option<Job>)> {
         let Job { at, offset, what } = self;
@@ -40,10 +53,5 @@ impl Job {
                 .compare_swap(&at, offset, expected, new, Flags::SIGNALLED, token)
                 .map_err(|error| back(error, What::CompareSwap(expected, new))),
         }
-    }
-
-    /// What it would do, which it then does not.
-    pub(super) fn take(&mut self) -> What {
-        mem::replace(&mut self.what, What::FetchAdd(0))
     }
 }

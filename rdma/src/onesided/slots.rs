@@ -6,16 +6,17 @@ use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::Buffer;
 
 use super::OneSided;
+use crate::verbs::Outcome;
 
 /// A promise.
-pub(super) enum Pending {
+pub(crate) enum Pending {
     Read(Completion<io::Result<Buffer>>),
     Write(Completion<io::Result<()>>),
     Fetch(Completion<io::Result<u64>>),
 }
 
 impl Pending {
-    pub(super) fn fail(self, error: io::Error) {
+    fn fail(self, error: io::Error) {
         match self {
             Pending::Read(done) => done.complete(Err(error)),
             Pending::Write(done) => done.complete(Err(error)),
@@ -28,6 +29,58 @@ impl Pending {
             Pending::Read(done) => done.is_cancelled(),
             Pending::Write(done) => done.is_cancelled(),
             Pending::Fetch(done) => done.is_cancelled(),
+        }
+    }
+}
+
+impl From<Completion<io::Result<Buffer>>> for Pending {
+    fn from(done: Completion<io::Result<Buffer>>) -> Pending {
+        Pending::Read(done)
+    }
+}
+
+impl From<Completion<io::Result<()>>> for Pending {
+    fn from(done: Completion<io::Result<()>>) -> Pending {
+        Pending::Write(done)
+    }
+}
+
+impl From<Completion<io::Result<u64>>> for Pending {
+    fn from(done: Completion<io::Result<u64>>) -> Pending {
+        Pending::Fetch(done)
+    }
+}
+
+/// A promise, and what came of it.
+pub(crate) struct Finished {
+    pending: Pending,
+    result: Result<Outcome, io::Error>,
+}
+
+impl Finished {
+    pub(super) fn new(pending: Pending, outcome: Outcome) -> Finished {
+        Finished { pending, result: Ok(outcome) }
+    }
+
+    pub(crate) fn failed(pending: Pending, error: io::Error) -> Finished {
+        Finished { pending, result: Err(error) }
+    }
+
+    /// Keeps the promise, which may run anybody's code.
+    pub(crate) fn tell(self) {
+        match (self.pending, self.result) {
+            (Pending::Read(done), Ok(Outcome::Read(data))) => done.complete(Ok(data.freeze())),
+            (Pending::Write(done), Ok(Outcome::Sent(data))) => {
+                drop(data);
+                done.complete(Ok(()));
+            }
+            (Pending::Fetch(done), Ok(Outcome::Fetched(value))) => done.complete(Ok(value)),
+            (pending, Ok(Outcome::Failed { error, work })) => {
+                drop(work);
+                pending.fail(error.into());
+            }
+            (pending, Ok(_)) => pending.fail(io::ErrorKind::InvalidData.into()),
+            (pending, Err(error)) => pending.fail(error),
         }
     }
 }
@@ -73,10 +126,12 @@ impl Slots {
         self.find(token).and_then(|index| self.take(index))
     }
 
-    /// One of a queue pair, if it has any.
-    pub(super) fn remove_of(&mut self, tag: u64) -> Option<Pending> {
-        let index = self.slots.iter().position(|slot| slot.tag == tag && slot.pending.is_some())?;
-        self.take(index)
+    /// All of a queue pair.
+    pub(super) fn remove_of(&mut self, tag: u64) -> Vec<Pending> {
+        let indices = 0..self.slots.len();
+        indices
+            .filter_map(|index| if self.slots[index].tag == tag { self.take(index) } else { None })
+            .collect()
     }
 
     pub(super) fn remove_any(&mut self) -> Option<Pending> {
@@ -86,6 +141,7 @@ impl Slots {
 
     fn take(&mut self, index: usize) -> Option<Pending> {
         let slot = &mut self.slots[index];
+        slot.pending.as_ref()?;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
         self.free.push(index as u32);
         slot.pending.take()

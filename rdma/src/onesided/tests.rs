@@ -7,6 +7,7 @@ use demikernel_runtime::Runtime;
 use super::*;
 use crate::MemoryWindow;
 use crate::verbs::*;
+use demikernel_runtime::buffer::BufferMut;
 
 struct End {
     domain: ProtectionDomain,

@@ -39,6 +39,10 @@ pub struct RdmaConfig {
     pub window: u16,
     /// Sends of a connection that the device may have at once.
     pub send_depth: u16,
+    /// Reads and atomic operations on the peer's memory that a connection has under way at once, each way; with 0 there are
+    /// none, and the device keeps nothing for them. What a peer may do is another question:
+    /// [`Remote::export`](super::Remote::export) answers it.
+    pub read_depth: u8,
     /// Connections.
     pub connections: u32,
     /// Connections that others are setting up, at once.
@@ -61,6 +65,7 @@ impl Default for RdmaConfig {
             credits: link.floor,
             window: link.window,
             send_depth: link.send_depth,
+            read_depth: 4,
             connections: link.connections,
             half_open: link.half_open,
             connection_rate: link.rate,

@@ -80,6 +80,7 @@ impl Device for RdmaTransport {
             self.turn_until(end, || self.engine.borrow().link.connections() == 0);
         }
         self.engine.borrow_mut().end();
+        self.tell_finished();
         if tracing::enabled!(tracing::Level::DEBUG) {
             let counted: Vec<_> = self.counters().into_iter().filter(|(_, value)| *value != 0).collect();
             tracing::debug!(transport = "rdma", ?counted, "ended");
@@ -107,10 +108,13 @@ impl RdmaTransport {
         let now = Instant::now();
         let mut any = self.engine.borrow_mut().turn(now, before_parking)?;
         any |= self.progress_events();
+        any |= self.tell_finished();
         if !self.again.borrow().is_empty() {
             any |= self.progress_again();
         }
-        any |= self.engine.borrow_mut().transmit();
+        let mut engine = self.engine.borrow_mut();
+        any |= engine.transmit();
+        engine.link.watch_waiting(now);
         Ok(any)
     }
 

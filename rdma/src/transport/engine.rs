@@ -3,15 +3,20 @@
 use super::config::RdmaConfig;
 use super::datagram::{Asking, DATAGRAMS, Datagrams, Peer};
 use super::memory::Memory;
-use crate::link::{Failure, Id, Link, Peers, Post, Slots};
+use super::share::{Inbox, Seat};
+use super::socket::Bound;
+use crate::link::{Failure, Id, Link, Notice, Peers, Post, Slots};
+use crate::onesided::{Finished, OneSided};
 use crate::verbs::{
     Completion, CompletionChannel, CompletionQueue, ConnectionId, Device, DeviceEvent, EventChannel, Flags,
     Outcome, ProtectionDomain, QueuePair, QueuePairConfig, SharedReceiveQueue, Status, Work,
 };
 use demikernel_runtime::time::Instant;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pieces of payload in a send, besides the header, if the device gathers as many.
@@ -40,11 +45,14 @@ pub(super) struct Engine {
     device: Device,
     domain: ProtectionDomain,
     pub(super) receives: SharedReceiveQueue,
-    completions: CompletionQueue,
+    /// As many as it takes: each of them has a limit, which queue pairs count against.
+    completions: Vec<CompletionQueue>,
     channel: CompletionChannel,
     pub(super) manager: EventChannel,
     /// All that wakes the runtime.
     waiter: OwnedFd,
+    /// What other cores have for this one, if it shares a port with them.
+    pub(super) inbox: Option<Arc<Inbox>>,
     pub(super) memory: Memory,
     /// Bytes of a datagram with its header.
     pub(super) mtu: usize,
@@ -63,6 +71,11 @@ pub(super) struct Engine {
     pub(super) listeners: Vec<Listener>,
     /// A frame for which the heap had no room.
     held: Option<Post>,
+    pub(super) one_sided: OneSided,
+    /// Connections whose one-sided operations wait for room, or credits.
+    pub(super) stalled: BTreeSet<Id>,
+    /// One-sided operations that are done, and of which nobody has been told.
+    pub(super) finished: Vec<Finished>,
     /// When the connection manager was last asked.
     pub(super) asked: Instant,
     /// Connections that the peer has ended, once all that came before is taken in.
@@ -77,6 +90,11 @@ pub(super) struct End {
     /// What the peer is told, until it has been.
     pub(super) hello: Vec<u8>,
     pub(super) stage: Stage,
+    /// Reads and atomic operations of this side that the peer answers at once, and those of the peer that this side does.
+    pub(super) reads: u8,
+    pub(super) answers: u8,
+    /// How many routers its packets may pass, if not as many as the route says.
+    pub(super) hops: Option<u8>,
 }
 
 /// How far the connection manager has come.
@@ -100,9 +118,13 @@ struct Owner {
 
 pub(super) struct Listener {
     pub(super) id: Id,
-    #[expect(dead_code, reason = "it listens until it is dropped")]
-    manager: ConnectionId,
+    /// It listens until it is dropped, which is before the seat. None where another core does that.
+    pub(super) manager: Option<ConnectionId>,
+    pub(super) seat: Option<Seat>,
+    pub(super) backlog: u32,
     socket: Id,
+    /// As a connection's.
+    pub(super) hops: Option<u8>,
 }
 
 /// Memory for a connection here, beyond what the device and the protocol have for it.
@@ -131,10 +153,11 @@ impl Engine {
             device,
             domain,
             receives,
-            completions,
+            completions: vec![completions],
             channel,
             manager,
             waiter,
+            inbox: None,
             memory,
             mtu,
             datagrams: Slots::new(),
@@ -146,6 +169,9 @@ impl Engine {
             owners: Vec::new(),
             listeners: Vec::new(),
             held: None,
+            one_sided: OneSided::new(),
+            stalled: BTreeSet::new(),
+            finished: Vec::new(),
             asked: Instant::now(),
             gone: Vec::new(),
         };
@@ -160,9 +186,13 @@ impl Engine {
         if before_parking || now.saturating_duration_since(self.asked) >= MANAGER {
             self.asked = now;
             any |= self.ask_manager(now)?;
+            any |= self.read_inbox(now);
             self.ask_device()?;
         }
         any |= self.complete()?;
+        if !self.stalled.is_empty() {
+            self.resume_one_sided();
+        }
         if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.link.tick(now);
         }
@@ -220,24 +250,32 @@ impl Engine {
     /// Takes in what the device has done.
     #[inline]
     fn complete(&mut self) -> io::Result<bool> {
-        let mut count = 0;
-        while count < BURST && self.completions.poll()? > 0 {
-            while let Some(completion) = self.completions.take() {
-                self.complete_one(completion);
-                count += 1;
+        let (mut any, mut is_all) = (false, true);
+        for index in 0..self.completions.len() {
+            let mut count = 0;
+            while count < BURST && self.completions[index].poll()? > 0 {
+                while let Some(completion) = self.completions[index].take() {
+                    self.complete_one(completion);
+                    count += 1;
+                }
             }
+            any |= count > 0;
+            is_all &= count < BURST;
         }
-        if count < BURST {
+        if is_all {
             // What came before the end of a connection has been taken in.
             for id in std::mem::take(&mut self.gone) {
                 self.link.broken(id, Failure::Reset);
             }
         }
-        Ok(count > 0)
+        Ok(any)
     }
 
     #[inline]
     fn complete_one(&mut self, completion: Completion) {
+        if completion.token & OneSided::MARK != 0 {
+            return self.complete_one_sided(completion);
+        }
         if completion.tag & DATAGRAMS != 0 {
             return self.complete_datagram(completion.tag, completion.outcome);
         }
@@ -261,8 +299,8 @@ impl Engine {
                 }
                 self.link.broken(id, failure_of(error.status));
             }
-            Outcome::Written { unused, .. } => {
-                self.link.lost();
+            Outcome::Written { immediate, len, unused } => {
+                self.link.notified(id, Notice::new(immediate, len));
                 self.memory.reuse(unused);
             }
             // Nothing of the kind is asked for.
@@ -305,7 +343,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn make_pair(&self, id: Id) -> io::Result<QueuePair> {
+    pub(super) fn make_pair(&mut self, id: Id) -> io::Result<QueuePair> {
         let config = QueuePairConfig {
             tag: id.to_u64(),
             send_depth: self.config.send_depth.into(),
@@ -313,12 +351,27 @@ impl Engine {
             inline: INLINE,
             ..QueuePairConfig::default()
         };
-        QueuePair::new(&self.domain, &self.completions, &self.completions, Some(&self.receives), &config)
+        self.pair_with(&config, true)
     }
 
     /// A queue pair with receives of its own.
-    pub(super) fn new_pair(&self, config: &QueuePairConfig) -> io::Result<QueuePair> {
-        QueuePair::new(&self.domain, &self.completions, &self.completions, None, config)
+    pub(super) fn new_pair(&mut self, config: &QueuePairConfig) -> io::Result<QueuePair> {
+        self.pair_with(config, false)
+    }
+
+    /// One that completes on the first queue with room for all of its completions, which is made if there is none.
+    fn pair_with(&mut self, config: &QueuePairConfig, is_shared: bool) -> io::Result<QueuePair> {
+        let shared = is_shared.then_some(&self.receives);
+        for queue in &self.completions {
+            match QueuePair::new(&self.domain, queue, queue, shared, config) {
+                Err(error) if CompletionQueue::is_full(&error) => {}
+                result => return result,
+            }
+        }
+        let queue = CompletionQueue::new(&self.device, self.config.buffers, Some(&self.channel))?;
+        let pair = QueuePair::new(&self.domain, &queue, &queue, shared, config)?;
+        self.completions.push(queue);
+        Ok(pair)
     }
 
     pub(super) fn domain(&self) -> &ProtectionDomain {
@@ -332,8 +385,21 @@ impl Engine {
     pub(super) fn arm(&mut self) -> io::Result<bool> {
         self.refill(true)?;
         self.channel.drain()?;
-        self.completions.arm(false)?;
-        Ok(self.completions.poll()? == 0)
+        self.completions.iter().try_for_each(|queue| queue.arm(false))?;
+        for queue in &self.completions {
+            if queue.poll()? > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn also_wait_for(&self, descriptor: RawFd) -> io::Result<()> {
+        add(self.waiter.as_raw_fd(), descriptor)
+    }
+
+    pub(super) fn device_name(&self) -> &str {
+        self.device.name()
     }
 
     /// When something is to be given up.
@@ -348,7 +414,11 @@ impl Engine {
 
     /// Whether there is something to do, whatever comes.
     pub(super) fn is_busy(&self) -> bool {
-        self.link.is_busy() || self.held.is_some() || !self.gone.is_empty() || !self.woken.is_empty()
+        self.link.is_busy()
+            || self.held.is_some()
+            || !self.gone.is_empty()
+            || !self.woken.is_empty()
+            || !self.finished.is_empty()
     }
 
     /// Whether anything can come.
@@ -413,15 +483,32 @@ impl Engine {
         Ok(owner.local)
     }
 
-    pub(super) fn listen(&mut self, manager: ConnectionId, backlog: u32, socket: Id) -> io::Result<Id> {
+    pub(super) fn listen(&mut self, bound: Bound, backlog: u32, socket: Id) -> io::Result<Id> {
         let id = self.link.listen(backlog);
-        manager.set_tag(super::manager::LISTENER | id.to_u64());
-        if let Err(error) = manager.listen(backlog.max(1)) {
+        let backlog = backlog.max(1);
+        let Bound { mut manager, seat } = bound;
+        let leads = seat.as_ref().is_some_and(|seat| seat.listens(id));
+        let listening = (|| {
+            if leads && let (None, Some(seat)) = (&manager, &seat) {
+                manager = Some(self.bind(seat.address())?);
+            }
+            let Some(manager) = &manager else { return Ok(()) };
+            manager.set_tag(super::manager::LISTENER | id.to_u64());
+            manager.listen(backlog)
+        })();
+        if let Err(error) = listening {
             self.link.unlisten(id);
             return Err(error);
         }
-        self.listeners.push(Listener { id, manager, socket });
+        self.listeners.push(Listener { id, manager, seat, backlog, socket, hops: None });
         Ok(id)
+    }
+
+    /// Says how many routers packets to those who connect from now on may pass.
+    pub(super) fn set_hops(&mut self, id: Id, hops: u8) {
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.id == id) {
+            listener.hops = Some(hops);
+        }
     }
 
     pub(super) fn unlisten(&mut self, id: Id) {
@@ -447,6 +534,7 @@ impl Engine {
             ("frames sent", counters.frames_sent),
             ("frames received", counters.frames_received),
             ("frames without data sent", counters.control_sent),
+            ("completion queues", self.completions.len() as u64),
             ("receive buffers posted", self.receives.posted().into()),
             ("receive buffers promised", promised.into()),
             ("credits recalled", counters.recalls),
@@ -457,6 +545,9 @@ impl Engine {
             ("protocol violations", counters.violations),
             ("connections reset", counters.resets),
             ("connections timed out", counters.timeouts),
+            ("writes with a number received", counters.notices),
+            ("heartbeats sent", counters.heartbeats),
+            ("one-sided operations pending", self.one_sided.pending() as u64),
             ("pieces copied to send", self.memory.copied),
             ("heap exhausted", self.memory.exhausted),
             ("datagrams dropped", self.dropped),
@@ -499,7 +590,7 @@ pub(super) fn open_device(config: &RdmaConfig) -> io::Result<Device> {
     }
 }
 
-fn failure_of(status: Status) -> Failure {
+pub(super) fn failure_of(status: Status) -> Failure {
     match status.kind() {
         io::ErrorKind::TimedOut => Failure::TimedOut,
         io::ErrorKind::Other => Failure::DeviceGone,
@@ -516,14 +607,14 @@ fn wait_for(descriptors: &[RawFd]) -> io::Result<OwnedFd> {
     }
     // SAFETY: it was just opened, and nobody else has it.
     let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-    for &descriptor in descriptors {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
-        // SAFETY: the event is there during the call.
-        let failed =
-            unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, descriptor, &mut event) };
-        if failed != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    descriptors.iter().try_for_each(|descriptor| add(epoll.as_raw_fd(), *descriptor))?;
     Ok(epoll)
+}
+
+/// Has it be readable when this is, too.
+fn add(epoll: RawFd, descriptor: RawFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: the event is there during the call.
+    let failed = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, descriptor, &mut event) };
+    if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use super::datagram::{ASKING, DATAGRAMS};
 use super::engine::{End, Engine, Stage};
 use crate::link::{Failure, Id};
-use crate::verbs::{ConnectError, ConnectionId, EventChannel, EventKind, Parameters, PortSpace, Request};
+use crate::verbs::{ConnectError, ConnectionId, EventKind, Parameters, PortSpace, Request};
 use demikernel_runtime::time::Instant;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,13 +17,14 @@ pub(super) const LISTENER: u64 = 1 << 63;
 /// long. What is lost at the end of a burst waits for it, too.
 const ACKNOWLEDGMENT: u8 = 18;
 
-/// Nothing is read from the peer's memory.
-fn parameters(private_data: &[u8]) -> Parameters<'_> {
+/// Those of a connection with as many reads and atomic operations under way, of the peer and of this side.
+fn parameters(private_data: &[u8], answers: u8, reads: u8, hop_limit: Option<u8>) -> Parameters<'_> {
     Parameters {
         private_data,
-        responder_resources: 0,
-        initiator_depth: 0,
+        responder_resources: answers,
+        initiator_depth: reads,
         acknowledgement: Some(ACKNOWLEDGMENT),
+        hop_limit,
         ..Parameters::default()
     }
 }
@@ -31,23 +32,22 @@ fn parameters(private_data: &[u8]) -> Parameters<'_> {
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Engine {
-    pub(super) fn events(&self) -> &EventChannel {
-        &self.manager
-    }
-
     /// Asks a peer for a connection, from the address that is bound if one is.
     pub(super) fn connect(
         &mut self,
         bound: Option<ConnectionId>,
         peer: SocketAddr,
         socket: Id,
+        hops: Option<u8>,
     ) -> io::Result<Id> {
         let (id, hello) = self.link.connect(Instant::now())?;
         let started = self.start(bound, id, peer);
         match started {
             Ok(manager) => {
                 let local = manager.local_address().unwrap_or(UNKNOWN);
-                let end = End { id, manager, pair: None, hello: hello.to_vec(), stage: Stage::Asking };
+                let (answers, reads) = self.depths();
+                let (hello, stage) = (hello.to_vec(), Stage::Asking);
+                let end = End { id, manager, pair: None, hello, stage, reads, answers, hops };
                 self.set_end(end, Some(socket), local, peer);
                 Ok(id)
             }
@@ -69,6 +69,13 @@ impl Engine {
         Ok(manager)
     }
 
+    /// Reads and atomic operations of a peer that are answered at once, and those that a peer is asked for.
+    fn depths(&self) -> (u8, u8) {
+        let limits = self.domain().device().limits();
+        let wanted = self.config.read_depth;
+        (wanted.min(limits.answered_reads), wanted.min(limits.own_reads))
+    }
+
     pub(super) fn set_up_limit(&self) -> Duration {
         self.config.set_up_timeout
     }
@@ -84,7 +91,10 @@ impl Engine {
             }
             match event.kind {
                 EventKind::Request(request) => {
-                    self.requested(now, Id::from_u64(event.tag & !LISTENER), request);
+                    let listener = Id::from_u64(event.tag & !LISTENER);
+                    if let Some(request) = self.pass_on(listener, request) {
+                        self.requested(now, listener, request);
+                    }
                 }
                 kind => self.happened(Id::from_u64(event.tag & !LISTENER), kind),
             }
@@ -93,7 +103,7 @@ impl Engine {
     }
 
     /// Somebody asks a listener.
-    fn requested(&mut self, now: Instant, listener: Id, request: Request) {
+    pub(super) fn requested(&mut self, now: Instant, listener: Id, request: Request) {
         let (id, hello) = match self.link.request(now, listener, &request.data) {
             Ok(agreed) => agreed,
             Err(refusal) => {
@@ -107,7 +117,12 @@ impl Engine {
         manager.set_tag(id.to_u64());
         let (local, peer) =
             (manager.local_address().unwrap_or(UNKNOWN), manager.peer_address().unwrap_or(UNKNOWN));
-        let end = End { id, manager, pair: None, hello: hello.to_vec(), stage: Stage::Answered };
+        let (answers, reads) = self.depths();
+        // Neither side asks for more than the other answers.
+        let (answers, reads) = (answers.min(request.responder_resources), reads.min(request.initiator_depth));
+        let (hello, stage) = (hello.to_vec(), Stage::Answered);
+        let hops = self.listeners.iter().find(|it| it.id == listener).and_then(|it| it.hops);
+        let end = End { id, manager, pair: None, hello, stage, reads, answers, hops };
         self.set_end(end, None, local, peer);
         if let Err(error) = self.with_pair(id, Stage::Joined, ConnectionId::accept) {
             tracing::warn!(%peer, %error, "a connection cannot be accepted");
@@ -123,7 +138,13 @@ impl Engine {
                 self.end_of(id).map_or(Ok(()), |end| end.manager.resolve_route(limit))
             }
             EventKind::RouteResolved => self.with_pair(id, Stage::Asking, ConnectionId::connect),
-            EventKind::Response(data) => self.responded(id, &data),
+            EventKind::Response { data, responder_resources, initiator_depth } => {
+                if let Some(end) = self.end_of(id) {
+                    end.answers = end.answers.min(responder_resources);
+                    end.reads = end.reads.min(initiator_depth);
+                }
+                self.responded(id, &data)
+            }
             EventKind::Established => {
                 self.link.established(id, &[]);
                 Ok(())
@@ -157,7 +178,7 @@ impl Engine {
     ) -> io::Result<()> {
         let pair = self.make_pair(id)?;
         let Some(end) = self.end_of(id) else { return Ok(()) };
-        what(&end.manager, &pair, &parameters(&end.hello))?;
+        what(&end.manager, &pair, &parameters(&end.hello, end.answers, end.reads, end.hops))?;
         end.hello = Vec::new();
         end.pair = Some(pair);
         end.stage = stage;
@@ -174,8 +195,8 @@ impl Engine {
             // A foreign peer, which is turned away when the connection is parted with.
             return Ok(());
         }
-        let Some(End { manager, pair: Some(pair), stage, .. }) = self.end_of(id) else { return Ok(()) };
-        manager.establish(pair, &parameters(&[]))?;
+        let Some(End { manager, pair: Some(pair), stage, hops, .. }) = self.end_of(id) else { return Ok(()) };
+        manager.establish(pair, &parameters(&[], 0, 0, *hops))?;
         *stage = Stage::Joined;
         Ok(())
     }
@@ -216,6 +237,7 @@ impl Engine {
                 drop(pair);
                 drop(manager);
             }
+            self.give_up_one_sided(id);
             // What it had received and nobody has looked at went with its queue pair.
             while self.link.buffers().0 > self.receives.posted() {
                 self.link.lost();

@@ -49,16 +49,19 @@ impl Memory {
         }
         let mut frame = Sga::from(Buffer::copy_from_slice(header)?);
         for piece in payload.iter() {
-            let piece = match self.domain.reaches(piece.region()) {
-                true => piece.clone(),
-                false => {
-                    self.copied += 1;
-                    Buffer::copy_from_slice(piece)?
-                }
-            };
-            frame.push(piece);
+            frame.push(self.reachable(piece)?);
         }
         Ok(frame)
+    }
+
+    /// A piece where the device reaches it.
+    #[inline]
+    pub(super) fn reachable(&mut self, piece: &Buffer) -> Result<Buffer, PoolExhausted> {
+        if self.domain.reaches(piece.region()) {
+            return Ok(piece.clone());
+        }
+        self.copied += 1;
+        Buffer::copy_from_slice(piece)
     }
 
     /// A frame as the program gets it: where it is, unless it is small.

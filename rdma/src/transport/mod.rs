@@ -1,17 +1,20 @@
 //! RDMA as a transport of the runtime: its `Device` and `Network` over the [protocol](crate::link) and
 //! [verbs](crate::verbs).
 //!
-//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue and one completion queue. A UDP
-//! socket is a queue pair of datagrams. An
-//! operation is tried at once, so one that is ready completes inside the call that starts it. What is not ready waits in
-//! its socket's queue until the protocol says that something has changed.
+//! A stream is a reliable-connected queue pair; all of a runtime share one receive queue, and as few completion queues as have
+//! room for them. A UDP socket is a queue pair of datagrams. An operation is tried at once, so one that is ready completes
+//! inside the call that starts it. What is not ready waits in its socket's queue until the protocol says that something has
+//! changed.
 //!
 //! - [`RdmaConfig`]: what users may say, in a program or in the file `demikernel.toml`.
 //! - `device`: the runtime's turns, and the end.
 //! - `engine`: the protocol, the device's queues, and frames between them; `memory`: what is sent and received into;
 //!   `manager`: connections, as the connection manager tells of them; `datagram`: those who know none.
 //! - `socket`: one socket, and who waits for it. `key`: what the runtime calls an operation.
-//! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named.
+//! - `network`: operations on sockets; `receive` and `send` move the data. `options`, `errors`: as named; `settings`: options
+//!   that few sockets have; `share`: ports that several cores listen at.
+//! - [`Remote`]: memory of the peer, and what the peer may do with that of this side; `one_sided`: what that asks of the
+//!   engine; `notices`: who waits for numbers that come with writes.
 //!
 //! Nothing is borrowed while an operation is completed. Data that were sent are let go of while the engine is borrowed, and
 //! the memory may be somebody's whose destructor comes back here: what it asks for is done in the next turn.
@@ -25,14 +28,20 @@ mod key;
 mod manager;
 mod memory;
 mod network;
+mod notices;
+mod one_sided;
 mod options;
 mod receive;
+mod remote;
 mod send;
+mod settings;
+mod share;
 mod socket;
 #[cfg(test)]
 mod tests;
 
 use crate::link::{Event, Id, Slots};
+use crate::onesided::Finished;
 use crate::verbs::{Device, EventChannel, Gid};
 use demikernel_runtime::DeviceId;
 use demikernel_runtime::transport::{Qd, Transport};
@@ -41,12 +50,14 @@ use errors::errno;
 use key::Key;
 use socket::{Role, Socket};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+pub use crate::link::Notice;
 pub use config::RdmaConfig;
+pub use remote::Remote;
 
 /// The transport. See the [module](self).
 ///
@@ -66,6 +77,10 @@ pub struct RdmaTransport {
     waiting: Cell<usize>,
     /// Sockets that something was asked of while the engine was busy.
     again: RefCell<VecDeque<Id>>,
+    /// By the sockets, who waits for notices.
+    takers: RefCell<HashMap<Id, notices::Takers>>,
+    /// By the sockets, what is set of them, where that is anything.
+    settings: RefCell<HashMap<Id, settings::Settings>>,
     state: RefCell<State>,
 }
 
@@ -105,6 +120,8 @@ impl RdmaTransport {
             sockets: RefCell::new(Slots::new()),
             waiting: Cell::new(0),
             again: RefCell::default(),
+            takers: RefCell::default(),
+            settings: RefCell::default(),
             state: RefCell::new(State::Running),
         }))
     }
@@ -173,6 +190,7 @@ impl RdmaTransport {
         let Ok(mut engine) = self.engine.try_borrow_mut() else { return self.put_off(socket) };
         let removed = self.sockets.borrow_mut().remove(socket.id.get());
         if removed.is_some() {
+            self.settings.borrow_mut().remove(&socket.id.get());
             match &*socket.role.borrow() {
                 Role::Stream(id) => engine.close(*id, socket.resets.get()),
                 Role::Listening(id) => engine.unlisten(*id),
@@ -226,7 +244,18 @@ impl RdmaTransport {
     fn progress(&self, socket: &Rc<Socket>) {
         self.progress_connect(socket);
         self.progress_receives(socket);
+        if !self.takers.borrow().is_empty() {
+            self.progress_notices(socket);
+        }
         self.progress_sends(socket);
+    }
+
+    /// Tells those who wait for one-sided operations.
+    fn tell_finished(&self) -> bool {
+        let finished = std::mem::take(&mut self.engine.borrow_mut().finished);
+        let any = !finished.is_empty();
+        finished.into_iter().for_each(Finished::tell);
+        any
     }
 
     /// Serves those who wait for what has happened.
@@ -278,6 +307,8 @@ impl RdmaTransport {
                 self.remove(&socket);
             }
         }
+        self.engine.borrow_mut().give_up_all_one_sided(&reason);
+        self.tell_finished();
     }
 }
 

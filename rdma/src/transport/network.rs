@@ -1,8 +1,8 @@
 //! Operations on sockets.
 
-use super::socket::{Connect, Role, Socket};
-use super::{Key, RdmaTransport, errno, errors, options};
-use crate::verbs::{ConnectionId, PortSpace};
+use super::socket::{Bound, Connect, Role, Socket};
+use super::{Key, RdmaTransport, errno, errors};
+use crate::verbs::ConnectionId;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, Sga};
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
@@ -53,14 +53,20 @@ impl Network for RdmaTransport {
             let any = unspecified(&socket);
             self.bind_socket(&socket, any)?;
         }
-        let Role::Bound(manager) = socket.role.replace(Role::Fresh) else { return Err(errno(libc::EINVAL)) };
+        let Role::Bound(bound) = socket.role.replace(Role::Fresh) else { return Err(errno(libc::EINVAL)) };
         let local = socket.local.get();
-        let listener = self.call(|engine| engine.listen(manager, backlog, socket.id.get())).map_err(
+        let listener = self.call(|engine| engine.listen(*bound, backlog, socket.id.get())).map_err(
             |error| match local {
                 Some(local) => errors::bind_error(error, local),
                 None => error,
             },
         )?;
+        if let Some(hops) = self.hops_of(&socket) {
+            self.call(|engine| {
+                engine.set_hops(listener, hops);
+                Ok(())
+            })?;
+        }
         socket.role.replace(Role::Listening(listener));
         Ok(())
     }
@@ -141,11 +147,13 @@ impl Network for RdmaTransport {
     }
 
     fn set_option(&self, qd: Qd, option: SocketOption) -> io::Result<()> {
-        options::set(&*self.socket_of(qd)?, option)
+        let socket = self.socket_of(qd)?;
+        self.set(&socket, option)
     }
 
     fn option(&self, qd: Qd, name: OptionName) -> io::Result<SocketOption> {
-        options::get(&*self.socket_of(qd)?, name)
+        let socket = self.socket_of(qd)?;
+        self.get(&socket, name)
     }
 }
 
@@ -178,13 +186,15 @@ impl RdmaTransport {
     }
 
     fn bind_socket(&self, socket: &Socket, local: SocketAddr) -> io::Result<()> {
-        let manager = self.call(|engine| {
-            let manager = ConnectionId::new(engine.events(), PortSpace::Reliable, 0)?;
-            manager.bind(local).map_err(|error| errors::bind_error(error, local))?;
-            Ok(manager)
-        })?;
-        socket.local.set(Some(manager.local_address().unwrap_or(local)));
-        socket.role.replace(Role::Bound(manager));
+        let is_shared = self.shares_port(socket) && local.port() != 0;
+        let bound = self.call(|engine| match is_shared {
+            true => engine.share(local).map(|(manager, seat)| Bound { manager, seat: Some(seat) }),
+            false => engine.bind(local).map(|manager| Bound { manager: Some(manager), seat: None }),
+        });
+        let bound = bound.map_err(|error| errors::bind_error(error, local))?;
+        let address = bound.manager.as_ref().and_then(ConnectionId::local_address);
+        socket.local.set(Some(address.unwrap_or(local)));
+        socket.role.replace(Role::Bound(Box::new(bound)));
         Ok(())
     }
 
@@ -195,14 +205,17 @@ impl RdmaTransport {
         }
         let bound = match socket.role.replace(Role::Fresh) {
             Role::Fresh => None,
-            Role::Bound(manager) => Some(manager),
+            Role::Bound(bound) => {
+                // Otherwise another core has the address.
+                Some(bound.manager.ok_or_else(|| errno(libc::EADDRINUSE))?)
+            }
             role => {
                 let code = if matches!(role, Role::Stream(_)) { libc::EISCONN } else { libc::EINVAL };
                 socket.role.replace(role);
                 return Err(errno(code));
             }
         };
-        let id = self.call(|engine| engine.connect(bound, peer, socket.id.get()))?;
+        let id = self.call(|engine| engine.connect(bound, peer, socket.id.get(), self.hops_of(&socket)))?;
         socket.role.replace(Role::Stream(id));
         Ok((socket, peer))
     }
@@ -223,6 +236,7 @@ impl RdmaTransport {
         } else {
             self.fail_connect(socket, &errors::closed());
             self.fail_receives(socket, &errors::closed());
+            self.fail_notices(socket, &errors::closed());
         }
     }
 
@@ -236,6 +250,7 @@ impl RdmaTransport {
                 connect.done.complete(result.map(|local| {
                     socket.local.set(Some(local));
                     socket.peer.set(Some(connect.peer));
+                    self.apply(socket);
                 }));
             }
         }
@@ -252,6 +267,7 @@ impl RdmaTransport {
     pub(super) fn abandon(&self, socket: &Socket, error: &io::Error) {
         self.fail_connect(socket, error);
         self.fail_receives(socket, error);
+        self.fail_notices(socket, error);
         self.fail_sends(socket, error);
     }
 
@@ -261,6 +277,7 @@ impl RdmaTransport {
             Key::Receive(id) => {
                 if let Some(socket) = self.socket_by_id(id) {
                     self.cancel_receives(&socket);
+                    self.progress_notices(&socket);
                 }
             }
             Key::Send(qd, number) => {

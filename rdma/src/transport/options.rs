@@ -16,9 +16,7 @@ pub(super) fn set(socket: &Socket, option: SocketOption) -> io::Result<()> {
         SocketOption::NoDelay(true) => Ok(()),
         // The connection manager lets nobody have an address that is in use, and keeps none that is not.
         SocketOption::ReuseAddress(_) => Ok(()),
-        SocketOption::KeepAlive { enabled: false, .. }
-        | SocketOption::ReusePort(false)
-        | SocketOption::Broadcast(false) => Ok(()),
+        SocketOption::ReusePort(false) | SocketOption::Broadcast(false) => Ok(()),
         SocketOption::V6Only(true) if socket.domain == Domain::V6 => Ok(()),
         SocketOption::Linger(time) if time.is_none_or(|time| time.is_zero()) => {
             socket.resets.set(time.is_some());
@@ -36,7 +34,6 @@ pub(super) fn get(socket: &Socket, name: OptionName) -> io::Result<SocketOption>
     match name {
         OptionName::NoDelay => Ok(SocketOption::NoDelay(true)),
         OptionName::ReuseAddress => Ok(SocketOption::ReuseAddress(true)),
-        OptionName::ReusePort => Ok(SocketOption::ReusePort(false)),
         OptionName::V6Only if socket.domain == Domain::V6 => Ok(SocketOption::V6Only(true)),
         OptionName::Linger => {
             Ok(SocketOption::Linger(if socket.resets.get() { Some(Duration::ZERO) } else { None }))

@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::socket::{Role, Socket, take_first};
 use super::{Attempt, Key, RdmaTransport, errno, errors};
+use crate::link::Notice;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::transport::readiness::{Receive, Untaken};
 use demikernel_runtime::transport::stream::insert_by_number;
@@ -96,6 +97,9 @@ impl RdmaTransport {
     #[cold]
     pub(super) fn take_back(&self, key: Key, number: u32, result: Box<dyn Any>) {
         let Key::Receive(id) = key else { return };
+        if result.is::<io::Result<Option<Notice>>>() {
+            return self.take_back_notice(id, number, result);
+        }
         let Some(untaken) = Untaken::of(result) else { return };
         let socket = self.socket_by_id(id).filter(|socket| !socket.closing.get());
         match (socket, untaken) {
@@ -108,14 +112,17 @@ impl RdmaTransport {
         }
     }
 
-    fn accept_now(&self, socket: &Socket) -> Attempt<Accepted> {
-        let Role::Listening(listener) = *socket.role.borrow() else { return Some(Err(errno(libc::EINVAL))) };
-        let accepted = self.attempt(socket, |engine| engine.accept(listener))?;
+    fn accept_now(&self, listening: &Socket) -> Attempt<Accepted> {
+        let Role::Listening(listener) = *listening.role.borrow() else {
+            return Some(Err(errno(libc::EINVAL)));
+        };
+        let accepted = self.attempt(listening, |engine| engine.accept(listener))?;
         Some(accepted.map(|(id, local, peer)| {
-            let socket = self.insert(Socket::new(socket.domain, SocketKind::Stream, Role::Stream(id)));
+            let socket = self.insert(Socket::new(listening.domain, SocketKind::Stream, Role::Stream(id)));
             socket.local.set(Some(local));
             socket.peer.set(Some(peer));
             self.own(id, &socket);
+            self.inherit(&socket, listening);
             Accepted { qd: socket.qd(), peer: peer.into() }
         }))
     }

@@ -1,5 +1,6 @@
 //! One socket, and who waits for it.
 
+use super::share::Seat;
 use crate::link::Id;
 use crate::verbs::ConnectionId;
 use demikernel_runtime::Completion;
@@ -34,13 +35,21 @@ pub(super) enum Role {
     /// Nothing yet.
     Fresh,
     /// Nothing yet, but it has an address.
-    Bound(ConnectionId),
+    Bound(Box<Bound>),
     /// A listener of the protocol.
     Listening(Id),
     /// A queue pair of datagrams.
     Datagrams(Id),
     /// A connection of the protocol, which may be about to be, or over.
     Stream(Id),
+}
+
+/// What a socket has an address by.
+pub(super) struct Bound {
+    /// None if another core has the manager's id.
+    pub(super) manager: Option<ConnectionId>,
+    /// If the port is shared with other cores. It goes after the manager's id.
+    pub(super) seat: Option<Seat>,
 }
 
 pub(super) enum Send {

@@ -7,8 +7,8 @@ use crate::verbs::{
     QueuePairConfig, Status, double,
 };
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
-use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
-use demikernel_runtime::time::sleep;
+use demikernel_runtime::net::{Keepalive, TcpListener, TcpSocket, TcpStream, UdpSocket};
+use demikernel_runtime::time::{sleep, timeout};
 use demikernel_runtime::transport::{Domain, SocketKind};
 use demikernel_runtime::{Idle, Runtime, spawn, yield_now};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -18,22 +18,22 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-fn transport(config: &RdmaConfig) -> Rc<RdmaTransport> {
+pub(super) fn transport(config: &RdmaConfig) -> Rc<RdmaTransport> {
     RdmaTransport::with_device(double::device().unwrap(), double::event_channel().unwrap(), config).unwrap()
 }
 
 /// Runs on a runtime whose sockets are those of the device.
-fn run<F: Future<Output = io::Result<()>>>(config: &RdmaConfig, program: F) {
+pub(super) fn run<F: Future<Output = io::Result<()>>>(config: &RdmaConfig, program: F) {
     let runtime = Runtime::new().unwrap();
     runtime.attach(transport(config).transport());
     runtime.block_on(program).unwrap();
 }
 
-fn any_port() -> SocketAddr {
+pub(super) fn any_port() -> SocketAddr {
     (double::ADDRESS, 0).into()
 }
 
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub(super) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind(any_port()).await?;
     let client = TcpStream::connect(listener.local_addr()?).await?;
     let (server, peer) = listener.accept().await?;
@@ -43,12 +43,12 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, server))
 }
 
-fn heap(bytes: &[u8]) -> Buffer {
+pub(super) fn heap(bytes: &[u8]) -> Buffer {
     Buffer::copy_from_slice(bytes).unwrap()
 }
 
 /// Bytes that differ from those of another seed, and from themselves elsewhere.
-fn pattern(length: usize, seed: usize) -> Vec<u8> {
+pub(super) fn pattern(length: usize, seed: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + (at >> 8) * 13 + seed * 31) as u8).collect()
 }
 
@@ -124,7 +124,7 @@ fn all_sizes_arrive_and_only_foreign_memory_is_copied() {
     });
 }
 
-fn counter(name: &str) -> u64 {
+pub(super) fn counter(name: &str) -> u64 {
     let devices = demikernel_runtime::device_counters();
     let (_, counters) = devices.into_iter().find(|(device, _)| *device == "rdma").unwrap();
     counters.into_iter().find(|(counter, _)| *counter == name).unwrap().1
@@ -265,7 +265,11 @@ fn receive_buffers_of_connections_that_end_come_back() {
             server.set_linger(Some(Duration::ZERO))?;
             drop((client, server));
         }
-        sleep(Duration::from_millis(5)).await;
+        // However busy the machine is.
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while counter("connections") > 0 && std::time::Instant::now() < end {
+            sleep(Duration::from_millis(1)).await;
+        }
         assert_eq!(counter("connections"), 0);
         assert_eq!(counter("receive buffers promised"), 0);
         // A few may be missing while nobody waits for them.
@@ -370,6 +374,95 @@ fn many_connections_share_few_buffers() {
         assert_eq!(counter("protocol violations"), 0);
         Ok(())
     });
+}
+
+#[test]
+fn connections_are_more_than_one_completion_queue_has_room_for() {
+    double::complete_at_most(Some(600));
+    run(&RdmaConfig { buffers: 300, ..RdmaConfig::default() }, async {
+        let listener = TcpListener::bind(any_port()).await?;
+        let mut ends = Vec::new();
+        for _ in 0..12 {
+            let client = TcpStream::connect(listener.local_addr()?).await?;
+            ends.push((client, listener.accept().await?.0));
+        }
+        // Each has room for the receives of all and for the sends of four.
+        assert_eq!(counter("completion queues"), 6);
+        for round in 0..10 {
+            for (client, _) in &ends {
+                client.push(heap(&pattern(3000, round))).await?;
+            }
+            for (_, server) in &ends {
+                assert_eq!(server.pop().await?, pattern(3000, round));
+                server.push(heap(b"back")).await?;
+            }
+            for (client, _) in &ends {
+                assert_eq!(client.pop().await?, b"back");
+            }
+        }
+        ends.truncate(2);
+        sleep(Duration::from_millis(1)).await;
+        ends.push((TcpStream::connect(listener.local_addr()?).await?, listener.accept().await?.0));
+        assert_eq!(counter("completion queues"), 6, "what was left is used again");
+        Ok(())
+    });
+    double::complete_at_most(None);
+}
+
+#[test]
+fn a_peer_that_is_gone_is_noticed_in_silence() {
+    run(&RdmaConfig::default(), async {
+        let (client, server) = pair().await?;
+        assert!(!client.keepalive()?);
+        client.set_keepalive(Keepalive::new().idle(Duration::from_millis(3)))?;
+        assert!(client.keepalive()?);
+        sleep(Duration::from_millis(30)).await;
+        let beats = counter("heartbeats sent");
+        assert!((1..=10).contains(&beats), "{beats}");
+        client.push(heap(b"alive")).await?;
+        assert_eq!(server.pop().await?, b"alive");
+        double::fail_next(Status::RetryExceeded);
+        let error = timeout(Duration::from_secs(5), client.pop()).await.unwrap().unwrap_err();
+        // Its heartbeat fails, or the acknowledgment of one.
+        assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionReset), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn connections_are_as_their_sockets_and_listeners_were_set() {
+    run(&RdmaConfig::default(), async {
+        let listening = TcpSocket::new_v4()?;
+        listening.set_keepalive(Keepalive::new().idle(Duration::from_secs(9)))?;
+        listening.set_ttl(3)?;
+        listening.bind(any_port())?;
+        let listener = listening.listen(8)?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_ttl(7)?;
+        let client = socket.connect(listener.local_addr()?).await?;
+        let (server, _) = listener.accept().await?;
+        assert!(server.keepalive()? && !client.keepalive()?);
+        assert_eq!((server.ttl()?, client.ttl()?), (3, 7));
+        let mut limits = double::hop_limits();
+        limits.sort_unstable();
+        assert_eq!(limits, [3, 7]);
+        let late = client.set_ttl(9).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Unsupported);
+        assert!(late.to_string().contains("set it of the socket that connects"), "{late}");
+        listener.set_ttl(5)?;
+        let _other = TcpStream::connect(listener.local_addr()?).await?;
+        let _its_server = listener.accept().await?;
+        let mut limits = double::hop_limits();
+        limits.sort_unstable();
+        assert_eq!(limits, [0, 3, 5, 7], "the route's own is none here");
+        assert_eq!(socket_error(0), ErrorKind::InvalidInput);
+        assert_eq!(socket_error(256), ErrorKind::InvalidInput);
+        Ok(())
+    });
+}
+
+fn socket_error(ttl: u32) -> ErrorKind {
+    TcpSocket::new_v4().unwrap().set_ttl(ttl).unwrap_err().kind()
 }
 
 #[test]

@@ -40,6 +40,9 @@ struct Inner {
     channel: Option<CompletionChannel>,
 }
 
+/// What there is a limit of.
+const COMPLETIONS: &str = "completions in a queue";
+
 /// Completions as the device has written them.
 ///
 /// They are written by [`Inner::fill`] alone and copied out one by one, so that no reference to them is ever held.
@@ -92,7 +95,7 @@ impl CompletionQueue {
         channel: Option<&CompletionChannel>,
     ) -> io::Result<CompletionQueue> {
         assert!(channel.is_none_or(|channel| channel.device().is(device)), "a channel of another device");
-        device.limit("completions in a queue", device.limits().completions, capacity)?;
+        device.limit(COMPLETIONS, device.limits().completions, capacity)?;
         let raw_channel = channel.map_or(ptr::null_mut(), CompletionChannel::raw);
         // SAFETY: context and channel are there, the latter as long as the queue.
         let queue = unsafe {
@@ -165,6 +168,12 @@ impl CompletionQueue {
         &self.0.device
     }
 
+    /// Whether a queue pair could not be made because no more completions fit into one queue: then it can be with another.
+    pub fn is_full(error: &io::Error) -> bool {
+        let error = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+        matches!(error, Some(Error::Limit { what: COMPLETIONS, .. }))
+    }
+
     /// How many completions there is room for.
     pub fn capacity(&self) -> u32 {
         self.0.capacity.get()
@@ -180,7 +189,7 @@ impl CompletionQueue {
         let wanted = inner.expected.get().saturating_add(count);
         if wanted > inner.capacity.get() {
             let limit = inner.device.limits().completions;
-            inner.device.limit("completions in a queue", limit, wanted)?;
+            inner.device.limit(COMPLETIONS, limit, wanted)?;
             let capacity = wanted.checked_next_power_of_two().unwrap_or(limit).min(limit);
             // SAFETY: the queue is there, and nothing in it is lost.
             let failed =

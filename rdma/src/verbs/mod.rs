@@ -26,6 +26,7 @@ mod tests;
 
 pub use address::{AddressHandle, Route, Source};
 pub use channel::CompletionChannel;
+pub(crate) use cm::{ChannelHandle, Stray};
 pub use cm::{
     ConnectError, ConnectionId, Destination, Event, EventChannel, EventKind, Parameters, PortSpace,
     PrivateData, Request,

@@ -74,7 +74,8 @@ pub(super) static SYSTEM: Provider = Provider {
     destroy_ah: ibv_destroy_ah,
 };
 
-/// The functions of librdmacm that are used. Each is what the function of its name is there, `rdma_` left out.
+/// The functions of librdmacm that are used. Each is what the function of its name is there, `rdma_` left out; `migrate` is
+/// `rdma_migrate_id`.
 pub(super) struct Manager {
     pub(super) create_event_channel: unsafe extern "C" fn() -> *mut rdma_event_channel,
     pub(super) destroy_event_channel: unsafe extern "C" fn(*mut rdma_event_channel),
@@ -83,6 +84,7 @@ pub(super) struct Manager {
     pub(super) create_id:
         unsafe extern "C" fn(*mut rdma_event_channel, *mut *mut rdma_cm_id, *mut c_void, c_int) -> c_int,
     pub(super) destroy_id: unsafe extern "C" fn(*mut rdma_cm_id) -> c_int,
+    pub(super) migrate: unsafe extern "C" fn(*mut rdma_cm_id, *mut rdma_event_channel) -> c_int,
     pub(super) bind_addr: unsafe extern "C" fn(*mut rdma_cm_id, *mut libc::sockaddr) -> c_int,
     pub(super) resolve_addr:
         unsafe extern "C" fn(*mut rdma_cm_id, *mut libc::sockaddr, *mut libc::sockaddr, c_int) -> c_int,
@@ -105,6 +107,7 @@ pub(super) static SYSTEM_MANAGER: Manager = Manager {
     ack_cm_event: rdma_ack_cm_event,
     create_id: rdma_create_id,
     destroy_id: rdma_destroy_id,
+    migrate: rdma_migrate_id,
     bind_addr: rdma_bind_addr,
     resolve_addr: rdma_resolve_addr,
     resolve_route: rdma_resolve_route,

@@ -123,7 +123,7 @@ pub struct QueuePair {
     is_initialized: Cell<bool>,
     /// Whether it can send.
     is_ready: Cell<bool>,
-    access: Access,
+    access: Cell<Access>,
     number: u32,
     pub(super) domain: ProtectionDomain,
     send_completions: CompletionQueue,
@@ -174,7 +174,7 @@ impl QueuePair {
             unsignalled: Cell::new(0),
             is_initialized: Cell::new(false),
             is_ready: Cell::new(false),
-            access: config.access,
+            access: Cell::new(config.access),
             number,
             domain: domain.clone(),
             send_completions: sends.clone(),
@@ -188,6 +188,22 @@ impl QueuePair {
     /// # Errors
     /// If the device does not like the route, or the queue pair is one of datagrams or joined already.
     pub fn join(&self, port: &Port, route: &Route, number: u32) -> io::Result<()> {
+        self.join_at(port, route, number, 0, 0)
+    }
+
+    /// The same where packets are numbered from `first`, of 24 bits, and the peer's from `its_first`: a packet of a
+    /// connection that was there before is none of this one, then.
+    ///
+    /// # Errors
+    /// As [`join`](QueuePair::join).
+    pub fn join_at(
+        &self,
+        port: &Port,
+        route: &Route,
+        number: u32,
+        first: u32,
+        its_first: u32,
+    ) -> io::Result<()> {
         use ibv_qp_attr_mask as mask;
         if self.kind != Kind::Reliable {
             return Err(Error::Invalid { what: "datagrams are of no connection" }.into());
@@ -198,6 +214,7 @@ impl QueuePair {
             qp_state: ibv_qp_state::IBV_QPS_RTR,
             path_mtu: port.raw_mtu(),
             dest_qp_num: number,
+            rq_psn: its_first & 0xff_ffff,
             ah_attr: route.attributes(),
             max_dest_rd_atomic: reads.answered_reads.min(16),
             // 0.64 ms.
@@ -216,6 +233,7 @@ impl QueuePair {
         // 67 ms, six times (seven are without end on rxe); when the peer has no receive posted, without end.
         (attributes.timeout, attributes.retry_cnt, attributes.rnr_retry) = (14, 6, 7);
         attributes.max_rd_atomic = reads.own_reads.min(16);
+        attributes.sq_psn = first & 0xff_ffff;
         let send = mask::IBV_QP_STATE
             | mask::IBV_QP_TIMEOUT
             | mask::IBV_QP_RETRY_CNT
@@ -247,7 +265,7 @@ impl QueuePair {
             qp_state: ibv_qp_state::IBV_QPS_INIT,
             port_num: port,
             qkey: key,
-            qp_access_flags: self.access.raw(),
+            qp_access_flags: self.access.get().raw(),
             ..Default::default()
         };
         let last = match self.kind {
@@ -309,7 +327,21 @@ impl QueuePair {
 
     /// What the peer may do.
     pub fn access(&self) -> Access {
-        self.access
+        self.access.get()
+    }
+
+    /// Lets the peer do something else with what is exported, from now on.
+    ///
+    /// # Errors
+    /// If the device does not change it.
+    pub fn set_access(&self, access: Access) -> io::Result<()> {
+        if self.is_ready() {
+            let mut attributes = ibv_qp_attr { qp_access_flags: access.raw(), ..Default::default() };
+            self.modify(&mut attributes, ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS)?;
+        }
+        // Otherwise it is said when it is made ready.
+        self.access.set(access);
+        Ok(())
     }
 
     /// The domain of its memory.

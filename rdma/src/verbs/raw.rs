@@ -128,6 +128,7 @@ unsafe extern "C" {
         port_space: c_int,
     ) -> c_int;
     pub(super) fn rdma_destroy_id(id: *mut rdma_cm_id) -> c_int;
+    pub(super) fn rdma_migrate_id(id: *mut rdma_cm_id, channel: *mut rdma_event_channel) -> c_int;
     pub(super) fn rdma_bind_addr(id: *mut rdma_cm_id, address: *mut libc::sockaddr) -> c_int;
     pub(super) fn rdma_resolve_addr(
         id: *mut rdma_cm_id,

@@ -143,7 +143,7 @@ pub(crate) fn connect(client: &Side, near: QueuePair, server: &Side, far: QueueP
     far_id.set_tag(far.tag());
     far_id.accept(&far, &Parameters { private_data: b"welcome", ..parameters }).unwrap();
     match client.event().kind {
-        EventKind::Response(data) => assert_eq!(data[..7], *b"welcome"),
+        EventKind::Response { data, .. } => assert_eq!(data[..7], *b"welcome"),
         other => panic!("{other:?}"),
     }
     near_id.establish(&near, &parameters).unwrap();

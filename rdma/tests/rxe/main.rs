@@ -4,7 +4,8 @@
 mod common;
 mod machine; // what the machine does to it
 mod memory; // one-sided operations
-mod peers; // other programs
+mod peers; // other programs that speak by the connection manager
+mod perftest; // ib_send_bw, which speaks by TCP
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

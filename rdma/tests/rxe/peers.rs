@@ -2,10 +2,13 @@
 
 use std::process::{Child, Command, Stdio};
 
+use demikernel_rdma::OneSided;
+use demikernel_runtime::Runtime;
+
 use super::*;
 
 /// A program, ended with the test.
-struct Program(Child);
+pub(crate) struct Program(pub(crate) Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -27,7 +30,7 @@ fn ask(client: &Side, config: &QueuePairConfig, there: SocketAddr) -> (Connectio
         }
         id.connect(&pair, &parameters).unwrap();
         match client.event().kind {
-            EventKind::Response(_) => {
+            EventKind::Response { .. } => {
                 id.establish(&pair, &parameters).unwrap();
                 return (id, pair);
             }
@@ -79,6 +82,70 @@ fn rping_reads_our_memory_and_writes_it_back() {
     }
     id.disconnect().unwrap();
     assert!(server.0.wait().unwrap().success());
+}
+
+/// Where memory is, as rping has told it.
+fn advertised(word: &[u8]) -> RemoteMemory {
+    let number = |at: usize| u32::from_be_bytes(word[at..at + 4].try_into().unwrap());
+    let address = u64::from_be_bytes(word[..8].try_into().unwrap());
+    RemoteMemory { address, key: number(8), len: number(12).into() }
+}
+
+/// What rping's client has in its memory in a round, and is to find written.
+fn ping(round: usize, len: usize) -> Vec<u8> {
+    let mut text = format!("rdma-ping-{round}: ").into_bytes();
+    text.extend((0..).map(|at| b'A' + ((round + at) % 58) as u8).take(len - 1 - text.len()));
+    text.push(0);
+    text
+}
+
+#[test]
+fn memory_of_rping_is_read_and_written() {
+    const LEN: usize = 3000;
+    let Some(here) = address() else { return };
+    let server = Side::new();
+    let (_listener, there) = server.listener(PortSpace::Reliable, SocketAddr::new(here, 7176));
+    let mut command = Command::new("rping");
+    command.args(["-c", "-a", "10.9.0.1", "-C", "5", "-p", "7176", "-V", "-S", &LEN.to_string()]);
+    let mut client = Program(command.stdout(Stdio::null()).spawn().unwrap());
+    assert_eq!(there.port(), 7176);
+    let request = server.request();
+    let pair = server.pair(&tagged(1));
+    request.id.prepare(&pair).unwrap();
+    for _ in 0..2 {
+        pair.receive(space(256), 0).unwrap();
+    }
+    request.id.accept(&pair, &Parameters::default()).unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let one_sided = OneSided::new();
+        for round in 0..5 {
+            let (_, word) = received(receive(&server));
+            pair.receive(space(256), 0).unwrap();
+            let read = one_sided.read(&pair, advertised(&word), 0, LEN);
+            assert!(one_sided.complete(receive(&server)).is_none());
+            let text = read.await.unwrap();
+            assert_eq!(text, ping(round, LEN), "round {round}");
+            // Any word says that it has been read, and the next one that it has been written.
+            pair.send(message(&[&[0; 16]]), Flags::default(), 0).unwrap();
+            let (_, word) = received(receive(&server));
+            pair.receive(space(256), 0).unwrap();
+            let write = one_sided.write(&pair, text.into(), advertised(&word), 0);
+            assert!(one_sided.complete(written(&server)).is_none());
+            write.await.unwrap();
+            pair.send(message(&[&[0; 16]]), Flags::default(), 0).unwrap();
+        }
+    });
+    assert!(client.0.wait().unwrap().success(), "it finds what it had");
+}
+
+/// The completion of a one-sided operation.
+fn written(side: &Side) -> Completion {
+    loop {
+        let completion = side.completion();
+        if completion.token & OneSided::MARK != 0 {
+            return completion;
+        }
+    }
 }
 
 /// The next receive.

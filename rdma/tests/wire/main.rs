@@ -28,6 +28,7 @@ const PARAMETERS: Parameters<'_> = Parameters {
     retries: 6,
     receiver_retries: 7,
     acknowledgement: Some(14),
+    hop_limit: None,
 };
 
 fn accept(side: &Side, port: u16, pair: &QueuePair, receives: usize) -> ConnectionId {
@@ -51,7 +52,7 @@ fn connect_to(side: &Side, port: u16, tag: u64) -> (ConnectionId, QueuePair) {
         let id = side.routed(PortSpace::Reliable, tag, SocketAddr::new(peer(), port));
         id.connect(&pair, &PARAMETERS).unwrap();
         match side.event().kind {
-            EventKind::Response(_) => {
+            EventKind::Response { .. } => {
                 id.establish(&pair, &PARAMETERS).unwrap();
                 return (id, pair);
             }

@@ -33,6 +33,10 @@ impl Socket {
         &self.network
     }
 
+    pub(crate) fn qd(&self) -> Qd {
+        self.qd
+    }
+
     // Starting operations.
 
     #[inline]

@@ -69,7 +69,9 @@ pub enum Interest {
 }
 
 /// Progress, cancellation and end of a device.
-pub trait Device: 'static {
+///
+/// What a device can do beyond these traits is found by what it really is: an `Rc<dyn Network>` is an `Rc<dyn Any>`, too.
+pub trait Device: Any {
     /// Its name, as it is chosen by: `"io_uring"`, `"dpdk"`, ...
     fn name(&self) -> &'static str;
 

@@ -149,8 +149,8 @@ fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     let tests = built.into_iter().find(|built| built.target == FACADE);
     let tests = tests.context("cargo has not built the tests of the facade")?;
     let command = [tests.path.into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
-    // A server there has its log on one.
-    let with_disks = Lab { disks: true, limit: Duration::from_secs(600), ..Lab::default() };
+    // A server there has its log on a drive; a thousand connections take their time where all is emulated.
+    let with_disks = Lab { disks: true, limit: Duration::from_secs(900), ..Lab::default() };
     let mut boot = with_disks.alone(kernel, &tests.package, &command)?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;

@@ -20,7 +20,7 @@ impl Victim {
         let mut link = Link::new(config);
         link.posted(link.missing());
         let listener = link.listen(8);
-        let hello = Hello { credits: 4, buffer_size: 4096 };
+        let hello = Hello { credits: 4, buffer_size: 4096, notices: true };
         let (id, _) = link.request(NOW, listener, &hello.to_bytes()).unwrap();
         link.established(id, &[]);
         assert_eq!(link.accept(listener).unwrap(), id);

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 const NOW: Instant = Instant::from_nanos(1 << 50);
-const HELLO: Hello = Hello { credits: 2, buffer_size: 4096 };
+const HELLO: Hello = Hello { credits: 2, buffer_size: 4096, notices: true };
 
 fn link(config: LinkConfig) -> (Link, Id) {
     let mut link = Link::new(config);

@@ -31,7 +31,14 @@ pub enum EventKind {
     /// Somebody wants to connect to a listener.
     Request(Request),
     /// The peer has accepted: next is [`establish`](ConnectionId::establish).
-    Response(PrivateData),
+    Response {
+        /// What the peer had to say.
+        data: PrivateData,
+        /// Reads and atomic operations of the peer that this side is to answer at once.
+        responder_resources: u8,
+        /// Those of this side that the peer answers at once.
+        initiator_depth: u8,
+    },
     /// The connection is there, on the side that has accepted.
     Established,
     /// Where datagrams are to be sent, for who has asked.
@@ -63,9 +70,9 @@ pub struct Request {
     pub id: ConnectionId,
     /// What the peer had to say.
     pub data: PrivateData,
-    /// Reads and atomic operations of this side that the peer answers at once.
+    /// Reads and atomic operations of the peer that it wants to have answered at once.
     pub responder_resources: u8,
-    /// Those that it wants to have answered.
+    /// Those of this side that the peer answers at once. Whoever accepts asks for no more, and answers no more than that.
     pub initiator_depth: u8,
 }
 
@@ -259,7 +266,11 @@ unsafe fn kind(raw: &rdma_cm_event, channel: &EventChannel, datagrams: bool) -> 
             };
             EventKind::Request(Request { id, data, responder_resources, initiator_depth })
         }
-        event::CONNECT_RESPONSE => EventKind::Response(data),
+        event::CONNECT_RESPONSE => EventKind::Response {
+            data,
+            responder_resources: parameters.responder_resources,
+            initiator_depth: parameters.initiator_depth,
+        },
         event::ESTABLISHED if datagrams => {
             // SAFETY: an id for datagrams has these.
             let ud = unsafe { raw.param.ud };

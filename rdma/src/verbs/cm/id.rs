@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 use super::super::error::{Error, check};
+use super::super::provider::Manager;
 use super::super::queue_pair::{Kind, QueuePair};
 use super::super::raw::*;
 use super::EventChannel;
@@ -28,8 +29,8 @@ pub enum PortSpace {
 /// Dropped, a listener listens no more, a request is rejected, and the peer of a connection is told that it is over, as
 /// [`disconnect`](ConnectionId::disconnect) tells it.
 pub struct ConnectionId {
-    id: NonNull<rdma_cm_id>,
-    channel: EventChannel,
+    pub(super) id: NonNull<rdma_cm_id>,
+    pub(super) channel: EventChannel,
 }
 
 /// How to connect.
@@ -49,6 +50,8 @@ pub struct Parameters<'a> {
     /// How long to wait for an acknowledgement: 4.096 us times two to the power of this, which the manager chooses
     /// otherwise.
     pub acknowledgement: Option<u8>,
+    /// How many routers a packet of this side may pass, if not as many as the route says.
+    pub hop_limit: Option<u8>,
 }
 
 impl Default for Parameters<'_> {
@@ -60,6 +63,7 @@ impl Default for Parameters<'_> {
             retries: 6,
             receiver_retries: 7,
             acknowledgement: None,
+            hop_limit: None,
         }
     }
 }
@@ -282,7 +286,11 @@ impl ConnectionId {
         unsafe { (*self.raw()).context = ptr::without_provenance_mut(tag as usize) };
     }
 
-    fn raw(&self) -> *mut rdma_cm_id {
+    pub(super) fn manager(&self) -> &'static Manager {
+        self.channel.manager()
+    }
+
+    pub(super) fn raw(&self) -> *mut rdma_cm_id {
         self.id.as_ptr()
     }
 
@@ -325,6 +333,9 @@ impl ConnectionId {
         attributes.qp_access_flags = pair.access().raw();
         if let Some(exponent) = parameters.acknowledgement {
             attributes.timeout = exponent;
+        }
+        if let Some(hops) = parameters.hop_limit {
+            attributes.ah_attr.grh.hop_limit = hops;
         }
         pair.modify(&mut attributes, mask)
     }

@@ -56,7 +56,7 @@ pub(super) unsafe extern "C" fn query(_: *mut ibv_context, attributes: *mut ibv_
         max_qp: 1 << 16,
         max_qp_wr: 1 << 14,
         max_sge: 30,
-        max_cqe: 1 << 20,
+        max_cqe: world(|world| world.completions.get()).unwrap_or(1 << 20) as i32,
         max_qp_rd_atom: 16,
         max_qp_init_rd_atom: 16,
         atomic_cap: IBV_ATOMIC_HCA,

@@ -192,6 +192,23 @@ fn make_id(channel: *mut rdma_event_channel, context: *mut c_void, port_space: c
     id
 }
 
+pub(super) unsafe extern "C" fn migrate(id: *mut rdma_cm_id, channel: *mut rdma_event_channel) -> c_int {
+    // SAFETY: all are there.
+    unsafe {
+        let from = &mut *(*id).channel.cast::<Channel>();
+        let (moved, left) =
+            from.events.drain(..).partition(|event| event.raw.id == id && event.raw.listen_id.is_null());
+        from.events = left;
+        (*id).channel = channel;
+        let to = &mut *channel.cast::<Channel>();
+        to.events.extend::<VecDeque<_>>(moved);
+        if !to.events.is_empty() {
+            to.bell.ring();
+        }
+    }
+    0
+}
+
 pub(super) unsafe extern "C" fn destroy(id: *mut rdma_cm_id) -> c_int {
     let this = id.cast::<Id>();
     // SAFETY: it is there until now, with its channel.
@@ -461,6 +478,7 @@ pub(super) unsafe extern "C" fn accept(id: *mut rdma_cm_id, parameters: *mut rdm
         } else {
             (*this).state = State::Accepted;
             (*peer).state = State::Answered;
+            (*peer).depths = ((*parameters).initiator_depth, (*parameters).responder_resources);
             tell(peer, event::CONNECT_RESPONSE, 0, data(parameters), None);
         }
     }

@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use super::cm::EventChannel;
 use super::device::Device;
@@ -66,6 +66,7 @@ struct World {
     refusal: Cell<Option<i32>>,
     lockable: Cell<Option<usize>>,
     numbered: Cell<Option<u32>>,
+    completions: Cell<Option<u32>>,
 }
 
 thread_local! {
@@ -112,9 +113,20 @@ pub fn lock_at_most(bytes: Option<usize>) {
     world(|world| world.lockable.set(bytes));
 }
 
+/// Has devices that are opened from now on say that their completion queues hold so many at most, or as many as one likes.
+pub fn complete_at_most(completions: Option<u32>) {
+    world(|world| world.completions.set(completions));
+}
+
 /// Has a queue pair, by its number, answer nothing any more, as if its machine were dead.
 pub fn kill(number: u32) {
     world(|world| world.pairs.borrow_mut().remove(&number));
+}
+
+/// How many routers the packets of queue pairs would pass: of all that there are, in no order.
+pub fn hop_limits() -> Vec<u8> {
+    // SAFETY: those in the table are there.
+    world(|world| world.pairs.borrow().values().map(|pair| unsafe { (*pair.as_ptr()).hops }).collect())
 }
 
 /// Has the next queue pair get this number, as devices give out numbers again.
@@ -131,6 +143,11 @@ pub fn number_next(number: u32) {
 /// How many things there are of it: contexts, domains, registrations, queues, channels, ids.
 pub fn alive() -> usize {
     world(|world| world.alive.get())
+}
+
+/// What tells the doubles of this thread from those of others.
+pub(crate) fn realm() -> usize {
+    world(|world| ptr::from_ref(world) as usize)
 }
 
 fn born() {
@@ -228,6 +245,7 @@ static MANAGER: Manager = Manager {
     ack_cm_event: manager::acknowledge,
     create_id: manager::create,
     destroy_id: manager::destroy,
+    migrate: manager::migrate,
     bind_addr: manager::bind,
     resolve_addr: manager::resolve_address,
     resolve_route: manager::resolve_route,

@@ -75,6 +75,8 @@ pub(super) struct Pair {
     /// Of datagrams.
     pub(super) key: u32,
     pub(super) access: u32,
+    /// How many routers its packets would pass.
+    pub(super) hops: u8,
     /// Whether sends wait without end for the peer's receives.
     pub(super) is_patient: bool,
     pub(super) receives: VecDeque<Receive>,
@@ -320,6 +322,7 @@ pub(super) unsafe extern "C" fn create_pair(pd: *mut ibv_pd, wanted: *mut ibv_qp
             peer: 0,
             key: 0,
             access: 0,
+            hops: 0,
             is_patient: false,
             receives: VecDeque::with_capacity(depths.1 as usize),
             waiting: VecDeque::new(),
@@ -343,11 +346,18 @@ pub(super) unsafe extern "C" fn modify_pair(pair: *mut ibv_qp, to: *mut ibv_qp_a
                 (from, to.qp_state),
                 (0, IBV_QPS_INIT) | (1, IBV_QPS_INIT | IBV_QPS_RTR) | (2, IBV_QPS_RTS)
             );
+        if !has(bit::IBV_QP_STATE) && mask as u32 == bit::IBV_QP_ACCESS_FLAGS.0 && from == IBV_QPS_RTS {
+            (*this).access = to.qp_access_flags;
+            return 0;
+        }
         if !has(bit::IBV_QP_STATE) || !is_way {
             return libc::EINVAL;
         }
         if has(bit::IBV_QP_DEST_QPN) {
             (*this).peer = to.dest_qp_num;
+        }
+        if has(bit::IBV_QP_AV) {
+            (*this).hops = to.ah_attr.grh.hop_limit;
         }
         if has(bit::IBV_QP_QKEY) {
             (*this).key = to.qkey;

@@ -60,7 +60,7 @@ fn a_connection_is_made_with_words_on_both_sides_and_carries_messages() {
     far.receive(space(64), 0).unwrap();
     far_id.accept(&far, &Parameters { private_data: b"credits 7", ..Parameters::default() }).unwrap();
     match next(&asking) {
-        Event { tag: 1, kind: EventKind::Response(data) } => assert_eq!(&*data, b"credits 7"),
+        Event { tag: 1, kind: EventKind::Response { data, .. } } => assert_eq!(&*data, b"credits 7"),
         other => panic!("{other:?}"),
     }
     near_id.establish(&near, &Parameters::default()).unwrap();

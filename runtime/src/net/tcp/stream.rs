@@ -7,7 +7,7 @@ use crate::net::connection::Connection;
 use crate::net::lookup::try_each;
 use crate::net::options::option_methods;
 use crate::net::stream::byte_stream;
-use crate::transport::Network;
+use crate::transport::{Network, Qd};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -82,6 +82,17 @@ impl TcpStream {
     pub async fn connect_on<A: ToSocketAddrs>(network: &Rc<dyn Network>, peer: A) -> io::Result<TcpStream> {
         try_each(peer, async |address: SocketAddr| TcpSocket::on(network, address)?.connect(address).await)
             .await
+    }
+
+    /// The transport that the stream is on. One that can do more than sockets is found by what it really is (as an
+    /// `Rc<dyn Any>`), and knows the stream by its [number](Self::qd).
+    pub fn network(&self) -> &Rc<dyn Network> {
+        self.socket().network()
+    }
+
+    /// The stream's number on its transport, which is another's when the stream is closed.
+    pub fn qd(&self) -> Qd {
+        self.socket().qd()
     }
 
     /// The address of this side.
