@@ -180,6 +180,11 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) safe fn dk_port_stop(port: u16);
     pub(crate) safe fn dk_port_close(port: u16);
+    pub(crate) safe fn dk_port_is_memif(port: u16) -> c_int;
+    pub(crate) fn dk_interrupt_thread_call(
+        function: unsafe extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    ) -> c_int;
     pub(crate) fn dk_port_link(port: u16, link: *mut Link) -> c_int;
     pub(crate) safe fn dk_port_link_changes(port: u16) -> u32;
     pub(crate) safe fn dk_port_is_down(port: u16) -> c_int;

@@ -9,6 +9,7 @@
 //! The data path of DPDK is inline functions of its headers, therefore a shim in C stands between (`shim.h`). It is
 //! linked with the system's libdpdk, 22.11 or later.
 
+mod control;
 mod eal;
 mod error;
 mod ffi;

@@ -31,10 +31,20 @@ pub(crate) fn with_reasons<R>(call: impl FnOnce() -> R) -> (R, Option<String>) {
 
 /// The same, where complaints are no errors of ours.
 pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> (R, Option<String>) {
-    QUIET.set(true);
-    let result = with_reasons(call);
-    QUIET.set(false);
+    quiet(|| with_reasons(call))
+}
+
+/// Errors meanwhile are not told.
+pub(crate) fn quiet<R>(call: impl FnOnce() -> R) -> R {
+    let before = QUIET.replace(true);
+    let result = call();
+    QUIET.set(before);
     result
+}
+
+/// Whether this thread's errors are not told now.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.get()
 }
 
 thread_local! {

@@ -17,8 +17,8 @@ struct dk_memif_burst {
 extern uint8_t dk_memif_guarded[RTE_MAX_ETHPORTS];
 extern struct dk_memif_burst dk_memif_bursts[RTE_MAX_ETHPORTS][DK_MEMIF_QUEUES];
 
-/* Returns whether bursts of the port are safe from now on. */
-int dk_memif_guard(uint16_t port);
+/* Called before the first port is made. Returns whether bursts of ports that are guarded are safe from now on. */
+int dk_memif_guard(void);
 
 static inline void dk_memif_set(uint16_t port, uint16_t queue, uint8_t on)
 {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::control;
 use crate::eal::Eal;
 use crate::error::Error;
 use crate::ffi::{self, PortInfo, PortSetup};
@@ -280,7 +281,7 @@ impl Port {
     /// Finds the device and sets it up.
     fn probe(config: &PortConfig) -> Result<Port, Error> {
         let id = find(config)?;
-        Port::set_up(id, config).inspect_err(|_| ffi::dk_port_close(id))
+        Port::set_up(id, config).inspect_err(|_| close(id, false))
     }
 
     /// What the device says of itself, and which offloads it has.
@@ -482,12 +483,7 @@ impl Port {
             ports.remove(self.config.port_name());
         }
         // Drivers complain here of what they have undone already, and nobody could do anything about it.
-        log::quietly(|| {
-            if matches!(state.phase, Phase::Running) {
-                ffi::dk_port_stop(self.id);
-            }
-            ffi::dk_port_close(self.id);
-        });
+        log::quietly(|| close(self.id, matches!(state.phase, Phase::Running)));
         state.retired.clear();
         true
     }
@@ -567,6 +563,19 @@ impl Port {
         let filled = counters.iter().take(usize::try_from(count).unwrap_or(0));
         filled.map(|counter| (text(&counter.name), counter.value)).collect()
     }
+}
+
+fn close(id: u16, is_running: bool) {
+    if is_running {
+        control::call(id, |id| {
+            ffi::dk_port_stop(id);
+            0
+        });
+    }
+    control::call(id, |id| {
+        ffi::dk_port_close(id);
+        0
+    });
 }
 
 /// The number of the port, which is made or found by its name.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use crate::BURST;
+use crate::control;
 use crate::ffi::{self, SegmentIn, SegmentOut};
 use crate::interrupt::Interrupt;
 use crate::log;
@@ -250,8 +251,8 @@ impl Queue {
         if ffi::dk_port_is_down(self.port.id()) == 0 {
             return;
         }
-        // SAFETY: the port has one queue, which this thread uses, and which is not in a call of the driver.
-        let restart = || unsafe { ffi::dk_port_restart(self.port.id()) };
+        // SAFETY: the port has one queue, which this thread uses, and which is not in a call of the driver while this waits.
+        let restart = || control::call(self.port.id(), |id| unsafe { ffi::dk_port_restart(id) });
         // Mostly there is nobody yet.
         let (result, reason) = log::quietly(restart);
         self.stopped = result != 0;

@@ -310,6 +310,8 @@ void dk_mbuf_free(struct rte_mbuf *mbuf)
 
 int dk_port_probe(const char *devargs)
 {
+	if (strncmp(devargs, "net_memif", strlen("net_memif")) == 0)
+		dk_memif_guard();
 	return rte_dev_probe(devargs);
 }
 
@@ -468,7 +470,7 @@ int dk_port_restart(uint16_t port)
 	return rte_eth_dev_start(port);
 }
 
-static int is_memif(uint16_t port)
+int dk_port_is_memif(uint16_t port)
 {
 	struct rte_eth_dev_info device;
 
@@ -479,8 +481,12 @@ int dk_port_start(uint16_t port, int promiscuous)
 {
 	int result;
 
-	if (is_memif(port) && !dk_memif_guard(port))
-		RTE_LOG(WARNING, USER1, "%u: a peer that vanishes while packets are under way may crash this process\n", port);
+	if (dk_port_is_memif(port)) {
+		dk_memif_guarded[port] = (uint8_t)dk_memif_guard();
+		if (!dk_memif_guarded[port])
+			RTE_LOG(WARNING, USER1, "%u: a peer that vanishes while packets are under way may crash this process\n",
+				port);
+	}
 	result = rte_eth_dev_start(port);
 
 	if (result != 0)
@@ -557,6 +563,11 @@ void dk_port_close(uint16_t port)
 	/* So that the same name can be probed again. */
 	if (bus_device != NULL)
 		rte_dev_remove(bus_device);
+}
+
+int dk_interrupt_thread_call(void (*function)(void *), void *argument)
+{
+	return rte_eal_alarm_set(1, function, argument);
 }
 
 int dk_port_link(uint16_t port, struct dk_link *link)

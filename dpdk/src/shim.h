@@ -152,6 +152,9 @@ int dk_port_tx_queue(uint16_t port, uint16_t queue, uint16_t descriptors, int32_
 int dk_port_start(uint16_t port, int promiscuous);
 void dk_port_stop(uint16_t port);
 void dk_port_close(uint16_t port);
+int dk_port_is_memif(uint16_t port);
+/* Calls on DPDK's thread for interrupts, later. Returns 0, or an error if it will not. */
+int dk_interrupt_thread_call(void (*function)(void *), void *argument);
 /* The table of queues by hash, if it is the hash of addresses and ports with this key: how many entries, or 0. */
 int dk_port_redirection(uint16_t port, const uint8_t *hash_key, uint32_t length, uint16_t *table, uint32_t room);
 int dk_port_link(uint16_t port, struct dk_link *link);
