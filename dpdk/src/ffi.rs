@@ -8,6 +8,12 @@ pub(crate) struct Mempool {
     _opaque: [u8; 0],
 }
 
+/// `struct dk_interrupt`.
+#[repr(C)]
+pub(crate) struct Interrupt {
+    _opaque: [u8; 0],
+}
+
 /// `struct rte_mbuf`.
 #[repr(C)]
 pub(crate) struct Mbuf {
@@ -191,11 +197,11 @@ unsafe extern "C" {
     pub(crate) fn dk_port_restart(port: u16) -> c_int;
     pub(crate) fn dk_port_counters(port: u16, counters: *mut Counter, room: c_int) -> c_int;
 
-    pub(crate) safe fn dk_interrupt_open(port: u16, queue: u16) -> c_int;
-    pub(crate) fn dk_interrupt_close(port: u16, queue: u16, descriptor: c_int);
+    pub(crate) fn dk_interrupt_open(port: u16, queue: u16, opened: *mut *mut Interrupt) -> c_int;
+    pub(crate) fn dk_interrupt_close(interrupt: *mut Interrupt);
     pub(crate) safe fn dk_interrupt_arm(port: u16, queue: u16) -> c_int;
     pub(crate) safe fn dk_interrupt_disarm(port: u16, queue: u16);
-    pub(crate) fn dk_interrupt_take(descriptor: c_int) -> c_int;
+    pub(crate) fn dk_interrupt_take(interrupt: *mut Interrupt) -> c_int;
 
     pub(crate) fn dk_raw_echo(port: u16, queue: u16, stop: *const u8) -> u64;
     pub(crate) fn dk_raw_ping(

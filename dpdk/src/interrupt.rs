@@ -1,6 +1,7 @@
 //! Interrupts of a receive queue, for threads that sleep.
 
 use std::os::fd::RawFd;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::ffi;
@@ -17,6 +18,8 @@ const WITHOUT: [&str; 1] = ["net_e1000_em"];
 pub(crate) struct Interrupt {
     port: Arc<Port>,
     queue: u16,
+    /// What `dk_interrupt_open` has made.
+    handle: NonNull<ffi::Interrupt>,
     descriptor: RawFd,
     armed: bool,
 }
@@ -28,15 +31,18 @@ impl Interrupt {
             return None;
         }
         // Drivers complain where they only have to say no.
-        let (descriptor, reason) = log::quietly(|| ffi::dk_interrupt_open(port.id(), queue));
-        if descriptor < 0 {
+        let mut handle = ptr::null_mut();
+        // SAFETY: a place for a pointer.
+        let open = || unsafe { ffi::dk_interrupt_open(port.id(), queue, &raw mut handle) };
+        let (descriptor, reason) = log::quietly(open);
+        let Some(handle) = NonNull::new(handle) else {
             tracing::debug!(port = port.name(), queue, ?reason, "no interrupts: a thread that is idle asks");
             return None;
-        }
-        Some(Interrupt { port: port.clone(), queue, descriptor, armed: false })
+        };
+        Some(Interrupt { port: port.clone(), queue, handle, descriptor, armed: false })
     }
 
-    /// Readable after something has come while it was armed.
+    /// Readable after something has come while it was armed, and when the port has changed.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.descriptor
     }
@@ -51,7 +57,8 @@ impl Interrupt {
         if self.armed && !self.take() {
             return true;
         }
-        // Devices may switch interrupts off themselves when one has come. One that fails is asked again.
+        // Devices may switch interrupts off themselves when one has come, and vhost does when a peer comes: what came after
+        // it would not have woken who sleeps since before. One that fails is asked again.
         self.armed = ffi::dk_interrupt_arm(self.port.id(), self.queue) == 0;
         false
     }
@@ -63,16 +70,16 @@ impl Interrupt {
         self.armed = false;
     }
 
-    /// Whether one has come that nobody has taken.
+    /// Whether one has come that nobody has taken, or the port has changed.
     fn take(&mut self) -> bool {
-        // SAFETY: the descriptor is open, and was made by `dk_interrupt_open`.
-        unsafe { ffi::dk_interrupt_take(self.descriptor) > 0 }
+        // SAFETY: made by `dk_interrupt_open`, and closed only when this is dropped.
+        unsafe { ffi::dk_interrupt_take(self.handle.as_ptr()) > 0 }
     }
 }
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
         // SAFETY: it is open, used by nobody afterwards, and the port runs, as its queue is dropped later.
-        unsafe { ffi::dk_interrupt_close(self.port.id(), self.queue, self.descriptor) }
+        unsafe { ffi::dk_interrupt_close(self.handle.as_ptr()) }
     }
 }

@@ -1,9 +1,12 @@
 /* See shim.h. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <rte_alarm.h>
@@ -602,29 +605,95 @@ int dk_port_counters(uint16_t port, struct dk_counter *counters, int room)
 
 /* Interrupts: DPDK's own epoll, as what is to be read from each kind of descriptor is known to DPDK alone */
 
-int dk_interrupt_open(uint16_t port, uint16_t queue)
+struct dk_interrupt {
+	uint16_t port, queue;
+	/* An epoll of DPDK's. */
+	int descriptor;
+	/* Counts changes of the port, on which drivers forget that interrupts are on. */
+	int changes;
+	struct rte_epoll_event change;
+};
+
+/* As vhost does, whose device is another one with each peer that comes. */
+static const enum rte_eth_event_type changing[] = { RTE_ETH_EVENT_INTR_LSC, RTE_ETH_EVENT_QUEUE_STATE };
+
+static int note_change(uint16_t port, enum rte_eth_event_type type, void *argument, void *unused)
 {
-	int descriptor, result = rte_eth_dev_rx_intr_enable(port, queue);
+	const struct dk_interrupt *interrupt = argument;
+
+	(void)port;
+	(void)type;
+	(void)unused;
+	return eventfd_write(interrupt->changes, 1);
+}
+
+static void take_change(int descriptor, void *unused)
+{
+	eventfd_t count;
+
+	(void)unused;
+	(void)eventfd_read(descriptor, &count);
+}
+
+static void forget_changes(struct dk_interrupt *interrupt)
+{
+	for (size_t i = 0; i < RTE_DIM(changing); i++)
+		/* Until it is called no more. */
+		while (rte_eth_dev_callback_unregister(interrupt->port, changing[i], note_change, interrupt) == -EAGAIN)
+			sched_yield();
+}
+
+static int watch_changes(struct dk_interrupt *interrupt)
+{
+	interrupt->changes = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (interrupt->changes < 0)
+		return -errno;
+	interrupt->change.epdata.event = EPOLLIN;
+	interrupt->change.epdata.cb_fun = take_change;
+	if (rte_epoll_ctl(interrupt->descriptor, EPOLL_CTL_ADD, interrupt->changes, &interrupt->change) != 0)
+		return -EINVAL;
+	for (size_t i = 0; i < RTE_DIM(changing); i++)
+		rte_eth_dev_callback_register(interrupt->port, changing[i], note_change, interrupt);
+	return 0;
+}
+
+int dk_interrupt_open(uint16_t port, uint16_t queue, struct dk_interrupt **opened)
+{
+	struct dk_interrupt *interrupt;
+	int result = rte_eth_dev_rx_intr_enable(port, queue);
 
 	if (result != 0)
 		return result;
 	rte_eth_dev_rx_intr_disable(port, queue);
-	descriptor = epoll_create1(EPOLL_CLOEXEC);
-	if (descriptor < 0)
-		return -errno;
-	result = rte_eth_dev_rx_intr_ctl_q(port, queue, descriptor, RTE_INTR_EVENT_ADD, NULL);
+	interrupt = calloc(1, sizeof *interrupt);
+	if (interrupt == NULL)
+		return -ENOMEM;
+	*interrupt = (struct dk_interrupt){ .port = port, .queue = queue, .changes = -1 };
+	interrupt->descriptor = epoll_create1(EPOLL_CLOEXEC);
+	result = interrupt->descriptor < 0 ? -errno : 0;
+	if (result == 0)
+		result = rte_eth_dev_rx_intr_ctl_q(port, queue, interrupt->descriptor, RTE_INTR_EVENT_ADD, NULL);
+	if (result == 0)
+		result = watch_changes(interrupt);
 	if (result != 0) {
-		close(descriptor);
+		dk_interrupt_close(interrupt);
 		return result;
 	}
-	return descriptor;
+	*opened = interrupt;
+	return interrupt->descriptor;
 }
 
-void dk_interrupt_close(uint16_t port, uint16_t queue, int descriptor)
+void dk_interrupt_close(struct dk_interrupt *interrupt)
 {
-	rte_eth_dev_rx_intr_disable(port, queue);
-	rte_eth_dev_rx_intr_ctl_q(port, queue, descriptor, RTE_INTR_EVENT_DEL, NULL);
-	close(descriptor);
+	forget_changes(interrupt);
+	rte_eth_dev_rx_intr_disable(interrupt->port, interrupt->queue);
+	if (interrupt->descriptor >= 0) {
+		rte_eth_dev_rx_intr_ctl_q(interrupt->port, interrupt->queue, interrupt->descriptor, RTE_INTR_EVENT_DEL, NULL);
+		close(interrupt->descriptor);
+	}
+	if (interrupt->changes >= 0)
+		close(interrupt->changes);
+	free(interrupt);
 }
 
 int dk_interrupt_arm(uint16_t port, uint16_t queue)
@@ -637,11 +706,11 @@ void dk_interrupt_disarm(uint16_t port, uint16_t queue)
 	rte_eth_dev_rx_intr_disable(port, queue);
 }
 
-int dk_interrupt_take(int descriptor)
+int dk_interrupt_take(struct dk_interrupt *interrupt)
 {
-	struct rte_epoll_event event;
+	struct rte_epoll_event events[2];
 
-	return rte_epoll_wait(descriptor, &event, 1, 0);
+	return rte_epoll_wait(interrupt->descriptor, events, RTE_DIM(events), 0);
 }
 
 /* Bursts */

@@ -170,14 +170,16 @@ uint16_t dk_receive(uint16_t port, uint16_t queue, struct dk_segment_in *segment
 uint16_t dk_transmit(uint16_t port, uint16_t queue, struct dk_segment_out *segments, uint16_t count, uint16_t *taken);
 
 /*
- * Interrupts of a receive queue: a descriptor that is readable when one has come since it was armed. `close` comes
- * before the port is stopped.
+ * Interrupts of a receive queue: a descriptor that is readable when one has come since it was armed, or when the port has
+ * changed, which may have disarmed it. `close` comes before the port is stopped.
  */
-int dk_interrupt_open(uint16_t port, uint16_t queue);
-void dk_interrupt_close(uint16_t port, uint16_t queue, int descriptor);
+struct dk_interrupt;
+/* Returns the descriptor. */
+int dk_interrupt_open(uint16_t port, uint16_t queue, struct dk_interrupt **opened);
+void dk_interrupt_close(struct dk_interrupt *interrupt);
 int dk_interrupt_arm(uint16_t port, uint16_t queue);
 void dk_interrupt_disarm(uint16_t port, uint16_t queue);
-int dk_interrupt_take(int descriptor);
+int dk_interrupt_take(struct dk_interrupt *interrupt);
 
 /* Frames without a stack, for comparison. Loops end when `*stop` is not 0. */
 uint64_t dk_raw_echo(uint16_t port, uint16_t queue, const uint8_t *stop);

@@ -37,8 +37,8 @@ fn memif(name: &str, meeting: &Meeting, more: &str) -> [Lab; 2] {
     [end(name, 1, &port("server"), more), end(name, 2, &port("client"), more)]
 }
 
-/// Messages of a load in one second of three, all of which have come back as they were. The first frames may be lost where a
-/// device's two ends do not begin at once, and are sent again after one second.
+/// Messages of a load in one second of three, all of which have come back as they were. A client of memif that comes while the
+/// server has not seen yet that its predecessor has gone is refused, and comes again after a second.
 fn load(lab: &Lab, connect: &str, connections: &str, size: &str) -> u64 {
     let load = ["--connections", connections, "--size", size, "--seconds", "3"];
     let report = lab.run("echo", &[&["bench", "--connect", connect][..], &load].concat());

@@ -1,0 +1,80 @@
+//! A port of vhost and one of virtio, in one process.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::eal;
+use demikernel_dpdk::{Checksum, Outgoing, Port, PortConfig, Queue};
+use demikernel_runtime::buffer::{Buffer, Sga};
+
+struct Frame(Buffer, Sga);
+
+impl Outgoing for Frame {
+    fn head(&self) -> &Buffer {
+        &self.0
+    }
+
+    fn rest(&self) -> &Sga {
+        &self.1
+    }
+
+    fn checksum(&self) -> Checksum {
+        Checksum::default()
+    }
+}
+
+fn open(name: String) -> Queue {
+    Port::open(eal(), &PortConfig::new(name)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn wait_for_links(ends: [&Queue; 2]) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !ends.iter().all(|queue| queue.port().link().up) {
+        assert!(Instant::now() < end, "the ends do not meet");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sleeps until the queue has something, as long as it may sleep. Whether it was woken, if so.
+fn sleep(queue: &mut Queue, limit: Duration) -> bool {
+    if !queue.arm() {
+        return true;
+    }
+    let descriptor = queue.descriptor().expect("it has interrupts");
+    let mut wait = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one structure, as is said.
+    unsafe { libc::poll(&raw mut wait, 1, limit.as_millis() as i32) > 0 }
+}
+
+/// Until it may sleep, as nothing comes any more.
+fn settle(queue: &mut Queue) {
+    while sleep(queue, Duration::from_millis(20)) {
+        assert_eq!(queue.receive(|_| {}), 0);
+    }
+}
+
+/// Its driver switches interrupts off when a peer comes, after some that the peer has caused already: who slept again by then
+/// was not woken by what the peer sent. So whatever changes wakes those who sleep.
+#[test]
+fn who_sleeps_is_woken_when_a_peer_comes_or_goes() {
+    let socket = std::env::temp_dir().join(format!("demikernel-vhost-{}", std::process::id()));
+    let mut server = open(format!("net_vhost0,iface={},queues=1", socket.display()));
+    for round in 0..3 {
+        settle(&mut server);
+        let mut client = open(format!("net_virtio_user{round},path={}", socket.display()));
+        wait_for_links([&server, &client]);
+        assert!(sleep(&mut server, Duration::from_secs(5)), "a peer comes in round {round}");
+        settle(&mut server);
+        let mut frames = vec![Frame(Buffer::copy_from_slice(&[round; 60]).unwrap(), Sga::new())];
+        assert_eq!(client.transmit(&mut frames), 1);
+        let mut came = 0;
+        while came == 0 {
+            assert!(sleep(&mut server, Duration::from_secs(5)), "a frame comes in round {round}");
+            came = server.receive(|packet| assert_eq!(packet.head[..], [round; 60]));
+        }
+        settle(&mut server);
+        drop(client);
+        assert!(sleep(&mut server, Duration::from_secs(5)), "the peer goes in round {round}");
+    }
+}
