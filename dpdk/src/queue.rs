@@ -497,7 +497,8 @@ fn finish(leaving: &mut [SegmentOut], first: usize, checksum: &Checksum, counter
     }
 }
 
-/// A packet out of its segments, unless its bytes are lost.
+/// A packet out of its segments, unless its bytes are lost. Rare, as packet buffers have room for a whole frame of the MTU:
+/// drivers deliver pieces only where frames are longer than that, or buffers of their own are.
 ///
 /// # Safety
 ///

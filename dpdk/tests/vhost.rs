@@ -25,7 +25,13 @@ impl Outgoing for Frame {
 }
 
 fn open(name: String) -> Queue {
-    Port::open(eal(), &PortConfig::new(name)).unwrap_or_else(|error| panic!("{error}"))
+    open_with(name, None)
+}
+
+fn open_with(name: String, mtu: Option<u16>) -> Queue {
+    let mut config = PortConfig::new(name);
+    config.mtu = mtu;
+    Port::open(eal(), &config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn wait_for_links(ends: [&Queue; 2]) {
@@ -76,5 +82,29 @@ fn who_sleeps_is_woken_when_a_peer_comes_or_goes() {
         settle(&mut server);
         drop(client);
         assert!(sleep(&mut server, Duration::from_secs(5)), "the peer goes in round {round}");
+    }
+}
+
+/// Packet buffers have room for a whole frame of the MTU, so what arrives in pieces is rare: its path may be cold.
+#[test]
+fn a_jumbo_frame_arrives_in_one_piece() {
+    let socket = std::env::temp_dir().join(format!("demikernel-jumbo-{}", std::process::id()));
+    let mut server = open_with(format!("net_vhost1,iface={},queues=1", socket.display()), Some(9000));
+    let mut client = open_with(format!("net_virtio_user9,path={}", socket.display()), Some(9000));
+    wait_for_links([&server, &client]);
+    let piece = |byte: u8, length: usize| Buffer::from(vec![byte; length]);
+    let sent = [&[7; 54][..], &[8; 8000], &[9; 960]].concat();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut ends = [&mut server, &mut client];
+        let rest = [piece(8, 8000), piece(9, 960)].into_iter().collect();
+        let mut frames = vec![Frame(piece(7, 54), rest)];
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut came = Vec::new();
+        while came.is_empty() {
+            ends[from].transmit(&mut frames);
+            ends[to].receive(|packet| came.push((packet.head.to_vec(), packet.rest.segments())));
+            assert!(Instant::now() < end, "it does not come from {from}: {:?}", ends[to].counters());
+        }
+        assert!(came[0].0 == sent && came[0].1 == 0, "{} octets, then {} pieces", came[0].0.len(), came[0].1);
     }
 }
