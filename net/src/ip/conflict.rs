@@ -1,5 +1,5 @@
 //! Nobody else has an address: duplicate address detection for IPv6 (RFC 4862 section 5.4), and address conflict
-//! detection for IPv4 (RFC 5227), with the announcements and the defence of the latter.
+//! detection for IPv4 (RFC 5227), with the defence of the latter; and the announcements of both.
 //!
 //! One [`Detection`] belongs to one address, from the moment when it is tentative. It is small and has no queue.
 
@@ -42,7 +42,7 @@ pub enum Action {
     Probe,
     /// Nobody has answered: the address is ours.
     Confirmed,
-    /// Send an announcement: an ARP request from the address for it.
+    /// Send an announcement: an ARP request from the address for it, or an advertisement for which nobody has asked.
     Announce,
 }
 
@@ -53,6 +53,8 @@ pub enum Verdict {
     GiveUp,
     /// Keep it, and send one announcement.
     Defend,
+    /// Keep it, and say nothing: two hosts that announce at each announcement would never stop.
+    Keep,
 }
 
 /// The probe for an address of IPv4: a question to all from nobody [rfc5227 2.1.1-probe].
@@ -150,7 +152,7 @@ impl Detection {
                 (Phase::Probing(sent + 1), self.retransmit, Action::Probe)
             }
             // [rfc4862 5.4-unique]
-            (Phase::Probing(_), false) => (Phase::Done, Duration::ZERO, Action::Confirmed),
+            (Phase::Probing(_), false) => (Phase::Announcing(0), Duration::ZERO, Action::Confirmed),
             // [rfc5227 2.1.1-probes]
             (Phase::Probing(sent), true) if sent < PROBE_NUM => {
                 let is_last = sent + 1 == PROBE_NUM;
@@ -162,10 +164,10 @@ impl Detection {
                 (Phase::Probing(sent + 1), wait, Action::Probe)
             }
             (Phase::Probing(_), true) => (Phase::Announcing(0), Duration::ZERO, Action::Confirmed),
-            // [rfc5227 2.3-announce]
-            (Phase::Announcing(sent), _) => {
+            // [rfc5227 2.3-announce] [rfc4861 7.2.6] [rfc4861 7.2.6-interval]
+            (Phase::Announcing(sent), is_ipv4) => {
                 let phase = if sent + 1 < ANNOUNCE_NUM { Phase::Announcing(sent + 1) } else { Phase::Done };
-                (phase, ANNOUNCE_INTERVAL, Action::Announce)
+                (phase, if is_ipv4 { ANNOUNCE_INTERVAL } else { self.retransmit }, Action::Announce)
             }
         };
         self.phase = phase;
@@ -180,8 +182,10 @@ impl Detection {
         if let Phase::Probing(_) = self.phase {
             return Verdict::GiveUp;
         }
-        let lately = self.defended.is_some_and(|last| now < last + DEFEND_INTERVAL);
-        if self.is_ipv4 && lately {
+        if !self.is_ipv4 {
+            return Verdict::Keep;
+        }
+        if self.defended.is_some_and(|last| now < last + DEFEND_INTERVAL) {
             return Verdict::GiveUp;
         }
         self.defended = Some(now);
@@ -256,10 +260,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_asked_for_once() {
-        // [rfc4862 5.4.2-solicitation] [rfc4862 5.1] [rfc4862 5.4-unique] [rfc4862 5.4.2-delay]
+    fn an_ipv6_address_is_asked_for_once_then_announced() {
+        // [rfc4862 5.4.2-solicitation] [rfc4862 5.1] [rfc4862 5.4-unique] [rfc4862 5.4.2-delay] [rfc4861 7.2.6]
+        // [rfc4861 7.2.6-interval]
         let mut detection = Detection::new(START, Ipv6Addr::LOCALHOST.into(), SECOND, 0, 1 << 63);
-        assert_eq!(story(&mut detection, 0), [(500, Probe), (1500, Confirmed)]);
+        let expected = [(500, Probe), (1500, Confirmed), (1500, Announce), (2500, Announce)];
+        assert_eq!(story(&mut detection, 0), expected);
+        assert_eq!(detection.on_conflict(START + 100 * SECOND), Verdict::Keep);
     }
 
     #[test]

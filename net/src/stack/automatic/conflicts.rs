@@ -7,8 +7,9 @@ use super::DuplicateDetection;
 use crate::device::{MacAddress, Medium};
 use crate::ip::addresses::{Address, Origin};
 use crate::ip::conflict::{Action, Detection, Verdict, announcement, probe};
+use crate::ip::ndp::ALL_NODES;
 use crate::ip::neighbours::Times;
-use crate::wire::ndp::{Message, solicited_node};
+use crate::wire::ndp::{Message, NeighborAdvertisement, solicited_node};
 use demikernel_runtime::time::Instant;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -52,7 +53,7 @@ impl Interface {
                 match detection.poll(now, random) {
                     None => break,
                     Some(Action::Probe) => self.send_probe(now, ip),
-                    Some(Action::Announce) => self.announce(ip),
+                    Some(Action::Announce) => self.announce(now, ip),
                     Some(Action::Confirmed) => {
                         self.addresses.confirm(ip);
                         self.renew_paths();
@@ -74,9 +75,23 @@ impl Interface {
         }
     }
 
-    fn announce(&mut self, ip: IpAddr) {
-        if let (IpAddr::V4(ip), Medium::Ethernet(own)) = (ip, self.capabilities.medium) {
-            self.send_arp(MacAddress::BROADCAST, &announcement(own, ip));
+    /// Whoever knows the address from another machine, from which it was moved here, learns of it at once: packets for
+    /// who was there are lost, of IPv6 for up to a minute.
+    fn announce(&mut self, now: Instant, ip: IpAddr) {
+        let Medium::Ethernet(own) = self.capabilities.medium else { return };
+        match ip {
+            IpAddr::V4(ip) => self.send_arp(MacAddress::BROADCAST, &announcement(own, ip)),
+            // [rfc4861 7.2.6]
+            IpAddr::V6(ip) => {
+                let message = Message::NeighborAdvertisement(NeighborAdvertisement {
+                    target: ip,
+                    router: false,
+                    solicited: false,
+                    replaces: true,
+                    target_link_layer: Some(own),
+                });
+                self.send_ndp(now, ip, ALL_NODES, &message);
+            }
         }
     }
 
@@ -93,9 +108,9 @@ impl Interface {
         };
         let was_probing = detection.is_probing();
         match detection.on_conflict(now) {
-            Verdict::Defend => self.announce(ip),
+            Verdict::Defend => self.announce(now, ip),
             Verdict::GiveUp if was_probing || address.origin != Origin::Static => self.give_up(now, &address),
-            Verdict::GiveUp => {}
+            Verdict::GiveUp | Verdict::Keep => {}
         }
     }
 

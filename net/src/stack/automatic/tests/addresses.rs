@@ -147,7 +147,13 @@ fn addresses_of_the_configuration_are_in_use_when_the_mode_says() {
     // Mode, whether IPv4 and IPv6 are at once, and after how many seconds at most both are; what is sent meanwhile.
     let table: [(_, [bool; 2], _, &[&str]); 4] = [
         (Off, [true, true], 0, &[]),
-        (Optimistic, [true, true], 0, &["arp announce", "ndp probe 2001:db8::1"]),
+        // [rfc4861 7.2.6]
+        (
+            Optimistic,
+            [true, true],
+            0,
+            &["arp announce", "ndp probe 2001:db8::1", "ndp answer 2001:db8::1 replaces true"],
+        ),
         // [rfc4862 5.4.2-solicitation] [rfc4862 5.4-unique]
         (Standard, [true, false], 2, &["arp announce", "ndp probe 2001:db8::1"]),
         // [rfc5227 2.1.1-probes]
