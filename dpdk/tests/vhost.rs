@@ -95,7 +95,7 @@ fn a_jumbo_frame_arrives_in_one_piece() {
     let piece = |byte: u8, length: usize| Buffer::from(vec![byte; length]);
     let sent = [&[7; 54][..], &[8; 8000], &[9; 960]].concat();
     for (from, to) in [(0, 1), (1, 0)] {
-        let mut ends = [&mut server, &mut client];
+        let ends = [&mut server, &mut client];
         let rest = [piece(8, 8000), piece(9, 960)].into_iter().collect();
         let mut frames = vec![Frame(piece(7, 54), rest)];
         let end = Instant::now() + Duration::from_secs(10);
