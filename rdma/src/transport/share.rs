@@ -53,7 +53,7 @@ pub(super) struct Inbox {
 
 enum Message {
     /// A connection for a listener.
-    Connection { listener: Id, id: Stray, data: PrivateData, depths: (u8, u8) },
+    Connection { listener: Id, id: Stray, data: Box<PrivateData>, depths: (u8, u8) },
     /// A listener is to have the manager's.
     Lead { listener: Id },
 }
@@ -214,7 +214,7 @@ impl Engine {
         // Whatever comes of it meanwhile is nobody's.
         match id.hand_over(&inbox.channel, LISTENER | Id::NOBODY.to_u64()) {
             Ok(id) => {
-                let depths = (responder_resources, initiator_depth);
+                let (data, depths) = (Box::new(data), (responder_resources, initiator_depth));
                 inbox.put(Message::Connection { listener, id, data, depths });
             }
             Err(error) => tracing::warn!(%error, "a connection is lost on the way to its core"),
@@ -232,7 +232,7 @@ impl Engine {
                 Message::Connection { listener, id, data, depths } => {
                     let (responder_resources, initiator_depth) = depths;
                     let id = id.take(&self.manager);
-                    let request = Request { id, data, responder_resources, initiator_depth };
+                    let request = Request { id, data: *data, responder_resources, initiator_depth };
                     self.requested(now, listener, request);
                 }
                 Message::Lead { listener } => self.lead(listener),
