@@ -5,13 +5,17 @@
 
 use super::engine::Engine;
 use super::error::{Damage, LogError};
-use super::format::{LIMIT, RECORD_HEADER, RecordHeader, find_record};
+use super::format::{LIMIT, RECORD_HEADER, RecordHeader, SegmentHeader, find_record};
 use super::recovery::Range;
 use super::segment::{self, Segment};
 use demikernel_runtime::buffer::Buffer;
+use std::collections::VecDeque;
 
-/// How much is read at once, if no record needs more.
+/// How much is read at least, where there is so much, and what the ends of reads are multiples of.
 const CHUNK: usize = 64 << 10;
+
+/// What they are multiples of where reading goes on.
+const LARGE_CHUNK: usize = 256 << 10;
 
 /// A record of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +47,8 @@ pub(crate) struct Cursor {
     number: u64,
     /// Where the walk through a segment is.
     place: Option<Place>,
-    read: Option<Read>,
+    /// The last one, and the one before it.
+    reads: VecDeque<Read>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +62,40 @@ struct Place {
     epoch: u32,
 }
 
-/// What was read of a segment.
+/// What was read of a segment, or is to be.
 #[derive(Clone, Debug)]
-struct Read {
+pub(crate) struct Read {
+    index: u64,
     serial: u64,
-    range: Range,
+    pub(crate) range: Range,
     start: usize,
     /// Up to where the segment had been written when the read began: behind it, what was read is out of date.
     limit: usize,
     data: Buffer,
 }
 
+impl Read {
+    /// Where it ends in its segment.
+    fn end(&self) -> usize {
+        self.start + self.range.length
+    }
+
+    /// Whether it reads the same, which nothing has changed or will.
+    pub(crate) fn is_same(&self, other: &Read) -> bool {
+        (self.serial, self.range) == (other.serial, other.range)
+    }
+
+    /// What there is of so many bytes from an offset on.
+    fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
+        let from = offset.checked_sub(self.start)?;
+        self.data.get(from..from + length).filter(|_| offset + length <= self.limit)
+    }
+}
+
 impl Cursor {
     /// At the first record of a log.
     pub(crate) fn new(log: usize) -> Cursor {
-        Cursor { log, number: 0, place: None, read: None }
+        Cursor { log, number: 0, place: None, reads: VecDeque::new() }
     }
 
     /// Goes to a record.
@@ -106,9 +130,37 @@ impl Cursor {
     /// What was asked for has been read.
     pub(crate) fn supply(&mut self, range: Range, data: Buffer) {
         // Whoever has moved the cursor meanwhile needs something else.
-        if let Some(read) = self.read.as_mut().filter(|read| read.range == range) {
+        if let Some(read) = self.reads.back_mut().filter(|read| read.range == range) {
             read.data = data;
         }
+    }
+
+    /// What was asked for last.
+    pub(crate) fn wanted(&self) -> Option<&Read> {
+        self.reads.back()
+    }
+
+    /// Whether what was asked for last goes on where the one before has ended.
+    pub(crate) fn is_sequential(&self) -> bool {
+        match (self.reads.front(), self.reads.back()) {
+            (Some(before), Some(last)) if before.index == last.index => before.end() == last.start,
+            (Some(before), Some(last)) => before.index + 1 == last.index,
+            _ => false,
+        }
+    }
+
+    /// What is asked for after that if the reader goes on, as far as it will stay as it is.
+    pub(crate) fn following<T>(&self, read: &Read, engine: &Engine<T>) -> Option<Read> {
+        let block = engine.superblock.block as usize;
+        let segments = &engine.logs[self.log].segments;
+        let mut at = segment::by_index(segments, read.index).ok()?;
+        let mut start = read.end();
+        if start >= engine.superblock.segment_size as usize {
+            (at, start) = (at + 1, block);
+        }
+        let segment = segments.get(at)?;
+        let next = self.read_from(engine, segment, start, LARGE_CHUNK);
+        (next.end() <= next.limit).then_some(next)
     }
 
     /// The next record, or what is needed for it.
@@ -194,7 +246,7 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, RECORD_HEADER, segment) else {
             return Some(self.want(engine, segment, place.offset, RECORD_HEADER));
         };
-        let header = RecordHeader::read(&bytes, segment.seed);
+        let header = RecordHeader::read(bytes.as_slice(), segment.seed);
         let expected = place.number.map_or(segment.header.first..end, |number| number..number + 1);
         let plausible = header.filter(|header| {
             expected.contains(&header.number)
@@ -206,9 +258,10 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, length, segment) else {
             return Some(self.want(engine, segment, place.offset, length));
         };
-        if !header.verify(&bytes, segment.seed) {
+        if !header.verify(bytes.as_slice(), segment.seed) {
             return self.hole(engine, segment, end);
         }
+        let data = bytes.slice(RECORD_HEADER);
         if place.number.is_none() {
             self.number = header.number;
         }
@@ -223,7 +276,7 @@ impl Cursor {
         }
         self.number = header.number + 1;
         let position = place.index * size as u64 + place.offset as u64;
-        Some(Next::Record(Record { number: header.number, position, data: bytes.slice(RECORD_HEADER..) }))
+        Some(Next::Record(Record { number: header.number, position, data }))
     }
 
     /// What is at the place is not the record that should be there.
@@ -241,7 +294,8 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, rest, segment) else {
             return Some(self.want(engine, segment, place.offset, rest));
         };
-        let found = find_record(&bytes, 0, segment.seed, number + 1..end.min(LIMIT), place.epoch);
+        let found = find_record(bytes.as_slice(), 0, segment.seed, number + 1..end.min(LIMIT), place.epoch);
+        drop(bytes);
         let next = match found {
             Some((at, header)) => {
                 let offset = place.offset + at;
@@ -261,23 +315,60 @@ impl Cursor {
     }
 
     /// What was read of a segment, if that is enough.
-    fn view(&self, offset: usize, length: usize, segment: &Segment) -> Option<Buffer> {
-        let read = self.read.as_ref().filter(|read| read.serial == segment.header.serial)?;
-        let from = offset.checked_sub(read.start)?;
-        let end = from + length;
-        (end <= read.data.len() && offset + length <= read.limit).then(|| read.data.slice(from..end))
+    fn view(&self, offset: usize, length: usize, segment: &Segment) -> Option<View<'_>> {
+        let mut reads = self.reads.iter().filter(|read| read.serial == segment.header.serial).rev();
+        let last = reads.next()?;
+        if let Some(bytes) = last.bytes(offset, length) {
+            return Some(View::Part { read: last, from: offset - last.start, bytes });
+        }
+        let before = reads.next()?;
+        if let Some(bytes) = before.bytes(offset, length) {
+            return Some(View::Part { read: before, from: offset - before.start, bytes });
+        }
+        // It begins at the end of one read, and ends at the beginning of the next.
+        let split =
+            last.start.checked_sub(offset).filter(|split| *split < length && before.end() == last.start)?;
+        let (first, rest) = (before.bytes(offset, split)?, last.bytes(last.start, length - split)?);
+        Some(View::Joined([first, rest].concat()))
     }
 
     /// Asks for a range of a segment, and some more.
     fn want<T>(&mut self, engine: &Engine<T>, segment: &Segment, offset: usize, length: usize) -> Next {
         let block = engine.superblock.block as usize;
-        let size = engine.superblock.segment_size as usize;
         let start = offset - offset % block;
-        let end = (offset + length).max(start + CHUNK).next_multiple_of(block).min(size);
-        let limit = self.limit(engine, segment);
-        let range = Range { at: engine.superblock.place(segment.number) + start as u64, length: end - start };
-        self.read = Some(Read { serial: segment.header.serial, range, start, limit, data: Buffer::new() });
+        let goes_on = self.reads.back().is_some_and(|last| {
+            let behind = last.index + 1 == segment.header.index && start == block;
+            if behind { last.end() >= engine.superblock.segment_size as usize } else { last.end() == start }
+        });
+        let last = self.reads.back().filter(|read| read.serial == segment.header.serial);
+        // What is missing is behind what was read last, of which the beginning is.
+        let follows =
+            last.filter(|last| last.bytes(offset, last.end().saturating_sub(offset).max(1)).is_some());
+        let mut read = match follows {
+            // Two reads have all of a record that is not longer than one of them has at least.
+            Some(last) if length <= CHUNK => self.read_from(engine, segment, last.end(), LARGE_CHUNK),
+            _ => self.read_from(engine, segment, start, if goes_on { LARGE_CHUNK } else { CHUNK }),
+        };
+        if length > CHUNK {
+            read.range.length = read.range.length.max((offset + length).next_multiple_of(block) - start);
+        }
+        let range = read.range;
+        self.reads.push_back(read);
+        if self.reads.len() > 2 {
+            self.reads.pop_front();
+        }
         Next::Read(range)
+    }
+
+    /// A read of a segment from an offset on, up to a multiple of `chunk` or to where the segment has been written.
+    fn read_from<T>(&self, engine: &Engine<T>, segment: &Segment, start: usize, chunk: usize) -> Read {
+        let block = engine.superblock.block as usize;
+        let limit = self.limit(engine, segment);
+        let end =
+            (start + CHUNK).next_multiple_of(chunk).min(limit.next_multiple_of(block)).max(start + block);
+        let range = Range { at: engine.superblock.place(segment.number) + start as u64, length: end - start };
+        let SegmentHeader { index, serial, .. } = segment.header;
+        Read { index, serial, range, start, limit, data: Buffer::new() }
     }
 
     /// Up to where a segment has been written.
@@ -286,5 +377,30 @@ impl Cursor {
         let is_last = log.segments.back().is_some_and(|last| last.header.serial == segment.header.serial);
         let size = engine.superblock.segment_size as usize;
         if is_last { log.readable_offset().unwrap_or(size) } else { size }
+    }
+}
+
+/// Bytes of what was read.
+enum View<'a> {
+    /// A part of one read.
+    Part { read: &'a Read, from: usize, bytes: &'a [u8] },
+    /// The end of one and the beginning of the next.
+    Joined(Vec<u8>),
+}
+
+impl View<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            View::Part { bytes, .. } => bytes,
+            View::Joined(bytes) => bytes,
+        }
+    }
+
+    /// What is behind so many bytes, without a copy where it lies in one piece.
+    fn slice(self, behind: usize) -> Buffer {
+        match self {
+            View::Part { read, from, bytes } => read.data.slice(from + behind..from + bytes.len()),
+            View::Joined(bytes) => Buffer::from(bytes).slice(behind..),
+        }
     }
 }
