@@ -5,7 +5,7 @@ use crate::{Geometry, Queue};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -55,7 +55,9 @@ impl FileOptions {
         }
     }
 
-    /// Makes the file if it is not there, and gives it so many bytes if it is empty.
+    /// Makes the file if it is not there, and gives it so many bytes if it is empty. They are written once, so that later
+    /// writes change nothing of the file but its bytes, and a flush is the disk's alone: to make a file takes as long as
+    /// the disk needs for so much.
     pub fn create(mut self, bytes: u64) -> FileOptions {
         self.create = Some(bytes);
         self
@@ -158,6 +160,7 @@ impl FileOptions {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty: give it a size first"));
         }
         geometry.read_only |= self.read_only;
+        geometry.durable_writes = geometry.volatile_cache;
         Ok(geometry)
     }
 }
@@ -186,18 +189,48 @@ fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Gives an empty file its size, with room on the disk where the file system can promise that.
+/// Gives an empty file its size, with room on the disk where the file system can promise that, and zeros there: what has
+/// only been promised is noted in the file system's journal when it is first written, and each flush then waits for that.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    if fallocate(file, FALLOC_FL_WRITE_ZEROES, length).is_err() {
+        match fallocate(file, 0, length) {
+            Ok(()) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                file.set_len(bytes)?;
+            }
+            Err(error) => return Err(error),
+        }
+        write_zeros(file, bytes)?;
+    }
+    file.sync_all()
+}
+
+/// Of linux/falloc.h, since Linux 6.17: where the disk writes zeros by itself.
+const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
+
+fn fallocate(file: &File, mode: i32, length: i64) -> io::Result<()> {
     // SAFETY: a call on a descriptor that is open.
-    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
-        return file.sync_all();
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP | libc::ENOSYS) => file.set_len(bytes).and_then(|()| file.sync_all()),
-        _ => Err(error),
+}
+
+/// Writes whole blocks only, as may have to be; the rest of the file cannot be used anyway.
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    /// As aligned as any device asks for.
+    #[repr(align(4096))]
+    struct Zeros([u8; 1 << 20]);
+    static ZEROS: Zeros = Zeros([0; 1 << 20]);
+    let end = bytes - bytes % 4096;
+    let mut at = 0;
+    while at < end {
+        let length = (end - at).min(ZEROS.0.len() as u64);
+        file.write_all_at(&ZEROS.0[..length as usize], at)?;
+        at += length;
     }
+    Ok(())
 }
 
 /// What positions and what addresses must be multiples of, past the page cache.

@@ -256,7 +256,11 @@ impl<D: Driver> BlockDevice for Queue<D> {
 
     #[inline]
     fn write(&self, at: u64, data: Sga, done: Completion<io::Result<()>>) {
-        self.start(Work::Write { at, data, done });
+        self.start(Work::Write { at, data, durable: false, done });
+    }
+
+    fn write_durable(&self, at: u64, data: Sga, done: Completion<io::Result<()>>) {
+        self.start(Work::Write { at, data, durable: true, done });
     }
 
     fn flush(&self, done: Completion<io::Result<()>>) {

@@ -10,7 +10,7 @@ use std::io;
 pub(super) enum Work {
     Read { at: u64, length: usize, buffer: BufferMut, done: Completion<io::Result<BufferMut>> },
     ReadVectored { at: u64, buffers: Vec<BufferMut>, done: Completion<io::Result<Vec<BufferMut>>> },
-    Write { at: u64, data: Sga, done: Completion<io::Result<()>> },
+    Write { at: u64, data: Sga, durable: bool, done: Completion<io::Result<()>> },
     Flush { done: Completion<io::Result<()>> },
     Discard { at: u64, length: u64, done: Completion<io::Result<()>> },
     WriteZeroes { at: u64, length: u64, done: Completion<io::Result<()>> },
@@ -73,19 +73,19 @@ impl Operation {
                 }
                 Command::Read(*at, pieces)
             }
-            Work::Write { at, data, .. } => {
+            Work::Write { at, data, durable, .. } => {
                 match bounce {
                     Some(copy) => {
                         let (length, region) = (copy.len(), copy.region());
                         pieces.push(Piece { address: copy.as_mut_ptr(), length, region });
                     }
-                    None => pieces.extend(data.iter().map(|buffer| Piece {
-                        address: buffer.as_ptr().cast_mut(),
-                        length: buffer.len(),
-                        region: buffer.region(),
-                    })),
+                    // Nearly always there is one, and a loop from within is shorter than one that is asked for each.
+                    None => data.iter().for_each(|buffer| {
+                        let (address, region) = (buffer.as_ptr().cast_mut(), buffer.region());
+                        pieces.push(Piece { address, length: buffer.len(), region });
+                    }),
                 }
-                Command::Write(*at, pieces)
+                if *durable { Command::WriteDurable(*at, pieces) } else { Command::Write(*at, pieces) }
             }
             Work::Flush { .. } => Command::Flush,
             Work::Discard { at, length, .. } => Command::Discard(*at, *length),
@@ -120,6 +120,10 @@ impl Work {
             Work::Flush { .. } => return Ok(()),
             Work::Discard { at, length, .. } | Work::WriteZeroes { at, length, .. } => (*at, *length, true),
         };
+        if matches!(self, Work::Write { durable: true, .. }) && !geometry.durable_writes {
+            let text = "the device has no durable writes: flush it";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         if writes && geometry.read_only {
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the device is read-only"));
         }
