@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// The most that one operation moves: the kernel cuts longer ones.
 const MOST: usize = 0x7fff_f000;
 
+/// When so many operations are waiting to be submitted they are, as the disk could be at work: what is handed to it in one
+/// piece, many a disk gives back in one piece, and does nothing in between.
+const EARLY: usize = 2;
+
 /// The most pieces that one operation takes (IOV_MAX).
 const PIECES: usize = 1024;
 
@@ -249,6 +253,9 @@ unsafe impl Driver for FileDriver {
         self.under_way += 1;
         // SAFETY: the caller's.
         unsafe { self.push(tag) };
+        if self.ring.waiting() >= EARLY {
+            self.ring.enter();
+        }
         Submitted::Taken
     }
 

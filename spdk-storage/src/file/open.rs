@@ -32,6 +32,7 @@ pub struct FileOptions {
     direct: bool,
     depth: u32,
     fixed_buffers: bool,
+    durable_writes: Option<bool>,
     patience: Duration,
 }
 
@@ -51,6 +52,7 @@ impl FileOptions {
             direct: true,
             depth: 128,
             fixed_buffers: true,
+            durable_writes: None,
             patience,
         }
     }
@@ -86,6 +88,13 @@ impl FileOptions {
     /// as locked memory then (`ulimit -l`); where that does not suffice, it is not registered.
     pub fn fixed_buffers(mut self, yes: bool) -> FileOptions {
         self.fixed_buffers = yes;
+        self
+    }
+
+    /// Whether single writes are [durable by themselves](crate::Geometry::durable_writes) (RWF_DSYNC). Unless set, they are if the
+    /// disk can do so (FUA): else a thread of the kernel flushes it after each, which is later than a flush.
+    pub fn durable_writes(mut self, yes: bool) -> FileOptions {
+        self.durable_writes = Some(yes);
         self
     }
 
@@ -160,7 +169,9 @@ impl FileOptions {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty: give it a size first"));
         }
         geometry.read_only |= self.read_only;
-        geometry.durable_writes = geometry.volatile_cache;
+        let number = if kind.is_block_device() { metadata.rdev() } else { metadata.dev() };
+        let durable = self.durable_writes.unwrap_or_else(|| direct && has_durable_writes(number));
+        geometry.durable_writes = geometry.volatile_cache && durable;
         Ok(geometry)
     }
 }
@@ -282,13 +293,22 @@ unsafe fn ask<T: Default>(file: &File, request: libc::c_ulong) -> io::Result<T> 
     }
 }
 
-/// Whether the kernel says that the device has one; if it does not say so, it may.
-fn has_volatile_cache(number: u64) -> bool {
+/// What the kernel says of a device's queue.
+fn attribute(number: u64, name: &str) -> Option<String> {
     let (major, minor) = (libc::major(number), libc::minor(number));
     let read = |parent: &str| {
-        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{parent}queue/write_cache"))
+        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{parent}queue/{name}"))
     };
     // A partition's queue is that of its disk.
-    let cache = read("").or_else(|_| read("../"));
-    cache.map_or(true, |cache| cache.trim() != "write through")
+    read("").or_else(|_| read("../")).ok()
+}
+
+/// Whether the kernel says that the device has one; if it does not say so, it may.
+fn has_volatile_cache(number: u64) -> bool {
+    attribute(number, "write_cache").is_none_or(|cache| cache.trim() != "write through")
+}
+
+/// Whether the device makes single writes durable past its cache.
+fn has_durable_writes(number: u64) -> bool {
+    attribute(number, "fua").is_some_and(|fua| fua.trim() == "1")
 }

@@ -58,6 +58,11 @@ impl Ring {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
+    /// How many operations are waiting to be submitted.
+    pub(super) fn waiting(&mut self) -> usize {
+        self.ring.submission().len()
+    }
+
     /// Whether something is waiting to be submitted, or the kernel asks to be entered.
     pub(super) fn wants_enter(&mut self) -> bool {
         let queue = self.ring.submission();

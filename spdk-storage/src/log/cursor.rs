@@ -47,8 +47,20 @@ pub(crate) struct Cursor {
     number: u64,
     /// Where the walk through a segment is.
     place: Option<Place>,
+    /// The segment of the place, as it was when it was looked up.
+    run: Option<Run>,
     /// The last one, and the one before it.
     reads: VecDeque<Read>,
+}
+
+/// Records of a segment that can be read, now and later: only truncation takes them.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    segment: Segment,
+    /// The number that they end at.
+    end: u64,
+    /// Up to where the segment had been written.
+    limit: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +107,7 @@ impl Read {
 impl Cursor {
     /// At the first record of a log.
     pub(crate) fn new(log: usize) -> Cursor {
-        Cursor { log, number: 0, place: None, reads: VecDeque::new() }
+        Cursor { log, number: 0, place: None, run: None, reads: VecDeque::new() }
     }
 
     /// Goes to a record.
@@ -174,33 +186,49 @@ impl Cursor {
             if known && self.number < log.head {
                 self.seek_number(log.head);
             }
-            if known && self.number >= log.readable {
-                return Next::End;
-            }
-            let Some((segment, end)) = self.segment(engine) else {
+            let Some(run) = self.known_run().or_else(|| self.run(engine)) else {
+                if known && self.number >= log.readable {
+                    return Next::End;
+                }
                 match self.enter(engine) {
                     Ok(()) => continue,
                     Err(next) => return next,
                 }
             };
-            if self.place.as_ref().is_some_and(|place| place.number == Some(end)) {
+            if known && self.number >= run.end && self.number >= log.readable {
+                return Next::End;
+            }
+            if self.place.as_ref().is_some_and(|place| place.number == Some(run.end)) {
                 self.place = None;
-                self.number = self.number.max(end);
+                self.number = self.number.max(run.end);
                 continue;
             }
-            if let Some(next) = self.walk(engine, &segment, end) {
+            if let Some(next) = self.walk(engine, &run) {
                 return next;
             }
         }
     }
 
-    /// The segment of the place, and the number that its records end at; `None` if the log has it no more.
-    fn segment<T>(&self, engine: &Engine<T>) -> Option<(Segment, u64)> {
+    /// The run that the place is in, if it has been looked up and goes on.
+    #[inline]
+    fn known_run(&self) -> Option<Run> {
+        let (run, place) = (self.run.as_ref()?, self.place.as_ref()?);
+        let goes_on = place.number.is_some_and(|number| number < run.end);
+        (goes_on && place.serial == run.segment.header.serial).then_some(*run)
+    }
+
+    /// Looks up the segment of the place; `None` if the log has it no more.
+    fn run<T>(&mut self, engine: &Engine<T>) -> Option<Run> {
         let (log, place) = (&engine.logs[self.log], self.place.as_ref()?);
         let at = segment::by_index(&log.segments, place.index).ok()?;
         let segment = log.segments[at];
         let end = log.segments.get(at + 1).map_or(log.readable, |next| next.header.first.min(log.readable));
-        (segment.header.serial == place.serial).then_some((segment, end))
+        self.run = (segment.header.serial == place.serial).then(|| Run {
+            segment,
+            end,
+            limit: self.limit(engine, &segment),
+        });
+        self.run
     }
 
     /// Goes to the beginning of the segment that the wanted record is in.
@@ -236,17 +264,18 @@ impl Cursor {
     }
 
     /// One step through a segment: a record, or something that ends the walk.
-    fn walk<T>(&mut self, engine: &Engine<T>, segment: &Segment, end: u64) -> Option<Next> {
-        let place = self.place?;
+    fn walk<T>(&mut self, engine: &Engine<T>, run: &Run) -> Option<Next> {
+        let Run { segment, end, limit } = run;
+        let (place, end) = (self.place?, *end);
         let size = engine.superblock.segment_size as usize;
-        let limit = self.limit(engine, segment);
-        if place.offset + RECORD_HEADER > limit {
+        if place.offset + RECORD_HEADER > *limit {
             return self.hole(engine, segment, end);
         }
         let Some(bytes) = self.view(place.offset, RECORD_HEADER, segment) else {
             return Some(self.want(engine, segment, place.offset, RECORD_HEADER));
         };
-        let header = RecordHeader::read(bytes.as_slice(), segment.seed);
+        // The checksum of the whole record covers the header, too.
+        let header = RecordHeader::unverified(bytes.as_slice());
         let expected = place.number.map_or(segment.header.first..end, |number| number..number + 1);
         let plausible = header.filter(|header| {
             expected.contains(&header.number)
@@ -315,19 +344,26 @@ impl Cursor {
     }
 
     /// What was read of a segment, if that is enough.
+    #[inline]
     fn view(&self, offset: usize, length: usize, segment: &Segment) -> Option<View<'_>> {
-        let mut reads = self.reads.iter().filter(|read| read.serial == segment.header.serial).rev();
-        let last = reads.next()?;
-        if let Some(bytes) = last.bytes(offset, length) {
-            return Some(View::Part { read: last, from: offset - last.start, bytes });
+        let last = self.reads.back().filter(|read| read.serial == segment.header.serial)?;
+        match last.bytes(offset, length) {
+            Some(bytes) => Some(View::Part { read: last, from: offset - last.start, bytes }),
+            None => self.view_before(last, offset, length),
         }
-        let before = reads.next()?;
+    }
+
+    /// What the read before the last one has, or both together.
+    #[cold]
+    fn view_before(&self, last: &Read, offset: usize, length: usize) -> Option<View<'_>> {
+        let before = self.reads.front().filter(|read| read.serial == last.serial)?;
         if let Some(bytes) = before.bytes(offset, length) {
             return Some(View::Part { read: before, from: offset - before.start, bytes });
         }
-        // It begins at the end of one read, and ends at the beginning of the next.
-        let split =
-            last.start.checked_sub(offset).filter(|split| *split < length && before.end() == last.start)?;
+        let split = last.start.checked_sub(offset).filter(|split| *split < length)?;
+        if before.end() != last.start {
+            return None;
+        }
         let (first, rest) = (before.bytes(offset, split)?, last.bytes(last.start, length - split)?);
         Some(View::Joined([first, rest].concat()))
     }

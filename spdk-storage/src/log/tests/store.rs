@@ -60,7 +60,8 @@ fn a_pop_that_was_given_up_loses_nothing() {
         let disk = disk();
         let mut log = open(&disk).await;
         log.push(Buffer::from("one")).await.unwrap();
-        disk.set_faults(Faults { latency: Duration::from_millis(5), ..Faults::default() });
+        // Long enough for a machine that is busy with something else.
+        disk.set_faults(Faults { latency: Duration::from_millis(300), ..Faults::default() });
         let waited = demikernel_runtime::time::timeout(Duration::from_millis(1), log.pop()).await;
         assert!(waited.is_err());
         assert_eq!(log.pop().await.unwrap().data, b"one");
