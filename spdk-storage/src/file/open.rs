@@ -57,9 +57,9 @@ impl FileOptions {
         }
     }
 
-    /// Makes the file if it is not there, and gives it so many bytes if it is empty. They are written once, so that later
-    /// writes change nothing of the file but its bytes, and a flush is the disk's alone: to make a file takes as long as
-    /// the disk needs for so much.
+    /// Makes the file if it is not there, and gives it so many bytes if it is empty. The first 4 GiB are written once, so
+    /// that later writes change nothing of the file but its bytes, and a flush is the disk's alone: to make a file takes as
+    /// long as the disk needs for so much, and blocks the thread.
     pub fn create(mut self, bytes: u64) -> FileOptions {
         self.create = Some(bytes);
         self
@@ -200,6 +200,9 @@ fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<()> {
     }
 }
 
+/// Nobody is to wait for a large disk being written from end to end.
+const MOST_WRITTEN: u64 = 4 << 30;
+
 /// Gives an empty file its size, with room on the disk where the file system can promise that, and zeros there: what has
 /// only been promised is noted in the file system's journal when it is first written, and each flush then waits for that.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
@@ -212,7 +215,7 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
             }
             Err(error) => return Err(error),
         }
-        write_zeros(file, bytes)?;
+        write_zeros(file, bytes.min(MOST_WRITTEN))?;
     }
     file.sync_all()
 }
@@ -228,7 +231,7 @@ fn fallocate(file: &File, mode: i32, length: i64) -> io::Result<()> {
     }
 }
 
-/// Writes whole blocks only, as may have to be; the rest of the file cannot be used anyway.
+/// Writes zeros at the beginning of a file: whole blocks only, as may have to be; the rest of it cannot be used anyway.
 fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     /// As aligned as any device asks for.
     #[repr(align(4096))]
