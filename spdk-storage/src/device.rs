@@ -33,6 +33,11 @@ pub trait BlockDevice: Device {
     /// block of it may have been written or not.
     fn write(&self, at: u64, data: Sga, done: Completion<io::Result<()>>);
 
+    /// Writes likewise, so that this is durable when it is done, and nothing is said of other writes.
+    ///
+    /// `Unsupported` where the geometry does not say that it can.
+    fn write_durable(&self, at: u64, data: Sga, done: Completion<io::Result<()>>);
+
     /// Makes all writes that were done before this call durable.
     fn flush(&self, done: Completion<io::Result<()>>);
 

@@ -16,6 +16,8 @@ pub struct Geometry {
     pub atomic_write: u32,
     /// Writes that are done may be lost with the power until a flush is done.
     pub volatile_cache: bool,
+    /// A single write can be made durable, past the cache, for less than a flush.
+    pub durable_writes: bool,
     /// Addresses of memory are multiples of it, or the data goes through memory of the queue's. A power of two.
     pub memory_alignment: u32,
     /// What does not read is refused.
@@ -31,6 +33,7 @@ impl Geometry {
             capacity: capacity - capacity % u64::from(block),
             atomic_write: block,
             volatile_cache: true,
+            durable_writes: false,
             memory_alignment: 1,
             read_only: false,
         }

@@ -109,6 +109,17 @@ impl Volume {
         token
     }
 
+    /// Writes likewise, and makes that durable, though not what was written before: where the device
+    /// [can](Geometry::durable_writes) do so, it is faster than a write and a flush.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write), and `Unsupported`.
+    pub fn write_durable(&self, at: u64, data: impl Into<Sga>) -> QToken<io::Result<()>> {
+        let (token, done) = operation();
+        self.attached.device.write_durable(at, data.into(), done);
+        token
+    }
+
     /// Makes durable what was written and done before.
     ///
     /// # Errors

@@ -199,3 +199,36 @@ fn a_store_lives_in_a_file() {
         });
     }
 }
+
+#[test]
+fn single_writes_are_durable_where_that_is_asked_for() {
+    let file = Temporary::new("durable");
+    for durable in [true, false] {
+        run(async || {
+            let options = FileOptions::new().create(1 << 20).durable_writes(durable);
+            let volume = Volume::attach(options.open(&file.0).unwrap());
+            assert_eq!(volume.geometry().durable_writes, durable);
+            let written = volume.write_durable(4096, aligned(7, 8192)).await;
+            if !durable {
+                assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+                return;
+            }
+            written.unwrap();
+            assert_eq!(volume.read(4096, 8192).await.unwrap(), vec![7; 8192]);
+            let store = StoreOptions::new().overwrite(true).open(volume).await.unwrap();
+            let log = store.log("log").await.unwrap();
+            log.push(Buffer::from("durable")).await.unwrap();
+        });
+    }
+}
+
+/// What was never written has extents that the first write must change, and the flush then waits for.
+#[test]
+fn a_file_that_is_made_is_written() {
+    let file = Temporary::new("written");
+    let size = (3 << 20) + 4096;
+    drop(FileOptions::new().create(size).open(&file.0).unwrap());
+    let metadata = std::fs::metadata(&file.0).unwrap();
+    assert_eq!(metadata.len(), size);
+    assert!(std::fs::read(&file.0).unwrap().iter().all(|byte| *byte == 0));
+}

@@ -1,14 +1,17 @@
 //! `cargo xtask bench`: criterion's micro-benchmarks, and the comparison with peers.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::inherit;
 use crate::setup;
+use crate::vm;
 use crate::workspace::Workspace;
 
 const PEERS: &str = "benches/peers/Cargo.toml";
+const STORAGE: &str = "benches/storage/Cargo.toml";
 
 /// Measure, and print tables with ratios to other runtimes.
 ///
@@ -39,6 +42,9 @@ enum What {
     /// The userspace stack on DPDK between two processes; against bare frames and the kernel. Takes huge pages, and is
     /// not among "all"
     Dpdk,
+    /// Block devices, the log, and the key-value example with one; against fio, system calls, okaywal, redis-server, and
+    /// in a guest the kernel's NVMe driver and SPDK, if the loader finds that. Not among "all"
+    Storage,
     /// Criterion micro-benchmarks of the executor, as a plain `cargo bench`
     Criterion,
     /// All of these
@@ -53,7 +59,7 @@ impl What {
             Self::Echo => Some("echo"),
             Self::Net => Some("net"),
             Self::Kv => Some("kv"),
-            Self::Dpdk | Self::Criterion | Self::All => None,
+            Self::Dpdk | Self::Storage | Self::Criterion | Self::All => None,
         }
     }
 }
@@ -75,6 +81,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if options.what.contains(&What::Dpdk) {
         dpdk(&workspace, &options.arguments)?;
+    }
+    if options.what.contains(&What::Storage) {
+        storage(&workspace, &options.arguments)?;
     }
     if comparisons.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -108,6 +117,37 @@ fn dpdk(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let mut peers = workspace.cargo("run");
     peers.args(features).args(["--", "dpdk", "--key-value"]);
     measure(peers.arg(workspace.target.join("release/examples/key-value")).args(arguments))
+}
+
+/// Has arguments of its own, and a guest for drives, unless others alone are asked for.
+fn storage(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    if !setup::install(&[&setup::FIO, &setup::REDIS_BENCHMARK, &setup::REDIS_SERVER])? {
+        bail!("the measurements of storage need fio, redis-server and redis-benchmark: cargo xtask setup");
+    }
+    let mut example = workspace.cargo("build");
+    measure(example.args(["--release", "-p", "demikernel", "--example", "key-value"]))?;
+    let mut build = workspace.cargo("build");
+    build.args(["--release", "--manifest-path", STORAGE, "--target-dir"]);
+    measure(build.arg(&workspace.target))?;
+    let bench = workspace.target.join("release/storage-bench");
+    let mut command = workspace.command(&bench);
+    command.arg("measure").args(arguments);
+    command.arg("--key-value").arg(workspace.target.join("release/examples/key-value"));
+    if arguments.first().is_none_or(|first| first.starts_with('-'))
+        || arguments.iter().any(|what| what == "drives")
+    {
+        match setup::install(vm::TOOLS)? {
+            true => {
+                let figures = workspace.target.join("xtask/drives");
+                let printed = vm::drives(workspace, &[bench.into(), "guest".into()])?;
+                fs::write(&figures, printed)
+                    .with_context(|| format!("cannot write {}", figures.display()))?;
+                command.arg("--drives").arg(figures);
+            }
+            false => eprintln!("no drives: a guest needs programs that are not installed"),
+        }
+    }
+    measure(&mut command)
 }
 
 fn measure(command: &mut Command) -> Result<()> {

@@ -82,6 +82,7 @@ pub(crate) static REDIS_BENCHMARK: Tool =
     debian("redis-benchmark", "redis-tools", "end-to-end tests, benchmarks");
 pub(crate) static REDIS_SERVER: Tool =
     debian("redis-server", "redis-server", "benchmarks: the peer of key-value");
+pub(crate) static FIO: Tool = debian("fio", "fio", "benchmarks: the peer of storage");
 
 pub(crate) static QEMU: Tool = debian("qemu-system-x86_64", "qemu-system-x86", VM);
 pub(crate) static BUSYBOX: Tool = debian("busybox", "busybox-static", VM);
@@ -101,7 +102,7 @@ const VM: &str = "test stages old-kernel, cards and rdma, cargo xtask vm and lab
 const RDMA_BUILD: &str = "the feature rdma";
 const LAB: &str = "test stage rdma, cargo xtask lab";
 
-static ALL: [&Tool; 28] = [
+static ALL: [&Tool; 29] = [
     &RUSTFMT,
     &CLIPPY,
     &PKG_CONFIG,
@@ -122,6 +123,7 @@ static ALL: [&Tool; 28] = [
     &REDIS_CLI,
     &REDIS_BENCHMARK,
     &REDIS_SERVER,
+    &FIO,
     &QEMU,
     &BUSYBOX,
     &MODPROBE,

@@ -286,7 +286,7 @@ fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
     let color = ["--", "--color", "never"];
     job.runner.run(job.workspace.cargo("fmt").args(["--all", "--check"]).args(color))?;
     // Those that are workspaces of their own.
-    for other in ["benches/peers/Cargo.toml", "net/fuzz/Cargo.toml"] {
+    for other in ["benches/peers/Cargo.toml", "benches/storage/Cargo.toml", "net/fuzz/Cargo.toml"] {
         if job.workspace.has(other) {
             job.runner
                 .run(job.workspace.cargo("fmt").args(["--check", "--manifest-path", other]).args(color))?;

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 /// The most that one operation moves: the kernel cuts longer ones.
 const MOST: usize = 0x7fff_f000;
 
+/// When so many operations are waiting to be submitted they are, as the disk could be at work: what is handed to it in one
+/// piece, many a disk gives back in one piece, and does nothing in between.
+const EARLY: usize = 2;
+
 /// The most pieces that one operation takes (IOV_MAX).
 const PIECES: usize = 1024;
 
@@ -28,6 +32,8 @@ pub struct FileDriver {
     file: File,
     geometry: Geometry,
     direct: bool,
+    /// Whether the ring has the file as its first.
+    held: bool,
     depth: usize,
     under_way: usize,
     /// By tag. Lists keep their memory.
@@ -57,6 +63,8 @@ struct Transfer {
 enum Kind {
     Read,
     Write,
+    /// As a write, and a flush of what it wrote.
+    WriteDurable,
     /// With a length.
     Zero(u64),
     Discard(u64),
@@ -74,19 +82,21 @@ impl FileDriver {
     ) -> io::Result<FileDriver> {
         let ring = Ring::new(depth.next_power_of_two())?;
         let regions = Regions::new(&ring, fixed);
+        let held = ring.hold(file.as_raw_fd());
         let depth = depth as usize;
         let (transfers, count) = (Vec::new(), Count::default());
-        Ok(FileDriver { ring, regions, file, geometry, direct, depth, under_way: 0, transfers, count })
+        Ok(FileDriver { ring, regions, file, geometry, direct, held, depth, under_way: 0, transfers, count })
     }
 
     /// The operation that does what is left of a transfer.
     fn entry(&mut self, tag: u32) -> squeue::Entry {
-        let fd = types::Fd(self.file.as_raw_fd());
+        let fd = types::Fd(if self.held { 0 } else { self.file.as_raw_fd() });
         let transfer = &self.transfers[tag as usize];
         let (kind, at, region) = (transfer.kind, transfer.at, transfer.region);
         let pieces = &transfer.pieces[transfer.first..];
+        let sync = if kind == Kind::WriteDurable { libc::RWF_DSYNC } else { 0 };
         let entry = match (kind, pieces) {
-            (Kind::Read | Kind::Write, [piece]) => {
+            (Kind::Read | Kind::Write | Kind::WriteDurable, [piece]) => {
                 let (address, length) = (piece.iov_base.cast::<u8>(), piece.iov_len.min(MOST) as u32);
                 let number = self.regions.number(&self.ring, region);
                 self.count.fixed += u64::from(number.is_some());
@@ -96,16 +106,17 @@ impl FileDriver {
                     }
                     (Kind::Read, None) => opcode::Read::new(fd, address, length).offset(at).build(),
                     (_, Some(number)) => {
-                        opcode::WriteFixed::new(fd, address, length, number).offset(at).build()
+                        opcode::WriteFixed::new(fd, address, length, number).offset(at).rw_flags(sync).build()
                     }
-                    (_, None) => opcode::Write::new(fd, address, length).offset(at).build(),
+                    (_, None) => opcode::Write::new(fd, address, length).offset(at).rw_flags(sync).build(),
                 }
             }
             (Kind::Read, pieces) => {
                 opcode::Readv::new(fd, pieces.as_ptr(), pieces.len().min(PIECES) as u32).offset(at).build()
             }
-            (Kind::Write, pieces) => {
-                opcode::Writev::new(fd, pieces.as_ptr(), pieces.len().min(PIECES) as u32).offset(at).build()
+            (Kind::Write | Kind::WriteDurable, pieces) => {
+                let writev = opcode::Writev::new(fd, pieces.as_ptr(), pieces.len().min(PIECES) as u32);
+                writev.offset(at).rw_flags(sync).build()
             }
             (Kind::Flush, _) => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
             (Kind::Zero(length), _) => opcode::Fallocate::new(fd, length)
@@ -117,7 +128,8 @@ impl FileDriver {
                 .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
                 .build(),
         };
-        entry.user_data(u64::from(tag))
+        let flags = if self.held { squeue::Flags::FIXED_FILE } else { squeue::Flags::empty() };
+        entry.flags(flags).user_data(u64::from(tag))
     }
 
     /// # Safety
@@ -137,7 +149,9 @@ impl FileDriver {
         match result {
             ..0 if matches!(-result, libc::EINTR | libc::EAGAIN) => {}
             ..0 => return Some(Err(self.error(tag, -result))),
-            _ if !matches!(transfer.kind, Kind::Read | Kind::Write) => return Some(Ok(())),
+            _ if !matches!(transfer.kind, Kind::Read | Kind::Write | Kind::WriteDurable) => {
+                return Some(Ok(()));
+            }
             0 => {
                 let kind = match transfer.kind {
                     Kind::Read => io::ErrorKind::UnexpectedEof,
@@ -230,6 +244,7 @@ unsafe impl Driver for FileDriver {
         let (kind, at, pieces): (Kind, u64, &[Piece]) = match command {
             Command::Read(at, pieces) => (Kind::Read, at, pieces),
             Command::Write(at, pieces) => (Kind::Write, at, pieces),
+            Command::WriteDurable(at, pieces) => (Kind::WriteDurable, at, pieces),
             Command::Flush => (Kind::Flush, 0, &[]),
             Command::Discard(at, length) => (Kind::Discard(length), at, &[]),
             Command::WriteZeroes(at, length) => (Kind::Zero(length), at, &[]),
@@ -238,6 +253,9 @@ unsafe impl Driver for FileDriver {
         self.under_way += 1;
         // SAFETY: the caller's.
         unsafe { self.push(tag) };
+        if self.ring.waiting() >= EARLY {
+            self.ring.enter();
+        }
         Submitted::Taken
     }
 

@@ -5,7 +5,7 @@ use crate::{Geometry, Queue};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ pub struct FileOptions {
     direct: bool,
     depth: u32,
     fixed_buffers: bool,
+    durable_writes: Option<bool>,
     patience: Duration,
 }
 
@@ -51,11 +52,14 @@ impl FileOptions {
             direct: true,
             depth: 128,
             fixed_buffers: true,
+            durable_writes: None,
             patience,
         }
     }
 
-    /// Makes the file if it is not there, and gives it so many bytes if it is empty.
+    /// Makes the file if it is not there, and gives it so many bytes if it is empty. The first 4 GiB are written once, so
+    /// that later writes change nothing of the file but its bytes, and a flush is the disk's alone: to make a file takes as
+    /// long as the disk needs for so much, and blocks the thread.
     pub fn create(mut self, bytes: u64) -> FileOptions {
         self.create = Some(bytes);
         self
@@ -84,6 +88,13 @@ impl FileOptions {
     /// as locked memory then (`ulimit -l`); where that does not suffice, it is not registered.
     pub fn fixed_buffers(mut self, yes: bool) -> FileOptions {
         self.fixed_buffers = yes;
+        self
+    }
+
+    /// Whether single writes are [durable by themselves](crate::Geometry::durable_writes) (RWF_DSYNC). Unless set, they are if the
+    /// disk can do so (FUA): else a thread of the kernel flushes it after each, which is later than a flush.
+    pub fn durable_writes(mut self, yes: bool) -> FileOptions {
+        self.durable_writes = Some(yes);
         self
     }
 
@@ -158,6 +169,9 @@ impl FileOptions {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty: give it a size first"));
         }
         geometry.read_only |= self.read_only;
+        let number = if kind.is_block_device() { metadata.rdev() } else { metadata.dev() };
+        let durable = self.durable_writes.unwrap_or_else(|| direct && has_durable_writes(number));
+        geometry.durable_writes = geometry.volatile_cache && durable;
         Ok(geometry)
     }
 }
@@ -186,18 +200,51 @@ fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Gives an empty file its size, with room on the disk where the file system can promise that.
+/// Nobody is to wait for a large disk being written from end to end.
+const MOST_WRITTEN: u64 = 4 << 30;
+
+/// Gives an empty file its size, with room on the disk where the file system can promise that, and zeros there: what has
+/// only been promised is noted in the file system's journal when it is first written, and each flush then waits for that.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    if fallocate(file, FALLOC_FL_WRITE_ZEROES, length).is_err() {
+        match fallocate(file, 0, length) {
+            Ok(()) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                file.set_len(bytes)?;
+            }
+            Err(error) => return Err(error),
+        }
+        write_zeros(file, bytes.min(MOST_WRITTEN))?;
+    }
+    file.sync_all()
+}
+
+/// Of linux/falloc.h, since Linux 6.17: where the disk writes zeros by itself.
+const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
+
+fn fallocate(file: &File, mode: i32, length: i64) -> io::Result<()> {
     // SAFETY: a call on a descriptor that is open.
-    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
-        return file.sync_all();
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EOPNOTSUPP | libc::ENOSYS) => file.set_len(bytes).and_then(|()| file.sync_all()),
-        _ => Err(error),
+}
+
+/// Writes zeros at the beginning of a file: whole blocks only, as may have to be; the rest of it cannot be used anyway.
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    /// As aligned as any device asks for.
+    #[repr(align(4096))]
+    struct Zeros([u8; 1 << 20]);
+    static ZEROS: Zeros = Zeros([0; 1 << 20]);
+    let end = bytes - bytes % 4096;
+    let mut at = 0;
+    while at < end {
+        let length = (end - at).min(ZEROS.0.len() as u64);
+        file.write_all_at(&ZEROS.0[..length as usize], at)?;
+        at += length;
     }
+    Ok(())
 }
 
 /// What positions and what addresses must be multiples of, past the page cache.
@@ -249,13 +296,22 @@ unsafe fn ask<T: Default>(file: &File, request: libc::c_ulong) -> io::Result<T> 
     }
 }
 
-/// Whether the kernel says that the device has one; if it does not say so, it may.
-fn has_volatile_cache(number: u64) -> bool {
+/// What the kernel says of a device's queue.
+fn attribute(number: u64, name: &str) -> Option<String> {
     let (major, minor) = (libc::major(number), libc::minor(number));
     let read = |parent: &str| {
-        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{parent}queue/write_cache"))
+        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{parent}queue/{name}"))
     };
     // A partition's queue is that of its disk.
-    let cache = read("").or_else(|_| read("../"));
-    cache.map_or(true, |cache| cache.trim() != "write through")
+    read("").or_else(|_| read("../")).ok()
+}
+
+/// Whether the kernel says that the device has one; if it does not say so, it may.
+fn has_volatile_cache(number: u64) -> bool {
+    attribute(number, "write_cache").is_none_or(|cache| cache.trim() != "write through")
+}
+
+/// Whether the device makes single writes durable past its cache.
+fn has_durable_writes(number: u64) -> bool {
+    attribute(number, "fua").is_some_and(|fua| fua.trim() == "1")
 }

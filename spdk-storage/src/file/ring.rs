@@ -37,6 +37,12 @@ impl Ring {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
+    /// Has the kernel hold the file, so that it need not be looked up for each operation. Returns whether it does: then
+    /// operations name it as the first of the ring's.
+    pub(super) fn hold(&self, file: RawFd) -> bool {
+        self.ring.submitter().register_files(&[file]).is_ok()
+    }
+
     pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
     }
@@ -50,6 +56,11 @@ impl Ring {
     pub(super) unsafe fn push(&mut self, entry: &Entry) -> bool {
         // SAFETY: the caller's.
         unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// How many operations are waiting to be submitted.
+    pub(super) fn waiting(&mut self) -> usize {
+        self.ring.submission().len()
     }
 
     /// Whether something is waiting to be submitted, or the kernel asks to be entered.
@@ -78,6 +89,13 @@ impl Ring {
     /// Takes the next completion: its `user_data` and result.
     pub(super) fn next(&mut self) -> Option<(u64, i32)> {
         self.ring.completion().next().map(|entry| (entry.user_data(), entry.result()))
+    }
+}
+
+impl Drop for Ring {
+    /// The kernel takes a ring apart some time after it was closed; the file, and with it the lock, is let go of now.
+    fn drop(&mut self) {
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 

@@ -5,13 +5,17 @@
 
 use super::engine::Engine;
 use super::error::{Damage, LogError};
-use super::format::{LIMIT, RECORD_HEADER, RecordHeader, find_record};
+use super::format::{LIMIT, RECORD_HEADER, RecordHeader, SegmentHeader, find_record};
 use super::recovery::Range;
 use super::segment::{self, Segment};
 use demikernel_runtime::buffer::Buffer;
+use std::collections::VecDeque;
 
-/// How much is read at once, if no record needs more.
+/// How much is read at least, where there is so much, and what the ends of reads are multiples of.
 const CHUNK: usize = 64 << 10;
+
+/// What they are multiples of where reading goes on.
+const LARGE_CHUNK: usize = 256 << 10;
 
 /// A record of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +47,20 @@ pub(crate) struct Cursor {
     number: u64,
     /// Where the walk through a segment is.
     place: Option<Place>,
-    read: Option<Read>,
+    /// The segment of the place, as it was when it was looked up.
+    run: Option<Run>,
+    /// The last one, and the one before it.
+    reads: VecDeque<Read>,
+}
+
+/// Records of a segment that can be read, now and later: only truncation takes them.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    segment: Segment,
+    /// The number that they end at.
+    end: u64,
+    /// Up to where the segment had been written.
+    limit: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +74,40 @@ struct Place {
     epoch: u32,
 }
 
-/// What was read of a segment.
+/// What was read of a segment, or is to be.
 #[derive(Clone, Debug)]
-struct Read {
+pub(crate) struct Read {
+    index: u64,
     serial: u64,
-    range: Range,
+    pub(crate) range: Range,
     start: usize,
     /// Up to where the segment had been written when the read began: behind it, what was read is out of date.
     limit: usize,
     data: Buffer,
 }
 
+impl Read {
+    /// Where it ends in its segment.
+    fn end(&self) -> usize {
+        self.start + self.range.length
+    }
+
+    /// Whether it reads the same, which nothing has changed or will.
+    pub(crate) fn is_same(&self, other: &Read) -> bool {
+        (self.serial, self.range) == (other.serial, other.range)
+    }
+
+    /// What there is of so many bytes from an offset on.
+    fn bytes(&self, offset: usize, length: usize) -> Option<&[u8]> {
+        let from = offset.checked_sub(self.start)?;
+        self.data.get(from..from + length).filter(|_| offset + length <= self.limit)
+    }
+}
+
 impl Cursor {
     /// At the first record of a log.
     pub(crate) fn new(log: usize) -> Cursor {
-        Cursor { log, number: 0, place: None, read: None }
+        Cursor { log, number: 0, place: None, run: None, reads: VecDeque::new() }
     }
 
     /// Goes to a record.
@@ -106,9 +142,37 @@ impl Cursor {
     /// What was asked for has been read.
     pub(crate) fn supply(&mut self, range: Range, data: Buffer) {
         // Whoever has moved the cursor meanwhile needs something else.
-        if let Some(read) = self.read.as_mut().filter(|read| read.range == range) {
+        if let Some(read) = self.reads.back_mut().filter(|read| read.range == range) {
             read.data = data;
         }
+    }
+
+    /// What was asked for last.
+    pub(crate) fn wanted(&self) -> Option<&Read> {
+        self.reads.back()
+    }
+
+    /// Whether what was asked for last goes on where the one before has ended.
+    pub(crate) fn is_sequential(&self) -> bool {
+        match (self.reads.front(), self.reads.back()) {
+            (Some(before), Some(last)) if before.index == last.index => before.end() == last.start,
+            (Some(before), Some(last)) => before.index + 1 == last.index,
+            _ => false,
+        }
+    }
+
+    /// What is asked for after that if the reader goes on, as far as it will stay as it is.
+    pub(crate) fn following<T>(&self, read: &Read, engine: &Engine<T>) -> Option<Read> {
+        let block = engine.superblock.block as usize;
+        let segments = &engine.logs[self.log].segments;
+        let mut at = segment::by_index(segments, read.index).ok()?;
+        let mut start = read.end();
+        if start >= engine.superblock.segment_size as usize {
+            (at, start) = (at + 1, block);
+        }
+        let segment = segments.get(at)?;
+        let next = self.read_from(engine, segment, start, LARGE_CHUNK);
+        (next.end() <= next.limit).then_some(next)
     }
 
     /// The next record, or what is needed for it.
@@ -122,33 +186,49 @@ impl Cursor {
             if known && self.number < log.head {
                 self.seek_number(log.head);
             }
-            if known && self.number >= log.readable {
-                return Next::End;
-            }
-            let Some((segment, end)) = self.segment(engine) else {
+            let Some(run) = self.known_run().or_else(|| self.run(engine)) else {
+                if known && self.number >= log.readable {
+                    return Next::End;
+                }
                 match self.enter(engine) {
                     Ok(()) => continue,
                     Err(next) => return next,
                 }
             };
-            if self.place.as_ref().is_some_and(|place| place.number == Some(end)) {
+            if known && self.number >= run.end && self.number >= log.readable {
+                return Next::End;
+            }
+            if self.place.as_ref().is_some_and(|place| place.number == Some(run.end)) {
                 self.place = None;
-                self.number = self.number.max(end);
+                self.number = self.number.max(run.end);
                 continue;
             }
-            if let Some(next) = self.walk(engine, &segment, end) {
+            if let Some(next) = self.walk(engine, &run) {
                 return next;
             }
         }
     }
 
-    /// The segment of the place, and the number that its records end at; `None` if the log has it no more.
-    fn segment<T>(&self, engine: &Engine<T>) -> Option<(Segment, u64)> {
+    /// The run that the place is in, if it has been looked up and goes on.
+    #[inline]
+    fn known_run(&self) -> Option<Run> {
+        let (run, place) = (self.run.as_ref()?, self.place.as_ref()?);
+        let goes_on = place.number.is_some_and(|number| number < run.end);
+        (goes_on && place.serial == run.segment.header.serial).then_some(*run)
+    }
+
+    /// Looks up the segment of the place; `None` if the log has it no more.
+    fn run<T>(&mut self, engine: &Engine<T>) -> Option<Run> {
         let (log, place) = (&engine.logs[self.log], self.place.as_ref()?);
         let at = segment::by_index(&log.segments, place.index).ok()?;
         let segment = log.segments[at];
         let end = log.segments.get(at + 1).map_or(log.readable, |next| next.header.first.min(log.readable));
-        (segment.header.serial == place.serial).then_some((segment, end))
+        self.run = (segment.header.serial == place.serial).then(|| Run {
+            segment,
+            end,
+            limit: self.limit(engine, &segment),
+        });
+        self.run
     }
 
     /// Goes to the beginning of the segment that the wanted record is in.
@@ -184,17 +264,18 @@ impl Cursor {
     }
 
     /// One step through a segment: a record, or something that ends the walk.
-    fn walk<T>(&mut self, engine: &Engine<T>, segment: &Segment, end: u64) -> Option<Next> {
-        let place = self.place?;
+    fn walk<T>(&mut self, engine: &Engine<T>, run: &Run) -> Option<Next> {
+        let Run { segment, end, limit } = run;
+        let (place, end) = (self.place?, *end);
         let size = engine.superblock.segment_size as usize;
-        let limit = self.limit(engine, segment);
-        if place.offset + RECORD_HEADER > limit {
+        if place.offset + RECORD_HEADER > *limit {
             return self.hole(engine, segment, end);
         }
         let Some(bytes) = self.view(place.offset, RECORD_HEADER, segment) else {
             return Some(self.want(engine, segment, place.offset, RECORD_HEADER));
         };
-        let header = RecordHeader::read(&bytes, segment.seed);
+        // The checksum of the whole record covers the header, too.
+        let header = RecordHeader::unverified(bytes.as_slice());
         let expected = place.number.map_or(segment.header.first..end, |number| number..number + 1);
         let plausible = header.filter(|header| {
             expected.contains(&header.number)
@@ -206,9 +287,10 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, length, segment) else {
             return Some(self.want(engine, segment, place.offset, length));
         };
-        if !header.verify(&bytes, segment.seed) {
+        if !header.verify(bytes.as_slice(), segment.seed) {
             return self.hole(engine, segment, end);
         }
+        let data = bytes.slice(RECORD_HEADER);
         if place.number.is_none() {
             self.number = header.number;
         }
@@ -223,7 +305,7 @@ impl Cursor {
         }
         self.number = header.number + 1;
         let position = place.index * size as u64 + place.offset as u64;
-        Some(Next::Record(Record { number: header.number, position, data: bytes.slice(RECORD_HEADER..) }))
+        Some(Next::Record(Record { number: header.number, position, data }))
     }
 
     /// What is at the place is not the record that should be there.
@@ -241,7 +323,8 @@ impl Cursor {
         let Some(bytes) = self.view(place.offset, rest, segment) else {
             return Some(self.want(engine, segment, place.offset, rest));
         };
-        let found = find_record(&bytes, 0, segment.seed, number + 1..end.min(LIMIT), place.epoch);
+        let found = find_record(bytes.as_slice(), 0, segment.seed, number + 1..end.min(LIMIT), place.epoch);
+        drop(bytes);
         let next = match found {
             Some((at, header)) => {
                 let offset = place.offset + at;
@@ -261,23 +344,67 @@ impl Cursor {
     }
 
     /// What was read of a segment, if that is enough.
-    fn view(&self, offset: usize, length: usize, segment: &Segment) -> Option<Buffer> {
-        let read = self.read.as_ref().filter(|read| read.serial == segment.header.serial)?;
-        let from = offset.checked_sub(read.start)?;
-        let end = from + length;
-        (end <= read.data.len() && offset + length <= read.limit).then(|| read.data.slice(from..end))
+    #[inline]
+    fn view(&self, offset: usize, length: usize, segment: &Segment) -> Option<View<'_>> {
+        let last = self.reads.back().filter(|read| read.serial == segment.header.serial)?;
+        match last.bytes(offset, length) {
+            Some(bytes) => Some(View::Part { read: last, from: offset - last.start, bytes }),
+            None => self.view_before(last, offset, length),
+        }
+    }
+
+    /// What the read before the last one has, or both together.
+    #[cold]
+    fn view_before(&self, last: &Read, offset: usize, length: usize) -> Option<View<'_>> {
+        let before = self.reads.front().filter(|read| read.serial == last.serial)?;
+        if let Some(bytes) = before.bytes(offset, length) {
+            return Some(View::Part { read: before, from: offset - before.start, bytes });
+        }
+        let split = last.start.checked_sub(offset).filter(|split| *split < length)?;
+        if before.end() != last.start {
+            return None;
+        }
+        let (first, rest) = (before.bytes(offset, split)?, last.bytes(last.start, length - split)?);
+        Some(View::Joined([first, rest].concat()))
     }
 
     /// Asks for a range of a segment, and some more.
     fn want<T>(&mut self, engine: &Engine<T>, segment: &Segment, offset: usize, length: usize) -> Next {
         let block = engine.superblock.block as usize;
-        let size = engine.superblock.segment_size as usize;
         let start = offset - offset % block;
-        let end = (offset + length).max(start + CHUNK).next_multiple_of(block).min(size);
-        let limit = self.limit(engine, segment);
-        let range = Range { at: engine.superblock.place(segment.number) + start as u64, length: end - start };
-        self.read = Some(Read { serial: segment.header.serial, range, start, limit, data: Buffer::new() });
+        let goes_on = self.reads.back().is_some_and(|last| {
+            let behind = last.index + 1 == segment.header.index && start == block;
+            if behind { last.end() >= engine.superblock.segment_size as usize } else { last.end() == start }
+        });
+        let last = self.reads.back().filter(|read| read.serial == segment.header.serial);
+        // What is missing is behind what was read last, of which the beginning is.
+        let follows =
+            last.filter(|last| last.bytes(offset, last.end().saturating_sub(offset).max(1)).is_some());
+        let mut read = match follows {
+            // Two reads have all of a record that is not longer than one of them has at least.
+            Some(last) if length <= CHUNK => self.read_from(engine, segment, last.end(), LARGE_CHUNK),
+            _ => self.read_from(engine, segment, start, if goes_on { LARGE_CHUNK } else { CHUNK }),
+        };
+        if length > CHUNK {
+            read.range.length = read.range.length.max((offset + length).next_multiple_of(block) - start);
+        }
+        let range = read.range;
+        self.reads.push_back(read);
+        if self.reads.len() > 2 {
+            self.reads.pop_front();
+        }
         Next::Read(range)
+    }
+
+    /// A read of a segment from an offset on, up to a multiple of `chunk` or to where the segment has been written.
+    fn read_from<T>(&self, engine: &Engine<T>, segment: &Segment, start: usize, chunk: usize) -> Read {
+        let block = engine.superblock.block as usize;
+        let limit = self.limit(engine, segment);
+        let end =
+            (start + CHUNK).next_multiple_of(chunk).min(limit.next_multiple_of(block)).max(start + block);
+        let range = Range { at: engine.superblock.place(segment.number) + start as u64, length: end - start };
+        let SegmentHeader { index, serial, .. } = segment.header;
+        Read { index, serial, range, start, limit, data: Buffer::new() }
     }
 
     /// Up to where a segment has been written.
@@ -286,5 +413,30 @@ impl Cursor {
         let is_last = log.segments.back().is_some_and(|last| last.header.serial == segment.header.serial);
         let size = engine.superblock.segment_size as usize;
         if is_last { log.readable_offset().unwrap_or(size) } else { size }
+    }
+}
+
+/// Bytes of what was read.
+enum View<'a> {
+    /// A part of one read.
+    Part { read: &'a Read, from: usize, bytes: &'a [u8] },
+    /// The end of one and the beginning of the next.
+    Joined(Vec<u8>),
+}
+
+impl View<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            View::Part { bytes, .. } => bytes,
+            View::Joined(bytes) => bytes,
+        }
+    }
+
+    /// What is behind so many bytes, without a copy where it lies in one piece.
+    fn slice(self, behind: usize) -> Buffer {
+        match self {
+            View::Part { read, from, bytes } => read.data.slice(from + behind..from + bytes.len()),
+            View::Joined(bytes) => Buffer::from(bytes).slice(behind..),
+        }
     }
 }

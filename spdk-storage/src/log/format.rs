@@ -345,6 +345,13 @@ impl RecordHeader {
     /// The header at the beginning of `bytes`, if it is one. It has a checksum of its own, so that data which looks like
     /// headers costs a search no checksums of what would follow: nobody who gives data knows the seed.
     pub(crate) fn read(bytes: &[u8], seed: u32) -> Option<RecordHeader> {
+        let header = RecordHeader::unverified(bytes)?;
+        (crc32c::crc32c_append(seed, &bytes[4..24]) == u32_at(bytes, 24)).then_some(header)
+    }
+
+    /// What is a header if the record that it tells of [is intact](Self::verify).
+    #[inline]
+    pub(crate) fn unverified(bytes: &[u8]) -> Option<RecordHeader> {
         let bytes = bytes.get(..RECORD_HEADER)?;
         let header = RecordHeader {
             length: u32_at(bytes, 4),
@@ -353,12 +360,11 @@ impl RecordHeader {
             durable: u32_at(bytes, 20),
         };
         // What was never written has the epoch 0.
-        let plausible = header.epoch > 0 && header.number < LIMIT;
-        let sum = || crc32c::crc32c_append(seed, &bytes[4..24]);
-        (plausible && sum() == u32_at(bytes, 24)).then_some(header)
+        (header.epoch > 0 && header.number < LIMIT).then_some(header)
     }
 
     /// Whether the record at the beginning of `bytes`, whose header this is, is wholly there and unaltered.
+    #[inline]
     pub(crate) fn verify(&self, bytes: &[u8], seed: u32) -> bool {
         let end = RECORD_HEADER.checked_add(self.length as usize);
         let record = end.and_then(|end| bytes.get(4..end));

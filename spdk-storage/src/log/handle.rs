@@ -1,17 +1,21 @@
 //! `Log`: a log in the hands of a program.
 
-use super::cursor::{Cursor, Next, Record};
+use super::cursor::{Cursor, Next, Read, Record};
 use super::engine::{Appended, Change, Sync};
 use super::error::LogError;
 use super::recovery::Range;
 use super::store::{Store, Waiter};
 use demikernel_runtime::buffer::{BufferMut, Sga};
 use demikernel_runtime::{QToken, operation};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+/// How many reads are under way ahead of one who reads in order.
+const AHEAD: usize = 4;
 
 /// A place in a log to go on reading from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,12 +62,21 @@ pub struct Log {
     store: Store,
     place: usize,
     cursor: Cursor,
-    reading: Option<(Range, QToken<io::Result<BufferMut>>)>,
+    reading: Option<Reading>,
+    /// What will be wanted next if the reader goes on, in order.
+    ahead: VecDeque<(Read, QToken<io::Result<BufferMut>>)>,
+}
+
+struct Reading {
+    range: Range,
+    token: QToken<io::Result<BufferMut>>,
+    /// It was begun before it was wanted.
+    ahead: bool,
 }
 
 impl Log {
     pub(super) fn new(store: Store, place: usize) -> Log {
-        Log { store, place, cursor: Cursor::new(place), reading: None }
+        Log { store, place, cursor: Cursor::new(place), reading: None, ahead: VecDeque::new() }
     }
 
     /// Appends a record. When the token is done it is durable, with all before it.
@@ -160,23 +173,57 @@ impl Log {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Record>>> {
         loop {
-            if let Some((range, token)) = &mut self.reading {
-                let data = std::task::ready!(Pin::new(token).poll(cx));
-                let range = *range;
+            if let Some(reading) = &mut self.reading {
+                let data = std::task::ready!(Pin::new(&mut reading.token).poll(cx));
+                let Reading { range, ahead, .. } = *reading;
                 self.reading = None;
                 match data {
                     Ok(data) => self.cursor.supply(range, data.freeze()),
+                    // What was begun too early, for lack of memory it may be, is begun once more.
+                    Err(_) if ahead => self.ahead.clear(),
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 }
             }
-            let core = self.store.core();
-            let next = self.cursor.next(&core.engine.borrow());
+            let next = self.cursor.next(&self.store.core().engine.borrow());
             match next {
                 Next::Record(record) => return Poll::Ready(Some(Ok(record))),
                 Next::Failed(error) => return Poll::Ready(Some(Err(error.into()))),
                 Next::End => return Poll::Ready(None),
-                Next::Read(range) => self.reading = Some((range, core.volume.read(range.at, range.length))),
+                Next::Read(range) => {
+                    self.read(range);
+                    self.read_ahead();
+                }
             }
+        }
+    }
+
+    fn read(&mut self, range: Range) {
+        let wanted = self.cursor.wanted();
+        let same = |(read, _): &(Read, _)| wanted.is_some_and(|wanted| read.is_same(wanted));
+        let ahead = self.ahead.front().is_some_and(same);
+        let begun = if ahead { self.ahead.pop_front() } else { None };
+        if !ahead {
+            self.ahead.clear();
+        }
+        let token = match begun {
+            Some((_, token)) => token,
+            None => self.store.core().volume.read(range.at, range.length),
+        };
+        self.reading = Some(Reading { range, token, ahead });
+    }
+
+    /// Who reads in order finds that reads have begun: the device is not to wait for the reader, nor he for it.
+    fn read_ahead(&mut self) {
+        if !self.cursor.is_sequential() {
+            return;
+        }
+        while self.ahead.len() < AHEAD {
+            let core = self.store.core();
+            let last = self.ahead.back().map(|(read, _)| read).or(self.cursor.wanted());
+            let next = last.and_then(|last| self.cursor.following(last, &core.engine.borrow()));
+            let Some(next) = next else { return };
+            let token = core.volume.read(next.range.at, next.range.length);
+            self.ahead.push_back((next, token));
         }
     }
 
@@ -187,6 +234,7 @@ impl Log {
     /// there, the next [`pop`](Self::pop) finds.
     pub fn seek(&mut self, to: Seek) -> io::Result<()> {
         self.reading = None;
+        self.ahead.clear();
         let number = match to {
             Seek::Number(number) => number,
             Seek::Position(position) => {
@@ -234,7 +282,13 @@ impl Log {
 
 impl Clone for Log {
     fn clone(&self) -> Log {
-        Log { store: self.store.clone(), place: self.place, cursor: self.cursor.clone(), reading: None }
+        Log {
+            store: self.store.clone(),
+            place: self.place,
+            cursor: self.cursor.clone(),
+            reading: None,
+            ahead: VecDeque::new(),
+        }
     }
 }
 

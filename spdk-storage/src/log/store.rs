@@ -123,8 +123,8 @@ impl StoreOptions {
         }
         let recovered = self.consent(recovered)?;
         let (mounted, done) = operation();
-        let cache = volume.geometry().volatile_cache;
-        let store = Store::start(volume, notes, |_| Engine::open(recovered, cache, Waiter::Done(done)));
+        let geometry = volume.geometry();
+        let store = Store::start(volume, notes, |_| Engine::open(recovered, &geometry, Waiter::Done(done)));
         mounted.await?;
         Ok(store)
     }
@@ -309,7 +309,7 @@ pub struct StoreInfo {
     pub records: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Flushes that made them durable.
+    /// Flushes, and writes that are durable by themselves, that made them so.
     pub flushes: u64,
 }
 
@@ -369,6 +369,9 @@ impl Driver {
             let volume = &self.core.volume;
             match action {
                 Some(Action::Write(at, data)) => self.under_way.push((false, volume.write(at, data))),
+                Some(Action::WriteDurable(at, data)) => {
+                    self.under_way.push((false, volume.write_durable(at, data)))
+                }
                 Some(Action::Flush) => self.under_way.push((true, volume.flush())),
                 None => return any,
             }

@@ -29,6 +29,8 @@ struct Write {
     /// Where its data begins, and how much it is.
     start: usize,
     length: usize,
+    /// It is there whatever is lost; what was written before it to the same place is not, afterwards.
+    durable: bool,
 }
 
 impl Unflushed {
@@ -40,12 +42,13 @@ impl Unflushed {
         &self.durable
     }
 
+    /// How many writes may be lost.
     pub(super) fn len(&self) -> usize {
-        self.writes.len()
+        self.writes.iter().filter(|write| !write.durable).count()
     }
 
-    pub(super) fn write(&mut self, at: u64, data: &[u8]) {
-        self.writes.push(Write { at: at as usize, start: self.data.len(), length: data.len() });
+    pub(super) fn write(&mut self, at: u64, data: &[u8], durable: bool) {
+        self.writes.push(Write { at: at as usize, start: self.data.len(), length: data.len(), durable });
         self.data.extend_from_slice(data);
     }
 
@@ -104,6 +107,7 @@ impl Unflushed {
                 at: write.at + offset,
                 start: write.start + offset,
                 length: atomic.min(write.length - offset),
+                ..*write
             })
         });
         self.writes = parts.collect();
@@ -112,7 +116,7 @@ impl Unflushed {
 
     fn apply(&mut self, mut kept: impl FnMut(usize, Write) -> bool) {
         for (index, write) in self.writes.iter().enumerate() {
-            if kept(index, *write) {
+            if kept(index, *write) || write.durable {
                 let data = &self.data[write.start..][..write.length];
                 self.durable[write.at..][..write.length].copy_from_slice(data);
             }
@@ -128,8 +132,8 @@ mod tests {
 
     fn two_writes() -> Unflushed {
         let mut cache = Unflushed::new(vec![0; 32]);
-        cache.write(0, &[1; 16]);
-        cache.write(8, &[2; 16]);
+        cache.write(0, &[1; 16], false);
+        cache.write(8, &[2; 16], false);
         cache
     }
 
@@ -153,6 +157,22 @@ mod tests {
             seen.insert([durable[0], durable[8], durable[16]]);
         }
         assert_eq!(seen.len(), 2 * 3 * 2, "{seen:?}");
+    }
+
+    #[test]
+    fn a_durable_write_stays_and_covers_what_was_there() {
+        for seed in 0..500 {
+            let mut cache = two_writes();
+            cache.write(8, &[3; 8], true);
+            assert_eq!(cache.len(), 2);
+            cache.crash(Loss::Some(seed), 8);
+            assert_eq!(cache.durable()[8..16], [3; 8]);
+        }
+        let mut cache = two_writes();
+        cache.write(0, &[3; 8], true);
+        cache.write(0, &[4; 8], false);
+        cache.crash(Loss::Everything, 8);
+        assert_eq!(cache.durable()[..16], [[3; 8], [0; 8]].concat());
     }
 
     #[test]

@@ -156,7 +156,18 @@ impl Disk {
     pub fn write(&self, at: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         state.may_write(at, data.len() as u64)?;
-        state.put(at, data);
+        state.put(at, data, false);
+        Ok(())
+    }
+
+    /// Writes at once, past the cache.
+    ///
+    /// # Errors
+    /// As a device would.
+    pub fn write_durable(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        state.may_write(at, data.len() as u64)?;
+        state.put(at, data, true);
         Ok(())
     }
 
@@ -213,10 +224,10 @@ impl State {
         self.fault()
     }
 
-    pub(super) fn put(&mut self, at: u64, data: &[u8]) {
+    pub(super) fn put(&mut self, at: u64, data: &[u8], durable: bool) {
         self.content[at as usize..][..data.len()].copy_from_slice(data);
         if let Some(cache) = &mut self.cache {
-            cache.write(at, data);
+            cache.write(at, data, durable);
         }
     }
 

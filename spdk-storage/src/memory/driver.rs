@@ -47,6 +47,7 @@ impl MemoryDriver {
 /// # Safety
 /// As [`Driver::submit`], for the memory of the command.
 unsafe fn perform(state: &mut State, command: Command<'_>) -> io::Result<()> {
+    let durable = matches!(command, Command::WriteDurable(..));
     match command {
         Command::Read(at, pieces) => {
             let total: usize = pieces.iter().map(|piece| piece.length).sum();
@@ -59,7 +60,7 @@ unsafe fn perform(state: &mut State, command: Command<'_>) -> io::Result<()> {
             }
             Ok(())
         }
-        Command::Write(at, pieces) => {
+        Command::Write(at, pieces) | Command::WriteDurable(at, pieces) => {
             let total: usize = pieces.iter().map(|piece| piece.length).sum();
             let allowed = state.may_write(at, total as u64);
             let is_fault = matches!(&allowed, Err(error) if error.raw_os_error() == Some(libc::EIO));
@@ -76,7 +77,7 @@ unsafe fn perform(state: &mut State, command: Command<'_>) -> io::Result<()> {
             for &Piece { address, length, .. } in pieces {
                 // SAFETY: the caller's: the memory is valid, and nobody writes it.
                 let data = unsafe { std::slice::from_raw_parts(address, length.min(left)) };
-                state.put(at, data);
+                state.put(at, data, durable);
                 at += data.len() as u64;
                 left -= data.len();
             }
@@ -88,7 +89,7 @@ unsafe fn perform(state: &mut State, command: Command<'_>) -> io::Result<()> {
             const ZEROS: [u8; 4096] = [0; 4096];
             let end = at + length;
             for at in (at..end).step_by(ZEROS.len()) {
-                state.put(at, &ZEROS[..ZEROS.len().min((end - at) as usize)]);
+                state.put(at, &ZEROS[..ZEROS.len().min((end - at) as usize)], false);
             }
             Ok(())
         }

@@ -38,6 +38,9 @@ const EVENT_CONFIGURATION: u32 = 0x0b;
 /// Of Write Zeroes: blocks may be deallocated if they then read as zeros.
 const DEALLOCATE: u32 = 1 << 25;
 
+/// Of a write: it is durable when it is completed, past the cache.
+const FORCE_UNIT_ACCESS: u32 = 1 << 30;
+
 /// Where the data of a command is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Data {
@@ -110,6 +113,13 @@ impl Submission {
         new.set_data(data);
         new.set_blocks(&blocks);
         new
+    }
+
+    /// The same write, durable when it is completed.
+    #[inline]
+    pub(super) fn durable_if(mut self, yes: bool) -> Submission {
+        self.arguments[2] |= if yes { FORCE_UNIT_ACCESS } else { 0 };
+        self
     }
 
     pub(super) fn write_zeroes(id: u16, namespace: u32, blocks: Blocks, deallocate: bool) -> Submission {

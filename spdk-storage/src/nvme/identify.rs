@@ -146,6 +146,7 @@ impl NamespaceData {
             atomic_write: (u64::from(self.atomic_write) * u64::from(self.block)).min(u64::from(largest))
                 as u32,
             volatile_cache: controller.volatile_cache,
+            durable_writes: controller.volatile_cache,
             memory_alignment: 4,
             read_only: self.read_only,
         }

@@ -25,6 +25,8 @@ pub enum Command<'a> {
     Read(u64, &'a [Piece]),
     /// Write all of the memory at this position.
     Write(u64, &'a [Piece]),
+    /// Likewise, so that it is durable when it is finished. Only of drivers whose geometry says so.
+    WriteDurable(u64, &'a [Piece]),
     /// Make durable what was written.
     Flush,
     /// Forget a range: position and length.

@@ -83,18 +83,19 @@ impl<D: Driver> Queue<D> {
     fn start(&self, work: Work) {
         let mut borrowed = self.state.borrow_mut();
         let state = &mut *borrowed;
-        match Operation::new(work, &self.geometry, state.ended) {
-            Ok(operation) => {
+        // Work is large: it is moved once, to its place.
+        match Operation::admit(&work, &self.geometry, state.ended) {
+            Ok(bounce) => {
                 state.count.started += 1;
-                state.count.bounced += u64::from(operation.is_bounced());
-                let tag = state.operations.insert(operation) as u32;
+                state.count.bounced += u64::from(bounce.is_some());
+                let tag = state.operations.insert(Operation { work, bounce }) as u32;
                 self.under_way.set(state.operations.len());
                 if !state.waiting.is_empty() || !state.submit(tag) {
                     state.count.waited += 1;
                     state.waiting.push_back(tag);
                 }
             }
-            Err((work, error)) => {
+            Err(error) => {
                 state.count.refused += 1;
                 drop(borrowed);
                 work.finish(None, Err(error));
@@ -257,6 +258,10 @@ impl<D: Driver> BlockDevice for Queue<D> {
     #[inline]
     fn write(&self, at: u64, data: Sga, done: Completion<io::Result<()>>) {
         self.start(Work::Write { at, data, done });
+    }
+
+    fn write_durable(&self, at: u64, data: Sga, done: Completion<io::Result<()>>) {
+        self.start(Work::WriteDurable { at, data, done });
     }
 
     fn flush(&self, done: Completion<io::Result<()>>) {

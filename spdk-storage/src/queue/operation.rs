@@ -3,7 +3,7 @@
 use super::driver::{Command, Piece};
 use crate::Geometry;
 use demikernel_runtime::Completion;
-use demikernel_runtime::buffer::{BufferMut, Sga};
+use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 use std::io;
 
 /// What was asked for.
@@ -11,6 +11,7 @@ pub(super) enum Work {
     Read { at: u64, length: usize, buffer: BufferMut, done: Completion<io::Result<BufferMut>> },
     ReadVectored { at: u64, buffers: Vec<BufferMut>, done: Completion<io::Result<Vec<BufferMut>>> },
     Write { at: u64, data: Sga, done: Completion<io::Result<()>> },
+    WriteDurable { at: u64, data: Sga, done: Completion<io::Result<()>> },
     Flush { done: Completion<io::Result<()>> },
     Discard { at: u64, length: u64, done: Completion<io::Result<()>> },
     WriteZeroes { at: u64, length: u64, done: Completion<io::Result<()>> },
@@ -18,28 +19,16 @@ pub(super) enum Work {
 
 /// Work that is allowed, and the memory in whose place the device uses other, if it cannot reach it.
 pub(super) struct Operation {
-    work: Work,
-    bounce: Option<BufferMut>,
+    pub(super) work: Work,
+    pub(super) bounce: Option<BufferMut>,
 }
 
 impl Operation {
     /// Checks what was asked for, and provides memory if that is needed.
     #[inline]
-    pub(super) fn new(
-        mut work: Work,
-        geometry: &Geometry,
-        ended: bool,
-    ) -> Result<Operation, (Work, io::Error)> {
-        if let Err(error) = work.check(geometry, ended) {
-            return Err((work, error));
-        }
-        if work.is_reachable(geometry) {
-            return Ok(Operation { work, bounce: None });
-        }
-        match work.bounce() {
-            Ok(bounce) => Ok(Operation { work, bounce: Some(bounce) }),
-            Err(error) => Err((work, error)),
-        }
+    pub(super) fn admit(work: &Work, geometry: &Geometry, ended: bool) -> io::Result<Option<BufferMut>> {
+        work.check(geometry, ended)?;
+        if work.is_reachable(geometry) { Ok(None) } else { work.bounce().map(Some) }
     }
 
     /// Provides memory in place of what the device does not reach.
@@ -73,19 +62,9 @@ impl Operation {
                 }
                 Command::Read(*at, pieces)
             }
-            Work::Write { at, data, .. } => {
-                match bounce {
-                    Some(copy) => {
-                        let (length, region) = (copy.len(), copy.region());
-                        pieces.push(Piece { address: copy.as_mut_ptr(), length, region });
-                    }
-                    None => pieces.extend(data.iter().map(|buffer| Piece {
-                        address: buffer.as_ptr().cast_mut(),
-                        length: buffer.len(),
-                        region: buffer.region(),
-                    })),
-                }
-                Command::Write(*at, pieces)
+            Work::Write { at, data, .. } => Command::Write(*at, memory_of(data, bounce, pieces)),
+            Work::WriteDurable { at, data, .. } => {
+                Command::WriteDurable(*at, memory_of(data, bounce, pieces))
             }
             Work::Flush { .. } => Command::Flush,
             Work::Discard { at, length, .. } => Command::Discard(*at, *length),
@@ -101,6 +80,7 @@ impl Operation {
 }
 
 impl Work {
+    #[inline]
     fn check(&self, geometry: &Geometry, ended: bool) -> io::Result<()> {
         if ended {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the runtime of this device has ended"));
@@ -109,17 +89,21 @@ impl Work {
             Work::Read { at, length, buffer, .. } => {
                 let room = buffer.capacity() - buffer.len();
                 if *length > room {
-                    let text =
-                        format!("{length} bytes are to be read into a buffer that has room for {room}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+                    return Err(no_room(*length, room));
                 }
                 (*at, *length as u64, false)
             }
             Work::ReadVectored { at, buffers, .. } => (*at, total_room(buffers) as u64, false),
-            Work::Write { at, data, .. } => (*at, data.len() as u64, true),
+            Work::Write { at, data, .. } | Work::WriteDurable { at, data, .. } => {
+                (*at, only(data).map_or_else(|| data.len(), |one| one.len()) as u64, true)
+            }
             Work::Flush { .. } => return Ok(()),
             Work::Discard { at, length, .. } | Work::WriteZeroes { at, length, .. } => (*at, *length, true),
         };
+        if matches!(self, Work::WriteDurable { .. }) && !geometry.durable_writes {
+            let text = "the device has no durable writes: flush it";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         if writes && geometry.read_only {
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the device is read-only"));
         }
@@ -142,23 +126,26 @@ impl Work {
             Work::ReadVectored { buffers, .. } => buffers.iter().all(|buffer| {
                 fits(buffer.as_ptr() as usize + buffer.len(), buffer.capacity() - buffer.len())
             }),
-            Work::Write { data, .. } => data.iter().all(|piece| fits(piece.as_ptr() as usize, piece.len())),
+            Work::Write { data, .. } | Work::WriteDurable { data, .. } => {
+                data.iter().all(|piece| fits(piece.as_ptr() as usize, piece.len()))
+            }
             Work::Flush { .. } | Work::Discard { .. } | Work::WriteZeroes { .. } => true,
         }
     }
 
     /// Memory that the device can use, with the data if it is a write.
-    fn bounce(&mut self) -> io::Result<BufferMut> {
+    #[cold]
+    fn bounce(&self) -> io::Result<BufferMut> {
         // Chunks of this size and above are aligned to it, which is as much as any device asks for.
         const ALIGNED: usize = 4096;
         let length = match self {
             Work::Read { length, .. } => *length,
             Work::ReadVectored { buffers, .. } => total_room(buffers),
-            Work::Write { data, .. } => data.len(),
+            Work::Write { data, .. } | Work::WriteDurable { data, .. } => data.len(),
             Work::Flush { .. } | Work::Discard { .. } | Work::WriteZeroes { .. } => 0,
         };
         let mut bounce = BufferMut::with_capacity(length.max(ALIGNED))?;
-        if let Work::Write { data, .. } = self {
+        if let Work::Write { data, .. } | Work::WriteDurable { data, .. } = self {
             data.iter().for_each(|piece| bounce.extend_from_slice(piece));
         }
         Ok(bounce)
@@ -184,7 +171,7 @@ impl Work {
                 }
                 buffers
             })),
-            Work::Write { data, done, .. } => {
+            Work::Write { data, done, .. } | Work::WriteDurable { data, done, .. } => {
                 // Before the one who waits may look whether the pool has memory again.
                 drop((data, bounce));
                 done.complete(result);
@@ -194,6 +181,37 @@ impl Work {
             }
         }
     }
+}
+
+/// The pieces of what is to be written, or of what is in its place.
+#[inline]
+fn memory_of<'a>(data: &Sga, bounce: Option<&mut BufferMut>, pieces: &'a mut Vec<Piece>) -> &'a [Piece] {
+    match (bounce, only(data)) {
+        (Some(copy), _) => {
+            let (length, region) = (copy.len(), copy.region());
+            pieces.push(Piece { address: copy.as_mut_ptr(), length, region });
+        }
+        (None, Some(buffer)) => pieces.push(piece(buffer)),
+        (None, None) => data.iter().for_each(|buffer| pieces.push(piece(buffer))),
+    }
+    pieces
+}
+
+/// The only buffer of a list, as nearly all have one.
+#[inline]
+fn only(data: &Sga) -> Option<&Buffer> {
+    data.first().filter(|_| data.segments() == 1)
+}
+
+#[inline]
+fn piece(buffer: &Buffer) -> Piece {
+    Piece { address: buffer.as_ptr().cast_mut(), length: buffer.len(), region: buffer.region() }
+}
+
+#[cold]
+fn no_room(length: usize, room: usize) -> io::Error {
+    let text = format!("{length} bytes are to be read into a buffer that has room for {room}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 fn room(buffer: &mut BufferMut, length: usize) -> Piece {

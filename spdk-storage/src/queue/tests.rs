@@ -26,12 +26,18 @@ unsafe impl Driver for Picky {
     }
 
     fn reaches(&self, command: &Command<'_>) -> bool {
-        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
+        let (Command::Read(_, pieces) | Command::Write(_, pieces) | Command::WriteDurable(_, pieces)) =
+            command
+        else {
+            return true;
+        };
         !self.pool_only || pieces.iter().all(|piece| piece.region.is_some())
     }
 
     unsafe fn submit(&mut self, tag: u32, command: Command<'_>) -> Submitted {
-        if let Command::Read(_, pieces) | Command::Write(_, pieces) = command {
+        if let Command::Read(_, pieces) | Command::Write(_, pieces) | Command::WriteDurable(_, pieces) =
+            command
+        {
             for piece in pieces {
                 assert!((piece.address as usize).is_multiple_of(self.alignment as usize));
                 let in_region = piece.region.and_then(|(id, offset)| {

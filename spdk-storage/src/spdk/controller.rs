@@ -235,6 +235,7 @@ impl Shared {
             atomic_write: (atomic + 1).saturating_mul(block),
             // VWC of the controller.
             volatile_cache: of_controller[525] & 1 != 0,
+            durable_writes: of_controller[525] & 1 != 0,
             memory_alignment: 4,
             // NSATTR of the namespace.
             read_only: of_namespace[99] & 1 != 0,

@@ -33,6 +33,9 @@ const LOST_PERIOD: Duration = Duration::from_millis(10);
 /// Blocks that one command writes zeros to.
 const ZEROED: u64 = 1 << 16;
 
+/// `SPDK_NVME_IO_FLAGS_FORCE_UNIT_ACCESS`: a write is durable when it is completed.
+const FORCE_UNIT_ACCESS: u32 = 1 << 30;
+
 /// A queue pair to one namespace. See [`Controller::open`](super::Controller::open).
 pub struct SpdkDriver {
     controller: Arc<Shared>,
@@ -172,9 +175,15 @@ impl SpdkDriver {
         // SAFETY: the namespace and its queue pair are there; memory and slot stay until the callback.
         unsafe {
             match command {
-                Command::Read(_, []) | Command::Write(_, []) => self.end_at_once(slot),
-                Command::Read(at, pieces) | Command::Write(at, pieces) => {
+                Command::Read(_, []) | Command::Write(_, []) | Command::WriteDurable(_, []) => {
+                    self.end_at_once(slot)
+                }
+                Command::Read(at, pieces)
+                | Command::Write(at, pieces)
+                | Command::WriteDurable(at, pieces) => {
                     let Ok(count) = blocks(pieces) else { return -libc::EINVAL };
+                    let is_durable = matches!(command, Command::WriteDurable(..));
+                    let flags = if is_durable { FORCE_UNIT_ACCESS } else { 0 };
                     let is_read = matches!(command, Command::Read(..));
                     if let [piece] = pieces {
                         let one = if is_read {
@@ -190,7 +199,7 @@ impl SpdkDriver {
                             count,
                             done,
                             context,
-                            0,
+                            flags,
                         );
                     }
                     slot.pieces.borrow_mut().clone_from_slice_of(pieces);
@@ -199,7 +208,7 @@ impl SpdkDriver {
                     } else {
                         functions.spdk_nvme_ns_cmd_writev
                     };
-                    all(namespace, queue_pair, at / block, count, done, context, 0, reset_sgl, next_sge)
+                    all(namespace, queue_pair, at / block, count, done, context, flags, reset_sgl, next_sge)
                 }
                 Command::Flush if self.flags & CAN_FLUSH == 0 || !self.geometry.volatile_cache => {
                     self.end_at_once(slot)
@@ -368,7 +377,11 @@ unsafe impl Driver for SpdkDriver {
 
     #[inline]
     fn reaches(&self, command: &Command<'_>) -> bool {
-        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
+        let (Command::Read(_, pieces) | Command::Write(_, pieces) | Command::WriteDurable(_, pieces)) =
+            command
+        else {
+            return true;
+        };
         pieces.iter().all(|piece| self.memory.has(piece.region))
     }
 

@@ -122,6 +122,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(boot.status()?).unwrap_or(u8::MAX)))
 }
 
+/// What a command prints in a guest with NVMe drives, which the kernel has at first.
+pub(crate) fn drives(workspace: &Workspace, command: &[OsString]) -> Result<String> {
+    let mut runner = Runner::new(&workspace.target, "drives", "drives", Duration::from_secs(900), false)?;
+    let kernel = Kernel::prepare(&workspace.target, &mut runner)?;
+    let guest = Guest {
+        cpus: 2,
+        modules: ["nvme", "vfio-pci"].map(str::to_owned).to_vec(),
+        iommu: true,
+        disks: true,
+        limit: Duration::from_secs(600),
+        ..Guest::default()
+    };
+    let mut boot = guest.boot(&kernel, &workspace.root, command)?;
+    let (_, output) = runner.attempt(&mut boot.command)?;
+    let status = boot.status()?;
+    ensure!(status == 0, "the guest's command ended with {status}: {output}");
+    Ok(output)
+}
+
 /// The tests of the transport over io_uring, and the example that measures it, and those of AF_XDP sockets, under a kernel
 /// that lacks much of what today's has.
 pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {

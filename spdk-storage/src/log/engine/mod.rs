@@ -2,8 +2,8 @@
 //! made them durable. It does no I/O: it says what is to be done, and is told what came of it.
 //!
 //! Everything goes in cycles, one at a time: a batch of each log that has something is written, and what changes in the
-//! superblock with it; when all writes are done there is one flush, if anybody needs it; when that is done, everything of
-//! the cycle is acknowledged. What is pushed meanwhile waits for the next cycle, and so shares its flush.
+//! superblock with it; when all writes are done there is one flush, if anybody needs it, or the only write is durable by
+//! itself; when that is done, everything of the cycle is acknowledged. What is pushed meanwhile waits for the next cycle, and so shares its flush.
 //!
 //! - `batch`: from pushes to the write of a log.
 //! - `catalogue`: logs that begin and end, truncation: changes of the superblock.
@@ -18,6 +18,7 @@ use super::error::LogError;
 use super::format::{RECORD_HEADER, Superblock};
 use super::recovery::{Recovered, RecoveredLog};
 use super::segment::Segment;
+use crate::Geometry;
 use demikernel_runtime::buffer::{Buffer, Sga};
 use std::collections::VecDeque;
 
@@ -35,6 +36,8 @@ pub struct Appended {
 pub(crate) enum Action {
     /// Write this there. Nothing else of the same range is under way.
     Write(u64, Buffer),
+    /// Likewise, and it is durable when it is done: all others are so already.
+    WriteDurable(u64, Buffer),
     /// Make durable all writes that are done.
     Flush,
 }
@@ -130,7 +133,12 @@ pub(crate) struct Engine<T> {
     phase: Phase,
     /// Whether the cycle ends with a flush.
     flushes: bool,
+    /// Whether its only write is durable by itself.
+    durably: bool,
+    /// Whether something that was written in earlier cycles may not be durable.
+    unflushed: bool,
     volatile_cache: bool,
+    durable_writes: bool,
     read_only: bool,
     stopped: Option<LogError>,
     /// Nothing new is taken.
@@ -153,14 +161,16 @@ pub(crate) struct Count {
 impl<T> Engine<T> {
     /// A store that is only read.
     pub(crate) fn read_only(recovered: Recovered) -> Engine<T> {
-        Engine { read_only: true, ..Engine::new(recovered, false) }
+        Engine { read_only: true, ..Engine::new(recovered) }
     }
 
     /// A store as it was recovered, to be written. It begins with a flush, as what was found may be in a volatile cache,
     /// and then a new epoch, which `ticket` waits for: before that is durable nothing else is written.
-    pub(crate) fn open(recovered: Recovered, volatile_cache: bool, ticket: T) -> Engine<T> {
+    pub(crate) fn open(recovered: Recovered, device: &Geometry, ticket: T) -> Engine<T> {
         let leftovers: Vec<usize> = recovered.logs.iter().map(|log| log.leftover).collect();
-        let mut engine = Engine::new(recovered, volatile_cache);
+        let mut engine = Engine::new(recovered);
+        (engine.volatile_cache, engine.durable_writes) = (device.volatile_cache, device.durable_writes);
+        engine.unflushed = true;
         for (log, leftover) in leftovers.into_iter().enumerate() {
             engine.wipe(log, leftover);
         }
@@ -170,7 +180,7 @@ impl<T> Engine<T> {
         engine
     }
 
-    fn new(recovered: Recovered, volatile_cache: bool) -> Engine<T> {
+    fn new(recovered: Recovered) -> Engine<T> {
         let Recovered { superblock, second, epoch, serial, logs, damaged, .. } = recovered;
         let mut uses = vec![Use::Free; superblock.segments as usize];
         damaged.iter().for_each(|number| uses[*number as usize] = Use::Damaged);
@@ -190,7 +200,10 @@ impl<T> Engine<T> {
             rewrite: None,
             phase: Phase::Idle,
             flushes: false,
-            volatile_cache,
+            durably: false,
+            unflushed: false,
+            volatile_cache: false,
+            durable_writes: false,
             read_only: false,
             stopped: None,
             closing: false,
@@ -296,23 +309,37 @@ impl<T> Engine<T> {
         self.count.cycles += 1;
         let writes = self.actions.len();
         self.phase = Phase::Writing(writes);
+        self.durably = false;
+        // One write that is durable by itself takes the device less than one and a flush.
+        if writes == 1
+            && self.flushes
+            && self.volatile_cache
+            && self.durable_writes
+            && !self.unflushed
+            && let Some(Action::Write(at, data)) = self.actions.pop_front()
+        {
+            self.actions.push_front(Action::WriteDurable(at, data));
+            self.count.flushes += 1;
+            self.durably = true;
+        }
         if writes == 0 {
             self.all_written();
         }
     }
 
     fn all_written(&mut self) {
-        if self.flushes && self.volatile_cache {
+        if self.flushes && self.volatile_cache && !self.durably {
             self.count.flushes += 1;
             self.phase = Phase::Flushing;
             self.actions.push_back(Action::Flush);
         } else {
-            self.end_cycle(!self.volatile_cache);
+            self.end_cycle(!self.volatile_cache || self.durably);
         }
     }
 
     fn end_cycle(&mut self, durable: bool) {
         self.phase = Phase::Idle;
+        self.unflushed = !durable;
         for log in &mut self.logs {
             log.readable = log.next_number;
             if let Some(end) = &mut log.end {

@@ -62,7 +62,8 @@ impl World {
         let mut random = Random::new(seed, 2);
         let block = if random.chance(0.8) { 512 } else { 4096 };
         let segment = block * (2 + random.below(4) as u32);
-        let disk = formatted(block, segment, 6 + random.below(8) as u32);
+        let device = Geometry { durable_writes: random.chance(0.5), ..Geometry::new(block, 0) };
+        let disk = formatted_on(device, segment, 6 + random.below(8) as u32);
         let mut store = Store::open(&disk);
         let known = vec![Known::default(); 1 + random.below(3) as usize];
         for empty in 0..EMPTY {

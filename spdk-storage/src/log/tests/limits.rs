@@ -245,7 +245,7 @@ fn what_is_only_read_is_not_written() {
     store.append(log, b"record").unwrap();
     disk.set_read_only(true);
     let engine = Engine::read_only(recover(&disk).unwrap());
-    let mut store = Store { disk: disk.clone(), engine, next: 1, over: BTreeMap::new() };
+    let mut store = Store { disk: disk.clone(), engine, torn: None, next: 1, over: BTreeMap::new() };
     assert_eq!(store.read(log).0.len(), 1);
     assert_eq!(store.append(log, b"x"), Err(LogError::ReadOnly));
     let tickets = [store.change(Change::Truncate(log, 1)), store.change(Change::Create("new".into()))];

@@ -20,9 +20,14 @@ type Result<T> = std::result::Result<T, LogError>;
 
 /// A disk of so many segments of this size, with a store on it.
 fn formatted(block: u32, segment: u32, segments: u32) -> Disk {
+    formatted_on(Geometry::new(block, 0), segment, segments)
+}
+
+/// Likewise, on a device like this.
+fn formatted_on(geometry: Geometry, segment: u32, segments: u32) -> Disk {
+    let block = geometry.logical_block;
     let capacity = 64 * 1024 + u64::from(segment) * u64::from(segments);
-    let mut geometry = Geometry::new(block, capacity);
-    geometry.optimal = block;
+    let mut geometry = Geometry { capacity, optimal: block, ..geometry };
     let mut plan = Plan::new(&geometry, Some(segment), *b"a store of tests").unwrap();
     plan.superblock.segments = segments;
     geometry.capacity = plan.superblock.size();
@@ -51,6 +56,8 @@ fn recover(disk: &Disk) -> Result<Recovered> {
 struct Store {
     disk: Disk,
     engine: Engine<Ticket>,
+    /// What is to be written durably, and has been written so that it may be lost: a crash may fall in between.
+    torn: Option<(u64, Buffer)>,
     next: Ticket,
     over: BTreeMap<Ticket, Result<Outcome>>,
 }
@@ -58,8 +65,8 @@ struct Store {
 impl Store {
     /// Opens a store for writing; its mount has not been done.
     fn begin(disk: &Disk, recovered: Recovered) -> Store {
-        let engine = Engine::open(recovered, disk.geometry().volatile_cache, 0);
-        Store { disk: disk.clone(), engine, next: 1, over: BTreeMap::new() }
+        let engine = Engine::open(recovered, &disk.geometry(), 0);
+        Store { disk: disk.clone(), engine, torn: None, next: 1, over: BTreeMap::new() }
     }
 
     fn open(disk: &Disk) -> Store {
@@ -95,6 +102,12 @@ impl Store {
 
     /// One action, if there is one.
     fn step(&mut self) -> bool {
+        if let Some((at, data)) = self.torn.take() {
+            let result = self.disk.write_durable(at, &data);
+            self.engine.write_done(result);
+            self.take_events();
+            return true;
+        }
         let action = self.engine.poll_action();
         let any = action.is_some();
         match action {
@@ -102,16 +115,25 @@ impl Store {
                 let result = self.disk.write(at, &data);
                 self.engine.write_done(result);
             }
+            Some(Action::WriteDurable(at, data)) => {
+                // It comes again, and fails then if it fails now.
+                let _ = self.disk.write(at, &data);
+                self.torn = Some((at, data));
+            }
             Some(Action::Flush) => {
                 let result = self.disk.flush();
                 self.engine.flush_done(result);
             }
             None => {}
         }
+        self.take_events();
+        any
+    }
+
+    fn take_events(&mut self) {
         while let Some((ticket, result)) = self.engine.poll_event() {
             assert!(self.over.insert(ticket, result).is_none(), "{ticket} is over twice");
         }
-        any
     }
 
     /// Everything that there is to do.

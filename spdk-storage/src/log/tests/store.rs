@@ -4,6 +4,7 @@ use crate::log::{Appended, Log, LogError, Seek, StoreOptions, log_error};
 use crate::memory::{Disk, Faults, Loss};
 use crate::{Geometry, Volume};
 use demikernel_runtime::buffer::Buffer;
+use demikernel_runtime::random::Random;
 use demikernel_runtime::{Builder, Idle, Runtime, Time, spawn, wait_all, yield_now};
 use std::io;
 use std::time::Duration;
@@ -60,7 +61,8 @@ fn a_pop_that_was_given_up_loses_nothing() {
         let disk = disk();
         let mut log = open(&disk).await;
         log.push(Buffer::from("one")).await.unwrap();
-        disk.set_faults(Faults { latency: Duration::from_millis(5), ..Faults::default() });
+        // Long enough for a machine that is busy with something else.
+        disk.set_faults(Faults { latency: Duration::from_millis(300), ..Faults::default() });
         let waited = demikernel_runtime::time::timeout(Duration::from_millis(1), log.pop()).await;
         assert!(waited.is_err());
         assert_eq!(log.pop().await.unwrap().data, b"one");
@@ -233,5 +235,83 @@ fn slow_devices_keep_the_order() {
             next[usize::from(data[0])] += 1;
         }
         assert!(log.store().info().flushes < 40, "{:?}", log.store().info());
+    });
+}
+
+/// Records of all sizes, over the ends of reads and segments: in order, from anywhere, while more come, on a device that ends
+/// reads in any order.
+#[test]
+fn who_reads_in_order_has_it_read_ahead() {
+    let runtime = Builder::new().time(Time::Virtual).idle(Idle::Block).build().unwrap();
+    runtime.block_on(async {
+        let disk = Disk::new(Geometry::new(512, 8 << 20));
+        let volume = Volume::attach(disk.device());
+        let store =
+            StoreOptions::new().create(true).segment_size(1 << 20).open(volume.clone()).await.unwrap();
+        let mut log = store.log("log").await.unwrap();
+        let mut random = Random::new(1, 0);
+        let mut lengths = Vec::new();
+        let data = |number: usize, length: usize| Buffer::from(vec![number as u8; length]);
+        let length = |random: &mut Random| match random.below(10) {
+            0 => random.below(400_000) as usize,
+            1..=3 => random.below(70_000) as usize,
+            _ => random.below(300) as usize,
+        };
+        while log.segments() < 5 {
+            lengths.push(length(&mut random));
+            let number = lengths.len() - 1;
+            log.push_unsynced(data(number, lengths[number])).await.unwrap();
+        }
+        log.sync().await.unwrap();
+        let (latency, jitter) = (Duration::from_millis(1), Duration::from_millis(20));
+        disk.set_faults(Faults { latency, jitter, ..Faults::default() });
+        let started =
+            |volume: &Volume| volume.counters().iter().find(|(name, _)| *name == "started").unwrap().1;
+        let before = started(&volume);
+        let start = demikernel_runtime::time::Instant::now();
+        let total = lengths.len();
+        for (number, length) in lengths.iter().enumerate() {
+            let record = log.next().await.unwrap().unwrap();
+            assert_eq!((record.number, record.data), (number as u64, data(number, *length)));
+        }
+        assert!(log.next().await.unwrap().is_none());
+        let (reads, took) = (started(&volume) - before, start.elapsed());
+        // One after the other they would take the latency and half of the jitter each.
+        assert!(took < reads as u32 * Duration::from_millis(6), "{reads} reads in {took:?}");
+        for from in [total / 3, total - 5] {
+            log.seek(Seek::Number(from as u64)).unwrap();
+            for number in from..total + 20 {
+                if number == lengths.len() {
+                    // The reader has caught up: what it has read has grown since.
+                    lengths.push(length(&mut random));
+                    log.push(data(number, lengths[number])).await.unwrap();
+                }
+                let record = log.next().await.unwrap().unwrap();
+                assert_eq!((record.number, record.data), (number as u64, data(number, lengths[number])));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_push_is_one_durable_write_where_the_device_can() {
+    run(async || {
+        let disk = Disk::new(Geometry { durable_writes: true, ..Geometry::new(512, 1 << 20) });
+        let log = open(&disk).await;
+        log.push(Buffer::from("first")).await.unwrap();
+        assert_eq!(disk.unflushed(), 0);
+        // What was written before and may be lost needs the flush.
+        log.push_unsynced(Buffer::from("second")).await.unwrap();
+        assert_eq!(disk.unflushed(), 1);
+        log.push(Buffer::from("third")).await.unwrap();
+        assert_eq!(disk.unflushed(), 0);
+        let operations = |name: &str| {
+            let counters = log.store().core().volume.counters();
+            counters.iter().find(|(other, _)| *other == name).unwrap().1
+        };
+        let before = operations("started");
+        log.push(Buffer::from("fourth")).await.unwrap();
+        assert_eq!(operations("started") - before, 1);
+        disk.crash(Loss::Everything);
     });
 }

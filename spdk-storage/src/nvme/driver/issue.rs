@@ -22,6 +22,7 @@ pub(super) struct What {
     opcode: Opcode,
     at: u64,
     length: u64,
+    durable: bool,
 }
 
 /// What is left of an operation that is being issued.
@@ -41,12 +42,14 @@ impl What {
         let total = |pieces: &[Piece]| pieces.iter().map(|piece| piece.length as u64).sum();
         let (opcode, at, length) = match *command {
             Command::Read(at, pieces) => (Opcode::Read, at, total(pieces)),
-            Command::Write(at, pieces) => (Opcode::Write, at, total(pieces)),
+            Command::Write(at, pieces) | Command::WriteDurable(at, pieces) => {
+                (Opcode::Write, at, total(pieces))
+            }
             Command::Flush => (Opcode::Flush, 0, 0),
             Command::Discard(at, length) => (Opcode::DatasetManagement, at, length),
             Command::WriteZeroes(at, length) => (Opcode::WriteZeroes, at, length),
         };
-        What { opcode, at, length }
+        What { opcode, at, length, durable: matches!(command, Command::WriteDurable(..)) }
     }
 }
 
@@ -115,7 +118,7 @@ impl NvmeDriver {
     #[inline]
     pub(super) fn start_one(&mut self, tag: u32, opcode: Opcode, at: u64, segment: Segment) {
         let length = u64::from(segment.length);
-        let index = self.table.add(Operation::new(tag, What { opcode, at, length }));
+        let index = self.table.add(Operation::new(tag, What { opcode, at, length, durable: false }));
         let Some(id) = self.table.begin_command(index, self.clock.period()) else { return };
         let data = self.format.of_pages(segment).unwrap_or_else(|| {
             self.count.lists += 1;
@@ -130,7 +133,8 @@ impl NvmeDriver {
     /// Begins an operation of any kind.
     #[inline(never)]
     pub(super) fn start_any(&mut self, tag: u32, command: Command<'_>) {
-        if let Command::Read(_, pieces) | Command::Write(_, pieces) = command
+        if let Command::Read(_, pieces) | Command::Write(_, pieces) | Command::WriteDurable(_, pieces) =
+            command
             && !self.translate(pieces)
         {
             self.early.push((tag, Err(self.reach.failure())));
@@ -141,7 +145,7 @@ impl NvmeDriver {
 
     /// Begins an operation, whose memory has been translated.
     fn start(&mut self, operation: Operation) {
-        let What { opcode, at, length } = operation.what;
+        let What { opcode, at, length, .. } = operation.what;
         let is_possible = match opcode {
             Opcode::DatasetManagement => self.namespace.dataset_management,
             Opcode::WriteZeroes => self.namespace.write_zeroes,
@@ -182,7 +186,8 @@ impl NvmeDriver {
 
     fn next_command(&mut self, id: u16, index: u16) -> Submission {
         let namespace = self.namespace.number;
-        match self.table.operation(index).what.opcode {
+        let What { opcode, durable, .. } = self.table.operation(index).what;
+        match opcode {
             Opcode::Flush => Submission::flush(id, namespace),
             Opcode::WriteZeroes => {
                 let blocks = self.partial.take_blocks(MOST_ZEROED);
@@ -194,7 +199,7 @@ impl NvmeDriver {
                 list.entries[..2].copy_from_slice(&command::range(&blocks));
                 Submission::deallocate(id, namespace, list.address)
             }
-            opcode => self.next_transfer(opcode, id),
+            opcode => self.next_transfer(opcode, id).durable_if(durable),
         }
     }
 

@@ -198,7 +198,11 @@ unsafe impl Driver for NvmeDriver {
 
     #[inline]
     fn reaches(&self, command: &Command<'_>) -> bool {
-        let (Command::Read(_, pieces) | Command::Write(_, pieces)) = command else { return true };
+        let (Command::Read(_, pieces) | Command::Write(_, pieces) | Command::WriteDurable(_, pieces)) =
+            command
+        else {
+            return true;
+        };
         pieces.iter().all(|piece| self.reach.address(piece).is_some())
             && (pieces.len() <= 1 || matches!(command, Command::Read(..)) || self.keeps_atomic(pieces))
     }
