@@ -119,12 +119,14 @@ impl Link {
         Ok(())
     }
 
-    /// Takes note of those whose data have begun to wait for credits: when all has been sent that could be.
+    /// Whether data have begun to wait for credits since they were last [taken note of](Link::watch_waiting).
     #[inline]
+    pub fn has_waiting(&self) -> bool {
+        !self.heartbeats.waiting.is_empty()
+    }
+
+    /// Takes note of those whose data have begun to wait for credits: when all has been sent that could be.
     pub fn watch_waiting(&mut self, now: Instant) {
-        if self.heartbeats.waiting.is_empty() {
-            return;
-        }
         for id in std::mem::take(&mut self.heartbeats.waiting) {
             let is_open = self.connections.get(id).is_some_and(|it| it.phase == Phase::Open);
             if is_open {

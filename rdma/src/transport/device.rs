@@ -114,7 +114,7 @@ impl RdmaTransport {
         }
         let mut engine = self.engine.borrow_mut();
         any |= engine.transmit();
-        engine.link.watch_waiting(now);
+        engine.watch_waiting();
         Ok(any)
     }
 

@@ -202,6 +202,14 @@ impl Engine {
         Ok(any)
     }
 
+    /// After all has been sent that could be: who waits for credits from now on.
+    #[inline]
+    pub(super) fn watch_waiting(&mut self) {
+        if self.link.has_waiting() {
+            self.link.watch_waiting(Instant::now());
+        }
+    }
+
     /// Sends what there is to send.
     #[inline]
     pub(super) fn transmit(&mut self) -> bool {
