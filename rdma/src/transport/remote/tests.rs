@@ -82,6 +82,30 @@ fn stream_and_operations_go_at_the_same_time() {
 }
 
 #[test]
+fn streams_have_room_beside_operations_that_fill_the_queue() {
+    run(&RdmaConfig { send_depth: 8, ..RdmaConfig::default() }, async {
+        let (client, server, window) = exported(all()).await?;
+        let (bystander, its_server) = pair().await?;
+        let (there, remote) = (window.describe(), Remote::of(&client)?);
+        sleep(Duration::from_millis(1)).await;
+        double::hold(true);
+        let writes: Vec<_> = (0..100).map(|at| remote.write(there, at * 8, heap(&[1; 8]).into())).collect();
+        let before = counter("frames sent");
+        client.push(heap(b"beside")).detach();
+        bystander.push(heap(b"and elsewhere")).detach();
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(counter("frames sent"), before + 2, "neither waits for the operations");
+        double::hold(false);
+        for write in writes {
+            write.await?;
+        }
+        assert_eq!(server.pop().await?, b"beside");
+        assert_eq!(its_server.pop().await?, b"and elsewhere");
+        Ok(())
+    });
+}
+
+#[test]
 fn nothing_is_granted_that_was_not_asked_for() {
     for access in ALL {
         for asked in ALL {
@@ -111,6 +135,13 @@ fn a_window_is_for_those_who_were_granted_it() {
         let (other, its_server) = pair().await?;
         Remote::of(&its_server)?.grant(Access::READ)?;
         assert_eq!(Remote::of(&other)?.read(window.describe(), 0, 3).await?, [0; 3]);
+        // Who was granted one thing cannot do another to a window that lets others do it.
+        let (writer, its_end) = pair().await?;
+        let written = Remote::of(&its_end)?.export(memory(64), Access::WRITE)?;
+        Remote::of(&writer)?.write(written.describe(), 0, heap(b"x").into()).await?;
+        let denied = Remote::of(&other)?.write(written.describe(), 0, heap(b"y").into()).await.unwrap_err();
+        assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(written.revoke()?[0], b'x');
         let (third, _its_server) = pair().await?;
         let denied = Remote::of(&third)?.read(window.describe(), 0, 3).await.unwrap_err();
         assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
