@@ -214,6 +214,12 @@ impl Connection {
         Next::Frame(self.frame(Kind::Ack, Flags::default(), Sga::new(), pool, share, config))
     }
 
+    /// Whether there may be another frame behind the one that was just sent.
+    #[inline]
+    pub(super) fn may_have_next(&self) -> bool {
+        self.overdue || self.sending.credits > 0 && self.sending.has_data()
+    }
+
     fn control(&mut self, pool: &mut Pool, share: u32, config: &LinkConfig) -> Next {
         // What the acknowledgment may take, and what the peer's next control frame may, come before credits.
         let before = pool.free();

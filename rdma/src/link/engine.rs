@@ -232,6 +232,14 @@ impl Link {
         }
     }
 
+    /// Whether there is a connection of which nothing is to be received now.
+    #[inline]
+    pub fn is_waiting(&self, id: Id) -> bool {
+        self.connections.get(id).is_some_and(|connection| {
+            connection.phase == Phase::Open && !connection.has_unread() && !connection.is_ended()
+        })
+    }
+
     /// Ends the sending direction behind what was sent.
     ///
     /// # Errors
@@ -425,7 +433,10 @@ impl Link {
                     self.tell_of_room(id);
                     self.counters.frames_sent += 1;
                     self.counters.control_sent += u64::from(frame.payload.is_empty());
-                    self.take_turns(id);
+                    match self.connections.get(id).is_some_and(|connection| connection.may_have_next()) {
+                        true => self.take_turns(id),
+                        false => self.unlist_ready(id),
+                    }
                     let (header, payload) = (frame.header, frame.payload);
                     return Some(Post {
                         id,

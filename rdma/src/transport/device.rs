@@ -105,8 +105,7 @@ impl RdmaTransport {
 
     /// One turn: out with what tasks have asked for, in, up to those who wait, and out with what came of that.
     fn turn(&self, before_parking: bool) -> io::Result<bool> {
-        let now = Instant::now();
-        let mut any = self.engine.borrow_mut().turn(now, before_parking)?;
+        let mut any = self.engine.borrow_mut().turn(before_parking)?;
         any |= self.progress_events();
         any |= self.tell_finished();
         if !self.again.borrow().is_empty() {
@@ -115,6 +114,8 @@ impl RdmaTransport {
         let mut engine = self.engine.borrow_mut();
         any |= engine.transmit();
         engine.watch_waiting();
+        // Those who wait for what has come have it before.
+        engine.refill(before_parking)?;
         Ok(any)
     }
 

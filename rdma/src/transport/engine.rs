@@ -9,8 +9,9 @@ use crate::link::{Failure, Id, Link, Notice, Peers, Post, Slots};
 use crate::onesided::{Finished, OneSided};
 use crate::verbs::{
     Completion, CompletionChannel, CompletionQueue, ConnectionId, Device, DeviceEvent, EventChannel, Flags,
-    Outcome, ProtectionDomain, QueuePair, QueuePairConfig, SharedReceiveQueue, Status, Work,
+    Outcome, ProtectionDomain, QueuePair, QueuePairConfig, Refused, SharedReceiveQueue, Status, Work,
 };
+use demikernel_runtime::buffer::pool::PoolExhausted;
 use demikernel_runtime::time::Instant;
 use std::collections::BTreeSet;
 use std::io;
@@ -22,8 +23,14 @@ use std::time::Duration;
 /// Pieces of payload in a send, besides the header, if the device gathers as many.
 const PIECES: u32 = 7;
 
-/// How often the connection manager is asked while the runtime polls: each time is a system call.
+/// How often the connection manager is asked while the runtime polls: each time are system calls, which are to take no
+/// more than one of so many parts of the time, unless it would be asked too seldom then.
 const MANAGER: Duration = Duration::from_micros(100);
+const MANAGER_SHARE: u32 = 100;
+const MANAGER_SELDOM: Duration = Duration::from_millis(1);
+
+/// The clock is read in one of so many turns: it takes longer than the rest of a turn in which nothing has come.
+const TURNS: u32 = 16;
 
 /// Completions in a turn at most, so that those who are served have their turn.
 const BURST: usize = 256;
@@ -31,7 +38,7 @@ const BURST: usize = 256;
 /// Peers of datagrams that are known at once.
 const PEERS: usize = 1024;
 
-/// Receive buffers that may be missing, as long as nobody waits for them.
+/// Receive buffers that are posted together, as long as nobody waits for them: as many as go to the driver in a call.
 const REFILL: u32 = 16;
 
 /// Bytes that the device is asked to copy when it sends.
@@ -76,8 +83,12 @@ pub(super) struct Engine {
     pub(super) stalled: BTreeSet<Id>,
     /// One-sided operations that are done, and of which nobody has been told.
     pub(super) finished: Vec<Finished>,
-    /// When the connection manager was last asked.
-    pub(super) asked: Instant,
+    /// Turns so far.
+    turns: u32,
+    /// When the connection manager is to be asked again.
+    ask_next: Instant,
+    /// Nothing that a program gave has been sent since the last turn.
+    sends_at_once: bool,
     /// Connections that the peer has ended, once all that came before is taken in.
     pub(super) gone: Vec<Id>,
 }
@@ -172,7 +183,9 @@ impl Engine {
             one_sided: OneSided::new(),
             stalled: BTreeSet::new(),
             finished: Vec::new(),
-            asked: Instant::now(),
+            turns: 0,
+            ask_next: Instant::now(),
+            sends_at_once: true,
             gone: Vec::new(),
         };
         engine.refill(true)?;
@@ -180,25 +193,38 @@ impl Engine {
     }
 
     /// Takes in what has come, and sends what there is.
-    pub(super) fn turn(&mut self, now: Instant, before_parking: bool) -> io::Result<bool> {
+    pub(super) fn turn(&mut self, before_parking: bool) -> io::Result<bool> {
+        self.sends_at_once = true;
         self.link.begin_turn();
         let mut any = self.transmit();
-        if before_parking || now.saturating_duration_since(self.asked) >= MANAGER {
-            self.asked = now;
-            any |= self.ask_manager(now)?;
-            any |= self.read_inbox(now);
-            self.ask_device()?;
+        self.turns = self.turns.wrapping_add(1);
+        let now = (before_parking || self.turns.is_multiple_of(TURNS)).then(Instant::now);
+        if let Some(now) = now
+            && (before_parking || now >= self.ask_next)
+        {
+            any |= self.ask(now)?;
         }
         any |= self.complete()?;
         if !self.stalled.is_empty() {
             self.resume_one_sided();
         }
-        if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.link.tick(now);
+        if let Some(now) = now {
+            // Nobody is silent whose frames have come.
+            if self.link.next_deadline().is_some_and(|deadline| deadline <= now) {
+                self.link.tick(now);
+            }
+            self.expire_peers(now);
         }
-        self.expire_peers(now);
         any |= self.part();
-        self.refill(before_parking)?;
+        Ok(any)
+    }
+
+    /// Takes in what comes seldom, by system calls.
+    fn ask(&mut self, now: Instant) -> io::Result<bool> {
+        let any = self.ask_manager(now)? | self.read_inbox(now);
+        self.ask_device()?;
+        let pause = if any { Duration::ZERO } else { Self::pause(now) };
+        self.ask_next = now.saturating_add(pause);
         Ok(any)
     }
 
@@ -207,6 +233,21 @@ impl Engine {
     pub(super) fn watch_waiting(&mut self) {
         if self.link.has_waiting() {
             self.link.watch_waiting(Instant::now());
+        }
+    }
+
+    /// How long the connection manager may be left alone that has had nothing to tell at this moment.
+    fn pause(asked: Instant) -> Duration {
+        let took = Instant::now().saturating_duration_since(asked);
+        (took * MANAGER_SHARE).clamp(MANAGER, MANAGER_SELDOM)
+    }
+
+    /// Sends what a program has just given, unless something was already since the last turn: what follows goes
+    /// together then.
+    #[inline]
+    pub(super) fn send_at_once(&mut self) {
+        if std::mem::take(&mut self.sends_at_once) {
+            self.transmit();
         }
     }
 
@@ -232,27 +273,43 @@ impl Engine {
         if *id != post.id {
             return true;
         }
-        let frame = match self.memory.assemble(&post.header, &post.payload) {
-            Ok(frame) => frame,
-            Err(_) => {
-                self.memory.exhausted += 1;
-                self.held = Some(post);
-                return false;
+        let Post { id, header, payload, sequence, signalled } = post;
+        let flags = Flags { signalled, ..Flags::default() };
+        let refused = if self.memory.goes_as_it_is(&payload, pair.inline_limit(), self.pieces) {
+            pair.send_behind(&header, payload, flags, sequence.into())
+        } else {
+            match self.memory.assemble(&header, &payload) {
+                Ok(frame) => {
+                    let sent = pair.send(frame, flags, sequence.into());
+                    sent.map_err(|Refused { error, .. }| Refused { error, work: payload })
+                }
+                Err(error) => Err(Refused { error: io::Error::other(error), work: payload }),
             }
         };
-        let flags = Flags { signalled: post.signalled, ..Flags::default() };
-        match pair.send(frame, flags, post.sequence.into()) {
+        match refused {
             Ok(()) => true,
-            Err(refused) if refused.error.kind() == io::ErrorKind::WouldBlock => {
-                self.held = Some(post);
-                false
-            }
             Err(refused) => {
-                tracing::warn!(error = %refused.error, "a frame cannot be sent");
-                self.link.broken(post.id, Failure::DeviceGone);
-                true
+                self.refused(Post { id, header, payload: refused.work, sequence, signalled }, &refused.error)
             }
         }
+    }
+
+    /// A frame could not be given to the device; false if it is to be tried again.
+    #[cold]
+    fn refused(&mut self, post: Post, error: &io::Error) -> bool {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {}
+            _ if error.get_ref().is_some_and(|error| error.is::<PoolExhausted>()) => {
+                self.memory.exhausted += 1
+            }
+            _ => {
+                tracing::warn!(%error, "a frame cannot be sent");
+                self.link.broken(post.id, Failure::DeviceGone);
+                return true;
+            }
+        }
+        self.held = Some(post);
+        false
     }
 
     /// Takes in what the device has done.
@@ -260,23 +317,35 @@ impl Engine {
     fn complete(&mut self) -> io::Result<bool> {
         let (mut any, mut is_all) = (false, true);
         for index in 0..self.completions.len() {
-            let mut count = 0;
-            while count < BURST && self.completions[index].poll()? > 0 {
-                while let Some(completion) = self.completions[index].take() {
-                    self.complete_one(completion);
-                    count += 1;
-                }
-            }
+            let count = self.take_completions(index)?;
             any |= count > 0;
             is_all &= count < BURST;
         }
-        if is_all {
+        if is_all && !self.gone.is_empty() {
             // What came before the end of a connection has been taken in.
             for id in std::mem::take(&mut self.gone) {
                 self.link.broken(id, Failure::Reset);
             }
         }
         Ok(any)
+    }
+
+    /// Takes in what is in one queue; says how many.
+    #[inline]
+    fn take_completions(&mut self, index: usize) -> io::Result<usize> {
+        let mut count = 0;
+        while count < BURST {
+            let found = self.completions[index].poll()?;
+            while let Some(completion) = self.completions[index].take() {
+                self.complete_one(completion);
+                count += 1;
+            }
+            // There was no more, or hardly: whoever must know looks again.
+            if found == 0 || found < CompletionQueue::BATCH && self.gone.is_empty() {
+                break;
+            }
+        }
+        Ok(count)
     }
 
     #[inline]
@@ -339,10 +408,10 @@ impl Engine {
     }
 
     /// Gives the device receive buffers: several at once, which costs less, if nobody waits for them.
-    fn refill(&mut self, at_once: bool) -> io::Result<()> {
+    pub(super) fn refill(&mut self, at_once: bool) -> io::Result<()> {
         let missing = self.link.missing();
         let few = REFILL.min(self.config.buffers / 8);
-        if missing > few || missing > 0 && (at_once || self.link.is_starving()) {
+        if missing >= few.max(1) || missing > 0 && (at_once || self.link.is_starving()) {
             let posted = self.memory.refill(missing)?;
             if posted > 0 {
                 self.link.posted(posted);

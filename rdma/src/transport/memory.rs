@@ -37,6 +37,21 @@ impl Memory {
         }
     }
 
+    /// Whether the device takes the payload of a frame from where it is, so many pieces at most, or along with the
+    /// request.
+    #[inline]
+    pub(super) fn goes_as_it_is(&self, payload: &Sga, inline: usize, pieces: u32) -> bool {
+        let (length, count) = (payload.len(), payload.segments());
+        let is_reached = |piece: &Buffer| self.domain.reaches(piece.region());
+        match payload.first() {
+            _ if count > pieces as usize => false,
+            _ if HEADER + length <= inline => true,
+            _ if length <= SMALL => false,
+            Some(only) if count == 1 => is_reached(only),
+            _ => payload.iter().all(is_reached),
+        }
+    }
+
     /// The frame as the device takes it. The payload stays with the caller.
     #[inline]
     pub(super) fn assemble(&mut self, header: &[u8], payload: &Sga) -> Result<Sga, PoolExhausted> {

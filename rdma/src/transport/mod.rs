@@ -242,12 +242,16 @@ impl RdmaTransport {
 
     /// Does for a socket what can be done now.
     fn progress(&self, socket: &Rc<Socket>) {
-        self.progress_connect(socket);
+        if socket.connect.borrow().is_some() {
+            self.progress_connect(socket);
+        }
         self.progress_receives(socket);
         if !self.takers.borrow().is_empty() {
             self.progress_notices(socket);
         }
-        self.progress_sends(socket);
+        if socket.closing.get() || !socket.sends.borrow().is_empty() {
+            self.progress_sends(socket);
+        }
     }
 
     /// Tells those who wait for one-sided operations.

@@ -24,7 +24,7 @@ impl RdmaTransport {
             receive.on_cancel(id, Key::Receive(socket.id.get()).into());
         }
         // Behind others it waits for what they wait for.
-        if socket.receives.borrow().is_empty() {
+        if socket.receives.borrow().is_empty() && self.may_receive(&socket) {
             receive = match self.try_receive(&socket, receive) {
                 Ok(()) => return,
                 Err(receive) => receive,
@@ -32,6 +32,14 @@ impl RdmaTransport {
         }
         self.waits_more(1);
         socket.receives.borrow_mut().push_back(receive);
+    }
+
+    /// Whether it is worth trying: what a stream waits for mostly has not come yet.
+    #[inline]
+    fn may_receive(&self, socket: &Socket) -> bool {
+        let Ok(engine) = self.engine.try_borrow() else { return true };
+        let Role::Stream(id) = *socket.role.borrow() else { return true };
+        !engine.link.is_waiting(id) || !socket.untaken.borrow().is_empty()
     }
 
     pub(super) fn progress_receives(&self, socket: &Socket) {

@@ -136,7 +136,11 @@ impl RdmaTransport {
             };
             return self.attempt(socket, |engine| engine.send_datagram(socket.datagrams()?, data, peer));
         }
-        self.attempt(socket, |engine| engine.link.send(socket.stream()?, data))
+        self.attempt(socket, |engine| {
+            engine.link.send(socket.stream()?, data)?;
+            engine.send_at_once();
+            Ok(())
+        })
     }
 
     /// Whether pushes are under way that the protocol has not taken.

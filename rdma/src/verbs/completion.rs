@@ -81,6 +81,9 @@ impl Drop for Inner {
 }
 
 impl CompletionQueue {
+    /// As many are taken from the device at once.
+    pub const BATCH: usize = BATCH;
+
     /// A queue with room for so many completions at first, which notifies on a channel when it is
     /// [armed](CompletionQueue::arm).
     ///
@@ -263,12 +266,26 @@ impl Inner {
         }
     }
 
+    /// Lets go of what was posted before a send that is done.
+    fn release_earlier(&self, id: u64) {
+        loop {
+            // Not borrowed when something is dropped.
+            let earlier = self.device.work().borrow_mut().earlier(id);
+            if earlier.is_none() {
+                return;
+            }
+        }
+    }
+
     /// What a completion of the device is of, of which this was found first; none if it is of a queue pair that is gone.
     fn resolve(&self, mut found: Found, raw: &ibv_wc) -> Option<Completion> {
         loop {
             match found {
                 Found::It(done) => return Some(Completion::new(done, raw)),
-                Found::Earlier(held) => drop(held),
+                Found::Earlier(held) => {
+                    drop(held);
+                    self.release_earlier(raw.wr_id());
+                }
                 Found::Orphan(held) => {
                     drop(held);
                     return None;
@@ -381,6 +398,10 @@ fn succeed(held: Held, raw: &ibv_wc, datagrams: bool) -> Outcome {
             Outcome::Received { data, immediate, source }
         }
         Held::Gather(data) => Outcome::Sent(data),
+        Held::Behind(header, data) => {
+            drop(header);
+            Outcome::Sent(data)
+        }
         Held::Inline | Held::Free => Outcome::Sent(Sga::new()),
         Held::Datagram(data, address) => {
             drop(address);
@@ -411,8 +432,7 @@ fn cut_header(data: &mut BufferMut, raw: &ibv_wc) -> Source {
 fn fail(held: Held, status: ibv_wc_status::Type, vendor: u32) -> Outcome {
     let status = Status::of(status).unwrap_or(Status::General);
     let work = match held {
-        Held::Gather(data) => Work::Send(data),
-        Held::Datagram(data, _) => Work::Send(data),
+        Held::Gather(data) | Held::Behind(_, data) | Held::Datagram(data, _) => Work::Send(data),
         Held::Inline | Held::Free => Work::Send(Sga::new()),
         Held::Read(data, _) => Work::Read(data),
         Held::Fetch(_) => Work::Atomic,

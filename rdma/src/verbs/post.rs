@@ -154,6 +154,55 @@ impl QueuePair {
         self.gather(data, &Operation::send(memory(0, 0), flags, token), None)
     }
 
+    /// Sends a message behind a header, which is copied: so the message goes from where it is, and takes no other buffer
+    /// if both go inline.
+    ///
+    /// # Errors
+    /// As [`send`](QueuePair::send); `OutOfMemory` if the heap has no room for the header.
+    #[inline]
+    pub fn send_behind(
+        &self,
+        header: &[u8],
+        data: Sga,
+        flags: Flags,
+        token: u64,
+    ) -> Result<(), Refused<Sga>> {
+        if self.kind != Kind::Reliable {
+            return Err(wrong_kind(data));
+        }
+        let operation = Operation::send(memory(0, 0), flags, token);
+        let mut segments = [const { MaybeUninit::uninit() }; SEGMENTS];
+        let is_inline = header.len() + data.len() <= self.inline;
+        let count = match describe(&self.domain, &data, is_inline, &mut segments[1..self.segments]) {
+            Ok(count) => count as i32 + 1,
+            Err(error) => return Err(Refused { error, work: data }),
+        };
+        if is_inline {
+            segments[0].write(ibv_sge { addr: header.as_ptr() as u64, length: header.len() as u32, lkey: 0 });
+            // The device has taken the bytes along when this returns.
+            let (list, flag) = ((segments.as_mut_ptr().cast(), count), ibv_send_flags::IBV_SEND_INLINE.0);
+            return match self.post(&operation, list, flag, || Held::Inline) {
+                Ok(()) => Ok(()),
+                Err((error, _)) => Err(Refused { error, work: data }),
+            };
+        }
+        let header = match Buffer::copy_from_slice(header) {
+            Ok(header) => header,
+            Err(error) => {
+                return Err(Refused { error: io::Error::new(io::ErrorKind::OutOfMemory, error), work: data });
+            }
+        };
+        let Some(lkey) = self.domain.key(header.region()) else {
+            return Err(Refused { error: self.domain.out_of_reach(), work: data });
+        };
+        segments[0].write(ibv_sge { addr: header.as_ptr() as u64, length: header.len() as u32, lkey });
+        let list = (segments.as_mut_ptr().cast(), count);
+        self.post(&operation, list, 0, || Held::Behind(header, data)).map_err(|(error, held)| {
+            let Held::Behind(_, work) = held() else { unreachable!("as it was given") };
+            Refused { error, work }
+        })
+    }
+
     /// Sends a message to a queue pair of datagrams, by its number and with its key.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ impl SharedReceiveQueue {
     pub fn post_many(&self, buffers: impl IntoIterator<Item = BufferMut>) -> io::Result<usize> {
         let mut buffers = buffers.into_iter();
         let mut posted = 0;
-        loop {
+        while self.room() > 0 {
             let mut batch = Batch::new(self);
             // Whoever gives the buffers may post others meanwhile, therefore it is looked at each time.
             while batch.count < BATCH && self.room() > 0 {
@@ -121,11 +121,13 @@ impl SharedReceiveQueue {
                     return Err(error);
                 }
             }
-            if batch.count == 0 {
-                return Ok(posted);
-            }
+            let is_full = batch.count == BATCH;
             posted += batch.post()?;
+            if !is_full {
+                break;
+            }
         }
+        Ok(posted)
     }
 
     /// Gives a list of receives to the driver. If it does not take all, it says which is the first.

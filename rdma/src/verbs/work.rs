@@ -9,7 +9,7 @@
 
 use std::mem;
 
-use demikernel_runtime::buffer::{BufferMut, Sga};
+use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
 
 use super::address::AddressHandle;
 
@@ -24,6 +24,8 @@ pub(super) enum Held {
     Inline,
     /// What is sent, or written to the peer.
     Gather(Sga),
+    /// What is sent behind a header, and that.
+    Behind(Buffer, Sga),
     /// What is sent to an address, which is kept as well.
     Datagram(Sga, AddressHandle),
     /// Where the peer's memory is read to: as many bytes.
@@ -90,7 +92,8 @@ pub(super) struct Done {
 pub(super) enum Found {
     /// Nothing that is under way: it was of a queue that is gone.
     Stale,
-    /// One that was posted before it, and is done too. To be called again.
+    /// One that was posted before it, and is done too. To be called again, after all those
+    /// [before it](WorkTable::earlier).
     Earlier(Held),
     /// It. A receive of a queue pair that is gone has no queue.
     It(Done),
@@ -256,6 +259,27 @@ impl WorkTable {
             // Nothing that the caller would have to let go of.
             mem::forget(held);
         }
+    }
+
+    /// What one holds that was posted before the send of this number, of which [`complete`](WorkTable::complete) has told
+    /// that there may be some; none when there is none left.
+    #[inline(always)]
+    pub(super) fn earlier(&mut self, id: u64) -> Option<Held> {
+        let (at, generation) = (id as u32, (id >> 32) as u32);
+        let entry = self.entries.get(at as usize)?;
+        // What was let go of since may have been anybody's, and have dropped the queue pair.
+        if entry.generation != generation || matches!(entry.held, Held::Free | Held::Receive(_)) {
+            return None;
+        }
+        let slot = entry.queue;
+        while self.queues[slot as usize].sends.first != at {
+            let held = self.take_first(slot, Side::Send).1;
+            if !matches!(held, Held::Inline) {
+                return Some(held);
+            }
+            mem::forget(held);
+        }
+        None
     }
 
     #[inline(always)]
