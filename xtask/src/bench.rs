@@ -1,14 +1,18 @@
 //! `cargo xtask bench`: criterion's micro-benchmarks, and the comparison with peers.
 
+mod counted;
+
+use std::ffi::OsString;
 use std::fs;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::inherit;
+use crate::process::{Runner, inherit};
 use crate::setup;
-use crate::vm;
-use crate::workspace::Workspace;
+use crate::vm::{self, lab};
+use crate::workspace::{self, Workspace};
 
 const PEERS: &str = "benches/peers/Cargo.toml";
 const STORAGE: &str = "benches/storage/Cargo.toml";
@@ -45,6 +49,9 @@ enum What {
     /// Block devices, the log, and the key-value example with one; against fio, system calls, okaywal, redis-server, and
     /// in a guest the kernel's NVMe driver and SPDK, if the loader finds that. Not among "all"
     Storage,
+    /// RDMA: streams against raw verbs and ib_send_bw, on this machine's device or in an emulator, and instructions a
+    /// message. Not among "all"
+    Rdma,
     /// Criterion micro-benchmarks of the executor, as a plain `cargo bench`
     Criterion,
     /// All of these
@@ -59,7 +66,7 @@ impl What {
             Self::Echo => Some("echo"),
             Self::Net => Some("net"),
             Self::Kv => Some("kv"),
-            Self::Dpdk | Self::Storage | Self::Criterion | Self::All => None,
+            Self::Dpdk | Self::Storage | Self::Rdma | Self::Criterion | Self::All => None,
         }
     }
 }
@@ -85,6 +92,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.what.contains(&What::Storage) {
         storage(&workspace, &options.arguments)?;
     }
+    if options.what.contains(&What::Rdma) {
+        rdma(&workspace, &options.arguments)?;
+    }
     if comparisons.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -101,6 +111,36 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     peers.arg("--key-value").arg(workspace.target.join("release/examples/key-value"));
     measure(peers.args(&options.arguments))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// On a device of this machine if it has one, else in a guest.
+fn rdma(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    if !setup::install(counted::TOOLS)? {
+        bail!("the measurements on RDMA need programs that are not installed: cargo xtask setup");
+    }
+    let mut runner = Runner::new(&workspace.target, "rdma", "rdma", Duration::from_secs(1200), false)?;
+    let mut build = workspace.cargo("build");
+    build.args(["--release", "-p", "demikernel-rdma", "--features", "verbs", workspace::JSON]);
+    build.args(["--bench", "compare", "--bench", "cost", "--bench", "echo"]);
+    let built = workspace::executables(&runner.output(&mut build)?);
+    let find = |target: &str| {
+        let found = built.iter().find(|built| built.target == target);
+        found.with_context(|| format!("cargo has not built {target}"))
+    };
+    let compare = &find("compare")?.path;
+    let devices = fs::read_dir("/sys/class/infiniband").is_ok_and(|mut devices| devices.next().is_some());
+    if devices {
+        drop(runner);
+        measure(workspace.command(compare).args(arguments))?;
+        runner = Runner::new(&workspace.target, "rdma", "rdma", Duration::from_secs(1200), false)?;
+    } else {
+        println!("no RDMA device here: in an emulator, whose times are of no use but their ratios");
+        let words: Vec<OsString> =
+            [OsString::from(compare)].into_iter().chain(arguments.iter().map(Into::into)).collect();
+        lab::run_alone(workspace, &mut runner, &words)?;
+    }
+    println!("{}", counted::table(&mut runner, workspace, &find("cost")?.path, &find("echo")?.path)?);
+    Ok(())
 }
 
 /// Has arguments of its own.

@@ -192,7 +192,7 @@ fn syscalls(job: &mut Job<'_>, program: &Path, name: &str, count: u64) -> Result
 }
 
 /// The number that follows a label, thousands separated by commas or not.
-fn number_after(text: &str, label: &str) -> Result<u64> {
+pub(crate) fn number_after(text: &str, label: &str) -> Result<u64> {
     let rest = text.split_once(label).map(|(_, rest)| rest.trim_start());
     let number = rest.and_then(|rest| rest.split_whitespace().next());
     let number = number.and_then(|number| number.replace(',', "").parse().ok());

@@ -110,6 +110,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(code(if one == 0 { other } else { one }))
 }
 
+/// Runs a command in a guest by itself, which prints as it goes.
+pub(crate) fn run_alone(workspace: &Workspace, runner: &mut Runner, command: &[OsString]) -> Result<()> {
+    let kernel = Kernel::prepare(&workspace.target, runner)?;
+    let lab = Lab { limit: Duration::from_secs(900), ..Lab::default() };
+    let mut boot = lab.alone(&kernel, &workspace.root, command)?;
+    boot.command.status()?;
+    let status = boot.status()?;
+    ensure!(status == 0, "the command ended with {status}");
+    Ok(())
+}
+
 /// The tests on a device, in one guest, and those of two machines at a cable that loses 3 % of the packets.
 pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     let kernel = Kernel::prepare(&job.workspace.target, &mut job.runner)?;

@@ -1,0 +1,101 @@
+//! After warm-up no message through a stream of the transport allocates, whatever its length: in the protocol, the verbs
+//! room, the runtime, and the double below them.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use demikernel_rdma::transport::{RdmaConfig, RdmaTransport};
+use demikernel_rdma::verbs::double;
+use demikernel_runtime::buffer::Buffer;
+use demikernel_runtime::net::{TcpListener, TcpStream};
+use demikernel_runtime::{Builder, Idle, spawn};
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const WARM_UP: usize = 300;
+const ROUNDS: usize = 500;
+
+/// Sends messages, all of them and then the next, and waits for their echo.
+async fn round(client: &TcpStream, message: &[Buffer], together: usize) {
+    let length: usize = message.iter().map(|piece| piece.len()).sum();
+    for _ in 0..together {
+        client.push_sga(message.iter().cloned().collect()).await.unwrap();
+    }
+    let mut missing = together * length;
+    while missing > 0 {
+        missing -= client.pop().await.unwrap().len();
+    }
+}
+
+async fn count(client: &TcpStream, message: &[Buffer], together: usize) -> usize {
+    for _ in 0..WARM_UP {
+        round(client, message, together).await;
+    }
+    let before = ALLOCATIONS.get();
+    for _ in 0..ROUNDS {
+        round(client, message, together).await;
+    }
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn no_message_allocates() {
+    let runtime = Builder::new().idle(Idle::Spin).build().unwrap();
+    let manager = double::event_channel().unwrap();
+    let transport = RdmaTransport::with_device(double::device().unwrap(), manager, &RdmaConfig::default());
+    runtime.attach(transport.unwrap().transport());
+    runtime.block_on(async {
+        let listener = TcpListener::bind((double::ADDRESS, 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        spawn(async move {
+            while let Ok(data) = server.pop().await
+                && !data.is_empty()
+                && server.push(data).await.is_ok()
+            {}
+        })
+        .detach();
+        // Inline, copied behind the header, behind it, of several pieces, and of several frames.
+        for (lengths, together) in [
+            (&[64][..], 1),
+            (&[200], 1),
+            (&[1024], 1),
+            (&[16, 1000], 1),
+            (&[65_536], 1),
+            (&[64], 20),
+            (&[1024], 20),
+        ] {
+            let pieces = lengths.iter().map(|length| Buffer::copy_from_slice(&vec![7; *length]).unwrap());
+            let message: Vec<Buffer> = pieces.collect();
+            let allocations = count(&client, &message, together).await;
+            assert_eq!(allocations, 0, "{lengths:?}, {together} together");
+        }
+    });
+}
