@@ -445,6 +445,21 @@ mod tests {
     }
 
     #[test]
+    fn those_before_a_send_are_told_until_there_is_none_or_it_is_gone() {
+        let mut table = WorkTable::new();
+        let slot = table.add_queue(7, Some(17), false);
+        let ids: Vec<_> = [1, 0, 1, 0, 1].map(|token| post(&mut table, slot, Side::Send, token)).into();
+        assert!(matches!(table.complete(ids[3], 17), Found::Earlier(Held::Gather(_))));
+        assert!(matches!(table.earlier(ids[3]), Some(Held::Gather(_))));
+        assert!(table.earlier(ids[3]).is_none(), "it is the first");
+        assert_eq!(done(table.complete(ids[3], 17)), (7, 0));
+        assert!(table.earlier(ids[3]).is_none(), "it is gone");
+        assert_eq!(table.count(slot, Side::Send), 1, "what was posted later stays");
+        let receive = post(&mut table, slot, Side::Receive, 0);
+        assert!(table.earlier(receive).is_none() && table.earlier(u64::MAX).is_none());
+    }
+
+    #[test]
     fn a_queue_that_is_no_more_gives_back_all_it_had() {
         let mut table = WorkTable::new();
         let shared = table.add_queue(0, None, false);

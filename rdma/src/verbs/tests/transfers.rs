@@ -87,6 +87,45 @@ fn what_is_short_goes_inline_from_any_memory_and_is_let_go_of_at_once() {
 }
 
 #[test]
+fn a_header_is_copied_and_what_is_behind_it_goes_from_where_it_is() {
+    let (client, server) = (Side::new(), Side::new());
+    let config = QueuePairConfig { inline: 96, segments: 3, ..tagged(1) };
+    let (near, far) = (client.pair(&config), server.pair(&tagged(2)));
+    join(&near, &far);
+    (0..4).for_each(|_| far.receive(space(4096), 0).unwrap());
+    double::hold(true);
+    let (short, long) = (bytes(80, b's'), bytes(1000, b'l'));
+    let mut header = *b"header of 16 B: ";
+    near.send_behind(&header, short.clone().into(), Flags::default(), 1).unwrap();
+    assert!(short.is_unique(), "the device has taken the bytes along");
+    near.send_behind(&header, Sga::new(), Flags::default(), 2).unwrap();
+    near.send_behind(&header, long.clone().into(), Flags::default(), 3).unwrap();
+    near.send_behind(&header, message(&[&long, b"end"]), Flags::SIGNALLED, 4).unwrap();
+    assert!(!long.is_unique(), "these are still the device's");
+    header.fill(0);
+    double::hold(false);
+    let sent = client.completed();
+    let expected = [&*short, b"", &*long, &[&*long, b"end"].concat()];
+    for (received, expected) in received(server.completed()).into_iter().zip(expected) {
+        assert_eq!(received, (2, [b"header of 16 B: ", expected].concat()));
+    }
+    match &sent[..] {
+        [Completion { token: 4, outcome: Outcome::Sent(data), .. }] => assert_eq!(data.len(), 1003),
+        other => panic!("{other:?}"),
+    }
+    assert!(long.is_unique(), "the one before was let go of, too");
+    // The header takes the place of a piece, and what cannot go comes back.
+    let refused = near.send_behind(b"h", message(&[&long, b"2", b"3"]), Flags::default(), 0).unwrap_err();
+    assert!(refused.error.to_string().contains("more pieces"), "{}", refused.error);
+    assert_eq!(refused.work.segments(), 3);
+    let foreign = Buffer::from_static(&[7; 1000]);
+    let refused = near.send_behind(b"h", foreign.into(), Flags::default(), 0).unwrap_err();
+    assert!(refused.error.to_string().contains("not in memory that double reaches"), "{}", refused.error);
+    let datagrams = client.pair(&QueuePairConfig { kind: Kind::Datagrams, ..tagged(3) });
+    assert!(datagrams.send_behind(b"h", Sga::new(), Flags::default(), 0).is_err());
+}
+
+#[test]
 fn unsignalled_sends_are_released_by_the_next_signalled_and_the_queue_never_stays_full() {
     let (client, server) = (Side::new(), Side::new());
     let config = QueuePairConfig { send_depth: 8, inline: 0, ..tagged(1) };
