@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -121,14 +121,19 @@ impl Parker for PollParker {
     }
 }
 
+/// A descriptor that the parker watches, and whose it was.
+pub(super) type Watched = (RawFd, Weak<dyn Device>);
+
 /// How long the runtime may block as far as its devices are concerned, other than the one that parks it, at most
 /// `limit`; what they want watched is added to `watched` and to the parker.
 pub(super) fn may_block(
     core: &Core,
     parker: &dyn Parker,
-    watched: &RefCell<Vec<RawFd>>,
+    watched: &RefCell<Vec<Watched>>,
     mut limit: Option<Duration>,
 ) -> io::Result<Option<Duration>> {
+    // The descriptor of a device that is gone may be another's by now, which nobody watches.
+    watched.borrow_mut().retain(|(_, device)| device.strong_count() > 0);
     let mut index = 0;
     while let Some(device) = core.device(index) {
         match device.interest() {
@@ -136,9 +141,9 @@ pub(super) fn may_block(
             Interest::Polling => return Ok(Some(Duration::ZERO)),
             Interest::Pause(time) => limit = Some(limit.map_or(time, |limit| limit.min(time))),
             Interest::Descriptor(fd) => {
-                if !watched.borrow().contains(&fd) {
+                if !watched.borrow().iter().any(|(other, _)| *other == fd) {
                     parker.watch(fd)?;
-                    watched.borrow_mut().push(fd);
+                    watched.borrow_mut().push((fd, Rc::downgrade(&device)));
                 }
                 if !device.arm() {
                     return Ok(Some(Duration::ZERO));

@@ -3,7 +3,7 @@
 use super::context::{self, Entered};
 use super::core::Core;
 use super::handle::{Handle, Inbox, Outside};
-use super::idle::{Idle, PollParker, may_block, parking_device};
+use super::idle::{Idle, PollParker, Watched, may_block, parking_device};
 use super::page::Page;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -222,7 +222,7 @@ pub struct Runtime {
     inbox: Arc<Inbox>,
     /// Who blocks the thread, chosen when that is first wanted.
     parker: RefCell<Option<Rc<ParkBy>>>,
-    watched: RefCell<Vec<RawFd>>,
+    watched: RefCell<Vec<Watched>>,
     /// Another thread has signalled the eventfd, or is about to.
     signal_due: Cell<bool>,
     /// Since when, in the clock's nanoseconds (the real one's in virtual time), nothing has been ready.
