@@ -15,7 +15,7 @@ use std::time::Duration;
 /// let config: StorageConfig = "[storage]\ndevice = \"orders.log\"\nsize = \"1GiB\"".parse().unwrap();
 /// assert_eq!(config.device, [StorageDevice::File("orders.log".into())]);
 /// let error = "[storage]\ndevice = \"memory:lots\"".parse::<StorageConfig>().unwrap_err().to_string();
-/// assert!(error.starts_with("line 2: storage.device: found string \"memory:lots\", expected a list, of each a path, "));
+/// assert!(error.starts_with("line 2: storage.device: found string \"memory:lots\", expected a path, "));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
