@@ -1,12 +1,11 @@
 //! Protection domains: what memory a device reaches for this thread.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use demikernel_runtime::buffer::pool::{self, Region, RegionEvent, RegionHook};
+use demikernel_runtime::buffer::pool::{Region, RegionTable, RegionUser};
 
 use super::device::Device;
 use super::error::{Error, last};
@@ -21,31 +20,26 @@ use super::raw::*;
 pub struct ProtectionDomain(Rc<Inner>);
 
 struct Inner {
-    /// Dropped first: from then on no region is registered.
-    hook: Option<RegionHook>,
-    heap: Rc<Heap>,
+    /// None only while this is dropped: what is registered goes before the domain does.
+    heap: Option<RegionTable<Heap>>,
+    domain: NonNull<ibv_pd>,
     device: Device,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.hook = None;
-        for region in self.heap.regions.borrow_mut().drain(..).flatten() {
-            self.heap.deregister(region);
-        }
+        self.heap = None;
         // SAFETY: what was made in it is gone, as it holds this.
-        unsafe { (self.device.provider().dealloc_pd)(self.heap.domain.as_ptr()) };
+        unsafe { (self.device.provider().dealloc_pd)(self.domain.as_ptr()) };
     }
 }
 
-/// The registered regions of the heap.
+/// Registers the heap.
 struct Heap {
     domain: NonNull<ibv_pd>,
     provider: &'static Provider,
-    /// By the number of the region.
-    regions: RefCell<Vec<Option<Registered>>>,
-    /// Why the last one could not be registered that could not.
-    failure: RefCell<Option<io::Error>>,
+    /// Why the last region could not be registered that could not.
+    failure: Option<io::Error>,
     device: String,
 }
 
@@ -55,40 +49,23 @@ struct Registered {
     region: NonNull<ibv_mr>,
 }
 
-impl Heap {
-    fn tell(&self, event: RegionEvent<'_>) {
-        match event {
-            RegionEvent::Mapped(region) => match self.register(region) {
-                Ok(registered) => {
-                    let mut regions = self.regions.borrow_mut();
-                    let index = region.id as usize;
-                    if index >= regions.len() {
-                        regions.resize(index + 1, None);
-                    }
-                    regions[index] = Some(registered);
-                }
-                Err(error) => {
-                    tracing::error!(device = self.device, %error, "a region of the heap is out of reach");
-                    *self.failure.borrow_mut() = Some(error);
-                }
-            },
-            RegionEvent::Unmapping(region) => {
-                let registered = self.regions.borrow_mut().get_mut(region.id as usize).and_then(Option::take);
-                if let Some(registered) = registered {
-                    self.deregister(registered);
-                }
+impl RegionUser for Heap {
+    type Entry = Registered;
+
+    fn mapped(&mut self, region: &Region) -> Option<Registered> {
+        let access = ibv_access_flags::IBV_ACCESS_LOCAL_WRITE;
+        // SAFETY: the domain is open while its table is there, and the memory is mapped until that hears otherwise.
+        match unsafe { register(self.provider, self.domain, &self.device, region.base, region.len, access) } {
+            Ok(region) => Some(Registered { key: key_of(region), region }),
+            Err(error) => {
+                tracing::error!(device = self.device, %error, "a region of the heap is out of reach");
+                self.failure = Some(error);
+                None
             }
         }
     }
 
-    fn register(&self, region: &Region) -> io::Result<Registered> {
-        let access = ibv_access_flags::IBV_ACCESS_LOCAL_WRITE;
-        // SAFETY: the domain is open while the hook is in place, and the memory is mapped until the hook hears otherwise.
-        unsafe { register(self.provider, self.domain, &self.device, region.base, region.len, access) }
-            .map(|region| Registered { key: key_of(region), region })
-    }
-
-    fn deregister(&self, registered: Registered) {
+    fn unmapping(&mut self, registered: Registered) {
         // No buffer in it is alive, or the last queue that could use it is gone. If it failed, the pages would stay
         // locked, and nobody else would get them.
         // SAFETY: registered once and forgotten by the caller.
@@ -150,20 +127,16 @@ impl ProtectionDomain {
     pub fn new(device: &Device) -> io::Result<ProtectionDomain> {
         // SAFETY: the context is open.
         let domain = NonNull::new(unsafe { (device.provider().alloc_pd)(device.context()) });
-        let heap = Rc::new(Heap {
-            domain: domain.ok_or_else(|| last("allocate a protection domain"))?,
+        let domain = domain.ok_or_else(|| last("allocate a protection domain"))?;
+        let mut inner = Inner { heap: None, domain, device: device.clone() };
+        let heap = inner.heap.insert(RegionTable::new(Heap {
+            domain,
             provider: device.provider(),
-            regions: RefCell::new(Vec::new()),
-            failure: RefCell::new(None),
+            failure: None,
             device: device.name().to_owned(),
-        });
-        let mut inner = Inner { hook: None, heap, device: device.clone() };
-        let told = inner.heap.clone();
-        inner.hook = Some(pool::on_region(move |event| told.tell(event)));
-        if let Some(error) = inner.heap.failure.take() {
-            return Err(error);
-        }
-        Ok(ProtectionDomain(Rc::new(inner)))
+        }));
+        let failure = heap.user_mut().failure.take();
+        failure.map_or_else(|| Ok(ProtectionDomain(Rc::new(inner))), Err)
     }
 
     /// The device.
@@ -181,14 +154,15 @@ impl ProtectionDomain {
     /// The key of a region that is registered.
     #[inline]
     pub(super) fn key(&self, region: Option<(u32, usize)>) -> Option<u32> {
-        let (id, _) = region?;
-        self.0.heap.regions.borrow().get(id as usize)?.map(|registered| registered.key)
+        Some(self.0.heap.as_ref()?.get(region)?.key)
     }
 
     /// The error for a buffer that is out of reach.
     #[cold]
     pub(super) fn out_of_reach(&self) -> io::Error {
-        match self.0.heap.failure.borrow().as_ref().and_then(|error| error.get_ref()?.downcast_ref()) {
+        let heap = self.0.heap.as_ref().map(RegionTable::user);
+        let failure = heap.as_ref().and_then(|heap| heap.failure.as_ref());
+        match failure.and_then(|error| error.get_ref()?.downcast_ref()) {
             // It may be one of these, which is said again.
             Some(error) => Error::clone(error).into(),
             None => Error::Unregistered { device: self.device().name().into() }.into(),
@@ -196,7 +170,7 @@ impl ProtectionDomain {
     }
 
     pub(super) fn raw(&self) -> NonNull<ibv_pd> {
-        self.0.heap.domain
+        self.0.domain
     }
 
     pub(super) fn is(&self, other: &ProtectionDomain) -> bool {
@@ -208,7 +182,7 @@ impl fmt::Debug for ProtectionDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtectionDomain")
             .field("device", &self.0.device)
-            .field("regions", &self.0.heap.regions.borrow().iter().flatten().count())
+            .field("heap", &self.0.heap)
             .finish()
     }
 }

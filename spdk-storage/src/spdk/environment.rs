@@ -3,7 +3,7 @@
 use super::error::SpdkError;
 use super::functions::Functions;
 use super::library;
-use demikernel_runtime::buffer::pool::{self, RegionEvent, RegionHook};
+use demikernel_runtime::buffer::pool::{Region, RegionTable, RegionUser};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::path::PathBuf;
@@ -203,16 +203,10 @@ mod eal {
 /// Regions of the thread's heap, each registered with SPDK while it is mapped.
 ///
 /// What is registered is so for the process: a thread has one of these, whatever number of queues it has.
-pub(super) struct Registered {
-    table: Rc<RefCell<Table>>,
-    #[expect(dead_code, reason = "held for its destructor")]
-    hook: RegionHook,
-}
+pub(super) struct Registered(RegionTable<Registrar>);
 
-struct Table {
+struct Registrar {
     functions: Functions,
-    /// By the number of a region.
-    regions: Vec<Option<Reached>>,
 }
 
 /// A region that controllers reach.
@@ -241,35 +235,21 @@ impl Registered {
     }
 
     fn new(functions: &Functions) -> Registered {
-        let table = Rc::new(RefCell::new(Table { functions: *functions, regions: Vec::new() }));
-        let told = table.clone();
-        let hook = pool::on_region(move |event| told.borrow_mut().tell(&event));
-        Registered { table, hook }
+        Registered(RegionTable::new(Registrar { functions: *functions }))
     }
 
     /// Whether controllers reach what lies there ([`Buffer::region`](demikernel_runtime::buffer::Buffer::region)).
     #[inline]
     pub(super) fn has(&self, region: Option<(u32, usize)>) -> bool {
-        region.is_some_and(|(id, _)| matches!(self.table.borrow().regions.get(id as usize), Some(Some(_))))
+        self.0.get(region).is_some()
     }
 }
 
-impl Table {
-    fn tell(&mut self, event: &RegionEvent<'_>) {
-        let (region, reached) = match event {
-            RegionEvent::Mapped(region) => (region, self.register(region.base.as_ptr().cast(), region.len)),
-            RegionEvent::Unmapping(region) => (region, None),
-        };
-        let index = region.id as usize;
-        if index >= self.regions.len() {
-            self.regions.resize(index + 1, None);
-        }
-        if let Some(gone) = std::mem::replace(&mut self.regions[index], reached) {
-            self.unregister(gone);
-        }
-    }
+impl RegionUser for Registrar {
+    type Entry = Reached;
 
-    fn register(&self, base: *mut c_void, length: usize) -> Option<Reached> {
+    fn mapped(&mut self, region: &Region) -> Option<Reached> {
+        let (base, length) = (region.base.as_ptr().cast(), region.len);
         // SAFETY: a region of whole huge pages, which is unregistered before it is unmapped.
         match unsafe { (self.functions.spdk_mem_register)(base, length) } {
             0 => Some(Reached { base, length, is_ours: true }),
@@ -281,19 +261,11 @@ impl Table {
         }
     }
 
-    fn unregister(&self, region: Reached) {
+    fn unmapping(&mut self, region: Reached) {
         if region.is_ours {
             // SAFETY: it was registered like this. No command uses it: buffers that one uses are alive, and with them
             // their region.
             unsafe { (self.functions.spdk_mem_unregister)(region.base, region.length) };
-        }
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        for region in std::mem::take(&mut self.regions).into_iter().flatten() {
-            self.unregister(region);
         }
     }
 }

@@ -26,6 +26,7 @@ pub(in crate::buffer) mod returns; // counts that come back from other threads
 mod source; // memory that is not the operating system's
 mod stats; // figures
 mod supply; // the slow path
+mod table; // what a device keeps of each region
 pub(in crate::buffer) mod waiters; // back-pressure
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use hooks::RegionHook;
 pub use region::{Region, RegionEvent};
 pub use source::RegionSource;
 pub use stats::{ClassStats, Stats};
+pub use table::{RegionTable, RegionUser};
 pub use waiters::Waiting;
 
 /// Figures of this thread's pool.
@@ -98,7 +100,7 @@ pub fn regions() -> Vec<Region> {
 /// before a region is unmapped, until the returned guard is dropped.
 ///
 /// A device registers regions once instead of each buffer, and finds the region of a buffer with
-/// [`Buffer::region`](super::Buffer::region). A hook may use buffers; regions that are mapped
+/// [`Buffer::region`](super::Buffer::region); a [`RegionTable`] keeps what it has of each. A hook may use buffers; regions that are mapped
 /// meanwhile are announced when it has returned. It must not panic when a thread ends, as that ends
 /// the process.
 ///

@@ -6,4 +6,5 @@ mod handles; // what `Buffer`, `BufferMut` and `Sga` do with bytes
 mod hooks; // what devices are told about regions
 mod model; // random operations against a naive model
 mod source; // memory that somebody else gives
+mod table; // what a device keeps of each region
 mod threads; // counts that come back from other threads
