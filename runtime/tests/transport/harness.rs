@@ -82,7 +82,7 @@ fn check_one(transport: Transport, builder: Builder, test: Test) {
     };
     let future = test(net);
     runtime.block_on(async {
-        timeout(Duration::from_secs(if under_valgrind() { 300 } else { 30 }), future)
+        timeout(Duration::from_secs(if under_valgrind() { 300 } else { 120 }), future)
             .await
             .expect("the test is done in time");
     });
