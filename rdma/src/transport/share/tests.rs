@@ -11,6 +11,9 @@ use demikernel_runtime::transport::Network;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
+/// Until a core has looked at what others have told it, also under valgrind.
+const SETTLED: Duration = Duration::from_millis(200);
+
 const PORT: u16 = 4711;
 
 fn run(program: impl AsyncFn(Rc<dyn Network>, Rc<dyn Network>)) {
@@ -72,7 +75,7 @@ fn another_takes_the_place_of_the_first() {
         let first = listen(&one, true).unwrap();
         let second = listen(&other, true).unwrap();
         drop(first);
-        sleep(Duration::from_millis(2)).await;
+        sleep(SETTLED).await;
         for _ in 0..3 {
             let client = connect(&one).await.unwrap();
             are_joined(&client, &second.accept().await.unwrap().0).await;
@@ -81,7 +84,7 @@ fn another_takes_the_place_of_the_first() {
         let clients = [connect(&one).await.unwrap(), connect(&one).await.unwrap()];
         let servers = [second.accept().await.unwrap().0, third.accept().await.unwrap().0];
         drop((second, third));
-        sleep(Duration::from_millis(2)).await;
+        sleep(SETTLED).await;
         assert_eq!(connect(&one).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         // What was accepted goes on.
         clients[0].push(heap(b"on")).detach();
@@ -100,7 +103,7 @@ fn who_binds_and_does_not_listen_leaves_the_port_to_others() {
         socket.bind((double::ADDRESS, PORT).into()).unwrap();
         let listener = listen(&other, true).unwrap();
         drop(socket);
-        sleep(Duration::from_millis(2)).await;
+        sleep(SETTLED).await;
         let client = connect(&one).await.unwrap();
         are_joined(&client, &listener.accept().await.unwrap().0).await;
         // And the last one may leave before it has listened.
