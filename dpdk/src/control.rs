@@ -30,7 +30,7 @@ pub(crate) fn call(port: u16, call: fn(u16) -> i32) -> i32 {
     let argument = Arc::into_raw(order.clone());
     // SAFETY: `perform` takes over the count that it is given, once.
     if unsafe { ffi::dk_interrupt_thread_call(perform, argument.cast_mut().cast()) } != 0 {
-        // SAFETY: nobody will.
+        // SAFETY: the call was refused, so `perform` never takes this count over: it is still ours, and taken back once.
         drop(unsafe { Arc::from_raw(argument) });
         return call(port);
     }

@@ -193,7 +193,7 @@ fn make_id(channel: *mut rdma_event_channel, context: *mut c_void, port_space: c
 }
 
 pub(super) unsafe extern "C" fn migrate(id: *mut rdma_cm_id, channel: *mut rdma_event_channel) -> c_int {
-    // SAFETY: all are there.
+    // SAFETY: as rdma_migrate_id(3) asks, the caller holds the id, its channel and the new one; the double runs on one thread.
     unsafe {
         let from = &mut *(*id).channel.cast::<Channel>();
         let (moved, left) =
