@@ -7,7 +7,7 @@
 //! - [`Queue`], [`Driver`]: everything that devices have in common, and what is left for a driver to do.
 //! - [`log`]: named, append-only logs on a block device: [`Store`](log::Store) and [`Log`](log::Log).
 //! - [`memory`]: a disk in memory, with faults from a seed.
-//! - `file` (with the feature `io-uring`): files and block devices of the kernel.
+//! - `file` (with the feature `io-uring`): files, block devices and NVMe namespaces of the kernel.
 //! - `nvme` (with the feature `nvme`): NVMe drives without the kernel, over VFIO.
 //! - `spdk` (with the feature `spdk`): NVMe controllers by SPDK's driver.
 
@@ -22,6 +22,9 @@ pub mod nvme;
 mod queue;
 #[cfg(feature = "spdk")]
 pub mod spdk;
+#[cfg(any(feature = "io-uring", feature = "nvme"))]
+#[cfg_attr(not(feature = "nvme"), expect(dead_code, reason = "the kernel's driver does without much of it"))]
+mod specification;
 mod volume;
 
 pub use device::BlockDevice;

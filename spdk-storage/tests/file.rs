@@ -130,6 +130,9 @@ fn what_cannot_be_opened_says_why() {
     let empty = Temporary::new("empty");
     std::fs::write(&empty.0, "").unwrap();
     assert!(FileOptions::new().open(&empty.0).unwrap_err().to_string().contains("empty"));
+    let error = FileOptions::new().create(1 << 20).poll(true).open(&empty.0).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("it cannot be polled: files are not"), "{error}");
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub struct StorageConfig {
     pub direct: bool,
     /// Whether the kernel is told of the heap's memory once rather than with each operation on a file. It is locked then.
     pub fixed_buffers: bool,
+    /// Whether reads and writes of a block device or an NVMe namespace of the kernel are polled: if it can be, unless set
+    /// (`FileOptions::poll`).
+    pub poll: Option<bool>,
     /// How long to wait for a file that another process is letting go of.
     #[serde(deserialize_with = "values::text")]
     pub lock_patience: Duration,
@@ -102,6 +105,7 @@ impl Default for StorageConfig {
             timeout: Duration::from_secs(30),
             direct: true,
             fixed_buffers: true,
+            poll: None,
             lock_patience: Duration::from_secs(1),
             spdk: SpdkSection::default(),
         }
@@ -199,7 +203,7 @@ mod tests {
     fn every_key_is_read() {
         let text = "[network]\ndevice = \"tap\"\n[storage]\ndevice = [\"a.log\", \"0000:5e:00.0/2\"]\nsize = \"2TiB\"\n\
                     format = \"foreign\"\nsegment = \"1MiB\"\nread-only = false\naccept-loss = true\ndepth = 64\n\
-                    timeout = \"5s\"\ndirect = false\nfixed-buffers = false\nlock-patience = \"10s\"\n\
+                    timeout = \"5s\"\ndirect = false\nfixed-buffers = false\npoll = true\nlock-patience = \"10s\"\n\
                     [storage.spdk]\nlibraries = \"/opt/spdk\"\nhuge-pages = false\nallow = [\"5f:00.0\"]\n\
                     arguments = [\"--no-pci\"]\n";
         let config: StorageConfig = text.parse().unwrap();
@@ -214,6 +218,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             direct: false,
             fixed_buffers: false,
+            poll: Some(true),
             lock_patience: Duration::from_secs(10),
             spdk: SpdkSection {
                 libraries: Some("/opt/spdk".into()),
@@ -244,6 +249,7 @@ mod tests {
             ("depth = 0", "storage.depth: found 0, expected a value from 1 to 4095"),
             ("timeout = 30", "storage.timeout: found integer `30`, expected a time with a unit"),
             ("read-only = 1", "storage.read-only: found integer `1`, expected true or false"),
+            ("poll = \"auto\"", "storage.poll: found string \"auto\", expected true or false"),
             ("disk = \"a\"", "storage.disk: found a key that there is not, expected one of `device`, `size`"),
             (
                 "spdk = { numa = 1 }",

@@ -21,7 +21,7 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StorageDevice {
-    /// A file, or a block device of the kernel: any path. Through io_uring.
+    /// A file, or a block device or an NVMe namespace of the kernel: any path. Through io_uring.
     File(PathBuf),
     /// A namespace of an NVMe drive, by our own driver: `0000:5e:00.0/1`.
     Nvme(String),
@@ -145,6 +145,7 @@ fn open_file(path: &Path, config: &StorageConfig) -> io::Result<Volume> {
         .depth(config.depth)
         .fixed_buffers(config.fixed_buffers)
         .lock_patience(config.lock_patience);
+    let options = config.poll.map_or(options, |yes| options.poll(yes));
     let makes = config.format != super::Format::Never && !config.read_only;
     let options = if makes { options.create(config.size) } else { options };
     options.open(path).map(Volume::attach)
@@ -194,7 +195,7 @@ mod tests {
         let spdk =
             "spdk:trtype:TCP adrfam:IPv4 traddr:10.0.0.1 trsvcid:4420 subnqn:nqn.2016-06.io.spdk:disk/1";
         assert_eq!(spdk.parse(), Ok(StorageDevice::Spdk(spdk["spdk:".len()..].to_owned())));
-        for path in ["orders.log", "/dev/nvme0n1", "./0000:5e:00.0/1", "data", "x:y", "c"] {
+        for path in ["orders.log", "/dev/nvme0n1", "/dev/ng0n1", "./0000:5e:00.0/1", "data", "x:y", "c"] {
             assert_eq!(path.parse(), Ok(StorageDevice::File(path.into())));
         }
         for text in nvme.into_iter().chain([spdk, "orders.log"]) {

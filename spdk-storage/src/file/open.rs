@@ -1,19 +1,29 @@
-//! Opening and locking, and what the kernel says of a file or a device.
+//! How a file or a device is opened.
 
+use super::block;
+use super::calls::Calls;
+use super::create::allocate;
+use super::dialect::Dialect;
 use super::driver::FileDriver;
+use super::engine::{Engine, Setup};
+use super::lock::{lock, patiently};
+use super::namespace::{self, Namespace};
 use crate::{Geometry, Queue};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How a file or a block device is opened as a block device of the runtime.
+/// How a file, a block device or an NVMe namespace of the kernel is opened as a block device of the runtime.
 ///
 /// It is opened past the page cache (O_DIRECT) where that is possible, and locked, so that no other process that asks for
-/// the lock writes it.
+/// the lock writes it. A block device of which something is mounted is refused.
+///
+/// The character device of an NVMe namespace, `/dev/ng0n1`, takes commands of NVMe (since Linux 6.1; before 6.2 only from
+/// root) that the kernel's driver passes through past its block layer. The page cache of the block device that is the same,
+/// `/dev/nvme0n1`, does not know what is written there. What is longer than a command is divided, and done part by part.
 ///
 /// ```no_run
 /// use demikernel_spdk_storage::{Volume, file::FileOptions, log::StoreOptions};
@@ -33,6 +43,7 @@ pub struct FileOptions {
     depth: u32,
     fixed_buffers: bool,
     durable_writes: Option<bool>,
+    poll: Option<bool>,
     patience: Duration,
 }
 
@@ -53,6 +64,7 @@ impl FileOptions {
             depth: 128,
             fixed_buffers: true,
             durable_writes: None,
+            poll: None,
             patience,
         }
     }
@@ -98,7 +110,16 @@ impl FileOptions {
         self
     }
 
-    /// How long to wait for the lock, which blocks the thread; a second unless set. The kernel takes a moment to let go of
+    /// Whether reads and writes are polled (IOPOLL): the drive then interrupts nobody, and the runtime spins while any are
+    /// under way, whatever its idle policy. Unless set, those of a block device or a namespace are if the drive has queues for
+    /// that, which the kernel has to be told to make (`nvme.poll_queues=N` on its command line). With `true` it is an error if
+    /// they cannot be. Those of files never are.
+    pub fn poll(mut self, yes: bool) -> FileOptions {
+        self.poll = Some(yes);
+        self
+    }
+
+    /// How long to wait for the lock, and for a device that is in use, which blocks the thread; a second unless set. The kernel takes a moment to let go of
     /// the operations of a process that was killed, and with them of its lock.
     pub fn lock_patience(mut self, most: Duration) -> FileOptions {
         self.patience = most;
@@ -109,16 +130,59 @@ impl FileOptions {
     ///
     /// # Errors
     /// As open(2); `ResourceBusy` if another process has it locked, or a device is in use (mounted); `InvalidInput` if it
-    /// is neither a file nor a block device, or has no bytes; those of io_uring.
+    /// is none of these, or has no bytes; `Unsupported` if it is to be polled and cannot be; those of io_uring.
     pub fn open(self, path: impl AsRef<Path>) -> io::Result<Rc<Queue<FileDriver>>> {
         let path = path.as_ref();
+        let driver = match namespace::name(path) {
+            Some(name) => self.open_namespace(path, &name),
+            None => self.open_blocks(path),
+        };
         let explain = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let (file, direct) = self.open_file(path).map_err(explain)?;
-        lock(&file, self.read_only, self.patience).map_err(explain)?;
-        let geometry = self.geometry(&file, direct).map_err(explain)?;
-        let driver =
-            FileDriver::new(file, geometry, direct, self.depth, self.fixed_buffers).map_err(explain)?;
-        Ok(Queue::new(driver))
+        driver.map(Queue::new).map_err(explain)
+    }
+
+    fn open_blocks(&self, path: &Path) -> io::Result<FileDriver> {
+        let (file, direct) = self.open_file(path)?;
+        lock(&file, self.read_only, self.patience)?;
+        let geometry = self.geometry(&file, direct)?;
+        let polled = block::polled(&file, direct)?;
+        let calls = Calls { polled: polled.ok() };
+        Ok(FileDriver::file(self.engine(file, geometry, calls, polled.err())?, direct))
+    }
+
+    fn open_namespace(&self, path: &Path, name: &str) -> io::Result<FileDriver> {
+        let Namespace { file, mut geometry, commands, unpolled } =
+            namespace::open(path, name, self.read_only, self.patience)?;
+        geometry.durable_writes &= self.durable_writes.unwrap_or(true);
+        Ok(FileDriver::namespace(self.engine(file, geometry, commands, unpolled)?))
+    }
+
+    /// The rings for it: polled where that is wanted and works.
+    fn engine<D: Dialect>(
+        &self,
+        file: File,
+        geometry: Geometry,
+        dialect: D,
+        unpolled: Option<&'static str>,
+    ) -> io::Result<Engine<D>> {
+        let polls = match (self.poll, unpolled) {
+            (Some(true), Some(why)) => return Err(cannot_be_polled(why)),
+            (poll, why) => poll.unwrap_or(why.is_none()),
+        };
+        let setup = Setup { depth: self.depth, polls, fixed: self.fixed_buffers };
+        let mut engine = Engine::new(file, geometry, dialect, setup)?;
+        if !polls {
+            return Ok(engine);
+        }
+        match engine.probe() {
+            Ok(()) => Ok(engine),
+            Err(error) if self.poll.is_none() => {
+                tracing::debug!(%error, "it has queues that are polled, and they do not work");
+                let (file, dialect) = engine.into_parts();
+                Engine::new(file, geometry, dialect, Setup { polls: false, ..setup })
+            }
+            Err(error) => Err(cannot_be_polled(error)),
+        }
     }
 
     /// The file, and whether it is past the page cache.
@@ -127,12 +191,10 @@ impl FileOptions {
         // What is mounted, or part of something else, is refused then.
         let exclusive = if is_device && !self.read_only { libc::O_EXCL } else { 0 };
         let open = |flags: i32| {
-            OpenOptions::new()
-                .read(true)
-                .write(!self.read_only)
-                .create(self.create.is_some() && !self.read_only)
-                .custom_flags(flags | exclusive)
-                .open(path)
+            let mut options = OpenOptions::new();
+            options.read(true).write(!self.read_only).custom_flags(flags | exclusive);
+            options.create(self.create.is_some() && !self.read_only);
+            patiently(self.patience, || options.open(path))
         };
         if !self.direct {
             return Ok((open(0)?, false));
@@ -152,166 +214,30 @@ impl FileOptions {
         let metadata = file.metadata()?;
         let kind = metadata.file_type();
         let mut geometry = if kind.is_block_device() {
-            device_geometry(file, metadata.rdev(), direct)?
+            block::geometry(file, metadata.rdev(), direct)?
         } else if kind.is_file() {
             if let (Some(bytes), 0, false) = (self.create, metadata.len(), self.read_only) {
                 allocate(file, bytes)?;
             }
-            let (block, memory) = if direct { alignment(file) } else { (512, 1) };
+            let (block, memory) = if direct { block::alignment(file) } else { (512, 1) };
             let mut geometry = Geometry::new(block, file.metadata()?.len());
             geometry.memory_alignment = memory;
             geometry
         } else {
-            let text = "neither a file nor a block device";
+            let text = "neither a file nor a block device nor an NVMe namespace";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         };
         if geometry.capacity == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty: give it a size first"));
         }
         geometry.read_only |= self.read_only;
-        let number = if kind.is_block_device() { metadata.rdev() } else { metadata.dev() };
-        let durable = self.durable_writes.unwrap_or_else(|| direct && has_durable_writes(number));
+        let number = block::number(&metadata);
+        let durable = self.durable_writes.unwrap_or_else(|| direct && block::has_durable_writes(number));
         geometry.durable_writes = geometry.volatile_cache && durable;
         Ok(geometry)
     }
 }
 
-/// Locks a file against other openings, in this process or another: for writing against all, for reading against writers.
-fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<()> {
-    const PAUSE: Duration = Duration::from_millis(5);
-    let how = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
-    let start = Instant::now();
-    loop {
-        // SAFETY: a call on a descriptor that is open.
-        if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted if start.elapsed() < patience => {
-                std::thread::sleep(PAUSE);
-            }
-            io::ErrorKind::WouldBlock => {
-                let text = "it is in use: somebody else has locked it";
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
-            }
-            _ => return Err(error),
-        }
-    }
-}
-
-/// Nobody is to wait for a large disk being written from end to end.
-const MOST_WRITTEN: u64 = 4 << 30;
-
-/// Gives an empty file its size, with room on the disk where the file system can promise that, and zeros there: what has
-/// only been promised is noted in the file system's journal when it is first written, and each flush then waits for that.
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    if fallocate(file, FALLOC_FL_WRITE_ZEROES, length).is_err() {
-        match fallocate(file, 0, length) {
-            Ok(()) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
-                file.set_len(bytes)?;
-            }
-            Err(error) => return Err(error),
-        }
-        write_zeros(file, bytes.min(MOST_WRITTEN))?;
-    }
-    file.sync_all()
-}
-
-/// Of linux/falloc.h, since Linux 6.17: where the disk writes zeros by itself.
-const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
-
-fn fallocate(file: &File, mode: i32, length: i64) -> io::Result<()> {
-    // SAFETY: a call on a descriptor that is open.
-    match unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Writes zeros at the beginning of a file: whole blocks only, as may have to be; the rest of it cannot be used anyway.
-fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
-    /// As aligned as any device asks for.
-    #[repr(align(4096))]
-    struct Zeros([u8; 1 << 20]);
-    static ZEROS: Zeros = Zeros([0; 1 << 20]);
-    let end = bytes - bytes % 4096;
-    let mut at = 0;
-    while at < end {
-        let length = (end - at).min(ZEROS.0.len() as u64);
-        file.write_all_at(&ZEROS.0[..length as usize], at)?;
-        at += length;
-    }
-    Ok(())
-}
-
-/// What positions and what addresses must be multiples of, past the page cache.
-fn alignment(file: &File) -> (u32, u32) {
-    // Of every device so far, and what kernels before 6.1 do not tell.
-    const SAFE: (u32, u32) = (4096, 4096);
-    // SAFETY: zeros are valid for a structure of integers.
-    let mut answer: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a string, and the answer has the type that the call writes.
-    let result = unsafe {
-        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, &mut answer)
-    };
-    let told = result == 0 && answer.stx_mask & libc::STATX_DIOALIGN != 0;
-    let (block, memory) = (answer.stx_dio_offset_align.max(512), answer.stx_dio_mem_align.max(1));
-    match told && block.is_power_of_two() && memory.is_power_of_two() && answer.stx_dio_offset_align > 0 {
-        true => (block, memory),
-        false => SAFE,
-    }
-}
-
-// Of linux/fs.h.
-const BLKROGET: libc::c_ulong = 0x125e;
-const BLKSSZGET: libc::c_ulong = 0x1268;
-const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
-
-fn device_geometry(file: &File, number: u64, direct: bool) -> io::Result<Geometry> {
-    // SAFETY: these requests write an integer of the type that is given.
-    let (block, capacity, read_only) = unsafe {
-        let block: libc::c_int = ask(file, BLKSSZGET)?;
-        let capacity: u64 = ask(file, BLKGETSIZE64)?;
-        let read_only: libc::c_int = ask(file, BLKROGET)?;
-        (block as u32, capacity, read_only != 0)
-    };
-    let mut geometry = Geometry::new(block, capacity);
-    geometry.memory_alignment = if direct { alignment(file).1.max(block) } else { 1 };
-    geometry.volatile_cache = !direct || has_volatile_cache(number);
-    geometry.read_only = read_only;
-    Ok(geometry)
-}
-
-/// # Safety
-/// The request writes one `T`.
-unsafe fn ask<T: Default>(file: &File, request: libc::c_ulong) -> io::Result<T> {
-    let mut answer = T::default();
-    // SAFETY: the caller's.
-    match unsafe { libc::ioctl(file.as_raw_fd(), request as _, &mut answer) } {
-        0 => Ok(answer),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// What the kernel says of a device's queue.
-fn attribute(number: u64, name: &str) -> Option<String> {
-    let (major, minor) = (libc::major(number), libc::minor(number));
-    let read = |parent: &str| {
-        std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{parent}queue/{name}"))
-    };
-    // A partition's queue is that of its disk.
-    read("").or_else(|_| read("../")).ok()
-}
-
-/// Whether the kernel says that the device has one; if it does not say so, it may.
-fn has_volatile_cache(number: u64) -> bool {
-    attribute(number, "write_cache").is_none_or(|cache| cache.trim() != "write through")
-}
-
-/// Whether the device makes single writes durable past its cache.
-fn has_durable_writes(number: u64) -> bool {
-    attribute(number, "fua").is_some_and(|fua| fua.trim() == "1")
+fn cannot_be_polled(why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("it cannot be polled: {why}"))
 }

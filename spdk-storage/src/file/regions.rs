@@ -2,6 +2,7 @@
 
 use super::ring::Ring;
 use demikernel_runtime::buffer::pool::{self, Region, RegionEvent, RegionHook};
+use io_uring::{cqueue, squeue};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -28,7 +29,10 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    pub(super) fn new(ring: &Ring, wanted: bool) -> Regions {
+    pub(super) fn new<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+        ring: &Ring<S, C>,
+        wanted: bool,
+    ) -> Regions {
         let notes = Rc::new(Notes::default());
         let mut hook = None;
         if wanted {
@@ -50,7 +54,11 @@ impl Regions {
     }
 
     /// The number by which operations name a region, if it is registered.
-    pub(super) fn number(&mut self, ring: &Ring, region: Option<(u32, usize)>) -> Option<u16> {
+    pub(super) fn number<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+        &mut self,
+        ring: &Ring<S, C>,
+        region: Option<(u32, usize)>,
+    ) -> Option<u16> {
         let (id, _) = region?;
         if self.notes.any.get() {
             self.follow(ring);
@@ -61,7 +69,7 @@ impl Regions {
 
     /// Tells the ring what the pool has told.
     #[cold]
-    fn follow(&mut self, ring: &Ring) {
+    fn follow<S: squeue::EntryMarker, C: cqueue::EntryMarker>(&mut self, ring: &Ring<S, C>) {
         self.notes.any.set(false);
         let changes = std::mem::take(&mut *self.notes.changes.borrow_mut());
         for change in changes {

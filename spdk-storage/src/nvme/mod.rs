@@ -32,7 +32,7 @@
 //! | `controller` | what cores share: bring-up and reset, admin commands, events                       |
 //! | `admin`      | the admin queue                                                                    |
 //! | `queue`      | a submission and a completion queue; `barrier`: what the device sees when          |
-//! | `command`    | their entries; `status`: how commands end; `identify`: what a drive says of itself |
+//! |              | (their entries are in `specification`, as commands through the kernel have them)   |
 //! | `dma`        | memory that the device has; `iova`: addresses for it                               |
 //! | `registers`  | those of a controller                                                              |
 //! | `bus`        | what a controller is reached by: `vfio`, or in tests `double`, one in memory       |
@@ -41,22 +41,20 @@ mod address;
 mod admin;
 mod barrier;
 mod bus;
-mod command;
 mod controller;
 mod data;
 mod dma;
 #[cfg(test)]
 mod double;
 mod driver;
-mod identify;
 mod iova;
 mod open;
 mod queue;
 mod reach;
 mod registers;
-mod status;
 mod vfio;
 
+use crate::specification::{command, identify, status};
 pub use address::{Address, Function};
 pub use driver::NvmeDriver;
 pub use open::{Options, namespaces, open};

@@ -30,13 +30,18 @@ const AS_USER: &str = "DEMIKERNEL_NVME_AS_USER";
 
 /// Runs a test, one at a time; or none, where this is no such guest.
 pub(crate) fn run(test: impl AsyncFnOnce()) {
+    run_in(&Runtime::new().unwrap(), test);
+}
+
+/// The same in this runtime.
+pub(crate) fn run_in(runtime: &Runtime, test: impl AsyncFnOnce()) {
     static ONE: Mutex<()> = Mutex::new(());
     if std::env::var_os("DEMIKERNEL_NVME").is_none() {
         eprintln!("skipped: this is done in a guest (cargo xtask test --only nvme)");
         return;
     }
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Runtime::new().unwrap().block_on(test());
+    runtime.block_on(test());
 }
 
 /// What README.md has root do to a drive before a program can have it; nothing if that has been done.

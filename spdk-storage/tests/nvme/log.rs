@@ -46,7 +46,7 @@ async fn read(log: &mut Log) -> Vec<(u64, u64)> {
 }
 
 /// Does something in a runtime of its own, which lets go of the drive at its end.
-fn apart<T: Send>(what: impl AsyncFnOnce() -> T + Send) -> T {
+pub(crate) fn apart<T: Send>(what: impl AsyncFnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(|| Runtime::new().unwrap().block_on(what())).join().unwrap())
 }
 

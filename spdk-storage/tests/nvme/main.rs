@@ -3,9 +3,12 @@
 //! we have written.
 //!
 //! - `guest`: the machine, its drives, and the commands of README.md, which are run as they stand there.
+//! - `kernel`: the kernel's driver on the same drives, through io_uring.
 //! - `log`: the log on a drive.
 
 mod guest;
+#[cfg(feature = "io-uring")]
+mod kernel;
 mod log;
 
 use demikernel_runtime::buffer::{BufferMut, Sga};
@@ -265,14 +268,14 @@ fn a_drive_that_takes_too_long_is_reset_and_works_again() {
     });
 }
 
-/// Keeps a drive busy until it fails, and returns how.
-async fn until_it_fails(volume: &Volume) -> io::Error {
+/// Keeps a drive busy from a place on until it fails, and returns how.
+async fn until_it_fails(volume: &Volume, from: u64) -> io::Error {
     loop {
         let buffer = |_| BufferMut::with_capacity(4096).unwrap();
         let mut tokens: Vec<_> = (0..32)
             .map(buffer)
             .enumerate()
-            .map(|(index, buffer)| volume.read_into(4096 * index as u64, 4096, buffer))
+            .map(|(index, buffer)| volume.read_into(from + 4096 * index as u64, 4096, buffer))
             .collect();
         for result in wait_all(&mut tokens).await {
             if let Err(error) = result {
@@ -317,7 +320,7 @@ fn a_drive_that_is_unplugged_ends_everything() {
         let volume = open(&drive, Options::default()).unwrap();
         volume.write(0, filled(&pattern(1, 131_072)).freeze()).await.unwrap();
         guest::monitor("device_del removable");
-        let error = until_it_fails(&volume).await;
+        let error = until_it_fails(&volume, 0).await;
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         println!("{error}");
         drop(volume);

@@ -219,8 +219,9 @@ pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
     let tests = tests.context("cargo has not built the tests")?;
     let guest = Guest {
         cpus: 2,
-        // The kernel has the drives at first.
+        // The kernel has the drives at first, and polls them where it is asked to.
         modules: vec!["nvme".to_owned()],
+        append: vec!["nvme.poll_queues=1".to_owned()],
         iommu: true,
         disks: true,
         limit: Duration::from_secs(600),

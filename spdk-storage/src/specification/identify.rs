@@ -7,60 +7,60 @@ use crate::Geometry;
 use std::io;
 
 /// Bytes of an answer.
-pub(super) const LENGTH: usize = 4096;
+pub(crate) const LENGTH: usize = 4096;
 
 /// What is asked for.
-pub(super) const NAMESPACE: u8 = 0x00;
-pub(super) const CONTROLLER: u8 = 0x01;
-pub(super) const ACTIVE_NAMESPACES: u8 = 0x02;
+pub(crate) const NAMESPACE: u8 = 0x00;
+pub(crate) const CONTROLLER: u8 = 0x01;
+pub(crate) const ACTIVE_NAMESPACES: u8 = 0x02;
 
 /// An answer.
-pub(super) type Answer = [u8; LENGTH];
+pub(crate) type Answer = [u8; LENGTH];
 
 /// What there is to know of a controller.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct ControllerData {
-    pub(super) model: String,
-    pub(super) serial: String,
-    pub(super) firmware: String,
+pub(crate) struct ControllerData {
+    pub(crate) model: String,
+    pub(crate) serial: String,
+    pub(crate) firmware: String,
     /// Bytes that a command moves at most, if there is a limit.
-    pub(super) largest_transfer: Option<u64>,
+    pub(crate) largest_transfer: Option<u64>,
     /// How many commands may be being aborted.
-    pub(super) aborts: usize,
+    pub(crate) aborts: usize,
     /// How many requests for events may be outstanding.
-    pub(super) event_requests: usize,
+    pub(crate) event_requests: usize,
     /// Events that can be switched on, apart from critical warnings.
-    pub(super) events: u32,
-    pub(super) dataset_management: bool,
-    pub(super) write_zeroes: bool,
-    pub(super) volatile_cache: bool,
+    pub(crate) events: u32,
+    pub(crate) dataset_management: bool,
+    pub(crate) write_zeroes: bool,
+    pub(crate) volatile_cache: bool,
     /// Blocks that are written wholly or not at all when power fails.
-    pub(super) atomic_write: u32,
+    pub(crate) atomic_write: u32,
     /// Whether data may be in scatter-gather lists.
-    pub(super) descriptors: bool,
+    pub(crate) descriptors: bool,
     /// Milliseconds that it needs to end, if it says so.
-    pub(super) end: u32,
+    pub(crate) end: u32,
 }
 
 /// What there is to know of a namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct NamespaceData {
-    pub(super) number: u32,
+pub(crate) struct NamespaceData {
+    pub(crate) number: u32,
     /// In blocks.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// In bytes, a power of two.
-    pub(super) block: u32,
+    pub(crate) block: u32,
     /// In blocks.
-    pub(super) atomic_write: u32,
+    pub(crate) atomic_write: u32,
     /// In blocks, if it says so.
-    pub(super) optimal: Option<u32>,
-    pub(super) read_only: bool,
+    pub(crate) optimal: Option<u32>,
+    pub(crate) read_only: bool,
     /// Write Zeroes may deallocate, and what is deallocated then reads as zeros.
-    pub(super) deallocates_to_zeros: bool,
+    pub(crate) deallocates_to_zeros: bool,
 }
 
 impl ControllerData {
-    pub(super) fn parse(answer: &Answer, page: u32) -> ControllerData {
+    pub(crate) fn parse(answer: &Answer, page: u32) -> ControllerData {
         let optional = u16_at(answer, 520);
         let doublings = answer[77];
         let limit = u64::from(page).checked_shl(u32::from(doublings)).filter(|limit| *limit > 0);
@@ -84,7 +84,7 @@ impl ControllerData {
 }
 
 /// The numbers of the active namespaces.
-pub(super) fn parse_namespaces(answer: &Answer) -> Vec<u32> {
+pub(crate) fn parse_namespaces(answer: &Answer) -> Vec<u32> {
     let numbers = answer.chunks_exact(4).map(|number| u32_at(number, 0));
     numbers.take_while(|number| *number != 0).collect()
 }
@@ -92,7 +92,7 @@ pub(super) fn parse_namespaces(answer: &Answer) -> Vec<u32> {
 impl NamespaceData {
     /// # Errors
     /// If it is not there, or has a format that is not blocks of plain data.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         answer: &Answer,
         number: u32,
         controller: &ControllerData,
@@ -136,7 +136,7 @@ impl NamespaceData {
     }
 
     /// The device that it is, of operations that are divided at `largest` bytes.
-    pub(super) fn geometry(&self, controller: &ControllerData, largest: u32) -> Geometry {
+    pub(crate) fn geometry(&self, controller: &ControllerData, largest: u32) -> Geometry {
         let optimal = self.optimal.and_then(|blocks| blocks.checked_mul(self.block)).unwrap_or(0);
         let optimal = optimal.max(self.block).max(4096).checked_next_power_of_two().unwrap_or(1 << 31);
         Geometry {

@@ -7,38 +7,44 @@ use std::io;
 /// from it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
-pub(super) struct Status(pub(super) u16);
+pub(crate) struct Status(pub(crate) u16);
 
 /// Codes that something depends on: type and code.
-pub(super) const ABORT_REQUESTED: (u8, u8) = (0, 0x07);
-pub(super) const INVALID_QUEUE: (u8, u8) = (1, 0x01);
+pub(crate) const ABORT_REQUESTED: (u8, u8) = (0, 0x07);
+pub(crate) const INVALID_QUEUE: (u8, u8) = (1, 0x01);
 #[cfg(test)]
-pub(super) const INVALID_OPCODE: (u8, u8) = (0, 0x01);
+pub(crate) const INVALID_OPCODE: (u8, u8) = (0, 0x01);
 #[cfg(test)]
-pub(super) const INVALID_FIELD: (u8, u8) = (0, 0x02);
+pub(crate) const INVALID_FIELD: (u8, u8) = (0, 0x02);
 #[cfg(test)]
-pub(super) const OUT_OF_RANGE: (u8, u8) = (0, 0x80);
+pub(crate) const OUT_OF_RANGE: (u8, u8) = (0, 0x80);
 #[cfg(test)]
-pub(super) const UNRECOVERED_READ: (u8, u8) = (2, 0x81);
+pub(crate) const UNRECOVERED_READ: (u8, u8) = (2, 0x81);
 
 impl Status {
+    /// As the kernel tells it: without the phase.
+    #[cfg(feature = "io-uring")]
+    pub(crate) fn from_kernel(number: u16) -> Status {
+        Status(number << 1)
+    }
+
     #[cfg(test)]
-    pub(super) fn new((kind, code): (u8, u8)) -> Status {
+    pub(crate) fn new((kind, code): (u8, u8)) -> Status {
         Status(u16::from(kind) << 9 | u16::from(code) << 1)
     }
 
     #[inline]
-    pub(super) fn phase(self) -> bool {
+    pub(crate) fn phase(self) -> bool {
         self.0 & 1 == 1
     }
 
     #[inline]
-    pub(super) fn is_success(self) -> bool {
+    pub(crate) fn is_success(self) -> bool {
         self.0 & 0x0ffe == 0
     }
 
     /// Type and code.
-    pub(super) fn code(self) -> (u8, u8) {
+    pub(crate) fn code(self) -> (u8, u8) {
         ((self.0 >> 9 & 7) as u8, (self.0 >> 1) as u8)
     }
 
@@ -49,7 +55,7 @@ impl Status {
 
     /// The error that it is. `what` was asked for.
     #[cold]
-    pub(super) fn error(self, what: impl fmt::Display) -> io::Error {
+    pub(crate) fn error(self, what: impl fmt::Display) -> io::Error {
         io::Error::new(self.kind(), format!("NVMe: {what} failed: {self}"))
     }
 
@@ -60,7 +66,8 @@ impl Status {
             (0, 0x81) => io::ErrorKind::StorageFull,
             (0, 0x20) | (1, 0x82) => io::ErrorKind::ReadOnlyFilesystem,
             (0, 0x82 | 0x84) | (3, 0x02 | 0x03) => io::ErrorKind::ResourceBusy,
-            (0, 0x05 | 0x07 | 0x08) => io::ErrorKind::ConnectionAborted,
+            (3, 0x70) => io::ErrorKind::NotConnected,
+            (0, 0x05 | 0x07 | 0x08) | (3, 0x71) => io::ErrorKind::ConnectionAborted,
             (0, 0x1c) | (2, 0x86) => io::ErrorKind::PermissionDenied,
             (2, 0x80..=0x85 | 0x87) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
@@ -113,6 +120,8 @@ fn name((kind, code): (u8, u8)) -> &'static str {
         (3, 0x01) => "asymmetric access persistent loss",
         (3, 0x02) => "asymmetric access inaccessible",
         (3, 0x03) => "asymmetric access transition",
+        (3, 0x70) => "host pathing error",
+        (3, 0x71) => "command aborted by host",
         _ => "a status without a name here",
     }
 }

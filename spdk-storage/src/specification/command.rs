@@ -8,7 +8,7 @@ use super::status::Status;
 /// What may be asked on I/O queues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum Opcode {
+pub(crate) enum Opcode {
     Flush = 0x00,
     Write = 0x01,
     Read = 0x02,
@@ -19,7 +19,7 @@ pub(super) enum Opcode {
 /// What may be asked on the admin queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum AdminOpcode {
+pub(crate) enum AdminOpcode {
     DeleteSubmissionQueue = 0x00,
     CreateSubmissionQueue = 0x01,
     GetLogPage = 0x02,
@@ -43,7 +43,7 @@ const FORCE_UNIT_ACCESS: u32 = 1 << 30;
 
 /// Where the data of a command is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Data {
+pub(crate) enum Data {
     /// Two pages, or one and a list of others.
     Pages(u64, u64),
     /// A descriptor of a scatter-gather list.
@@ -53,38 +53,38 @@ pub(super) enum Data {
 /// An entry of a submission queue.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Submission {
-    pub(super) opcode: u8,
-    pub(super) flags: u8,
-    pub(super) id: u16,
-    pub(super) namespace: u32,
-    pub(super) reserved: [u32; 2],
-    pub(super) metadata: u64,
-    pub(super) data: [u64; 2],
+pub(crate) struct Submission {
+    pub(crate) opcode: u8,
+    pub(crate) flags: u8,
+    pub(crate) id: u16,
+    pub(crate) namespace: u32,
+    pub(crate) reserved: [u32; 2],
+    pub(crate) metadata: u64,
+    pub(crate) data: [u64; 2],
     /// Double words 10 to 15.
-    pub(super) arguments: [u32; 6],
+    pub(crate) arguments: [u32; 6],
 }
 
 /// An entry of a completion queue.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C, align(16))]
-pub(super) struct Completion {
-    pub(super) result: u32,
-    pub(super) reserved: u32,
+pub(crate) struct Completion {
+    pub(crate) result: u32,
+    pub(crate) reserved: u32,
     /// How far the submission queue has been taken.
-    pub(super) head: u16,
-    pub(super) queue: u16,
-    pub(super) id: u16,
-    pub(super) status: Status,
+    pub(crate) head: u16,
+    pub(crate) queue: u16,
+    pub(crate) id: u16,
+    pub(crate) status: Status,
 }
 
 const _: () = assert!(size_of::<Submission>() == 64 && size_of::<Completion>() == 16);
 
 /// What has moved between a namespace and memory.
-pub(super) struct Blocks {
-    pub(super) first: u64,
+pub(crate) struct Blocks {
+    pub(crate) first: u64,
     /// How many: of a read or write at most 65,536.
-    pub(super) count: u32,
+    pub(crate) count: u32,
 }
 
 impl Submission {
@@ -96,13 +96,13 @@ impl Submission {
         Submission { opcode: opcode as u8, ..Submission::default() }
     }
 
-    pub(super) fn flush(id: u16, namespace: u32) -> Submission {
+    pub(crate) fn flush(id: u16, namespace: u32) -> Submission {
         Submission::io(Opcode::Flush, id, namespace)
     }
 
     /// A read or write.
     #[inline]
-    pub(super) fn transfer(
+    pub(crate) fn transfer(
         opcode: Opcode,
         id: u16,
         namespace: u32,
@@ -117,12 +117,12 @@ impl Submission {
 
     /// The same write, durable when it is completed.
     #[inline]
-    pub(super) fn durable_if(mut self, yes: bool) -> Submission {
+    pub(crate) fn durable_if(mut self, yes: bool) -> Submission {
         self.arguments[2] |= if yes { FORCE_UNIT_ACCESS } else { 0 };
         self
     }
 
-    pub(super) fn write_zeroes(id: u16, namespace: u32, blocks: Blocks, deallocate: bool) -> Submission {
+    pub(crate) fn write_zeroes(id: u16, namespace: u32, blocks: Blocks, deallocate: bool) -> Submission {
         let mut new = Submission::io(Opcode::WriteZeroes, id, namespace);
         new.set_blocks(&blocks);
         new.arguments[2] |= if deallocate { DEALLOCATE } else { 0 };
@@ -130,7 +130,7 @@ impl Submission {
     }
 
     /// Deallocates the one range that is described at `list` as by [`range`].
-    pub(super) fn deallocate(id: u16, namespace: u32, list: u64) -> Submission {
+    pub(crate) fn deallocate(id: u16, namespace: u32, list: u64) -> Submission {
         const DEALLOCATE: u32 = 1 << 2;
         let mut new = Submission::io(Opcode::DatasetManagement, id, namespace);
         new.set_data(Data::Pages(list, 0));
@@ -159,7 +159,7 @@ impl Submission {
     }
 
     /// Asks for 4 KiB about the controller or a namespace.
-    pub(super) fn identify(what: u8, namespace: u32, page: u64) -> Submission {
+    pub(crate) fn identify(what: u8, namespace: u32, page: u64) -> Submission {
         let mut new = Submission { namespace, ..Submission::admin(AdminOpcode::Identify) };
         new.set_data(Data::Pages(page, 0));
         new.arguments[0] = u32::from(what);
@@ -167,7 +167,7 @@ impl Submission {
     }
 
     /// Makes one half of a pair of I/O queues.
-    pub(super) fn create(opcode: AdminOpcode, queue: u16, entries: u32, memory: u64) -> Submission {
+    pub(crate) fn create(opcode: AdminOpcode, queue: u16, entries: u32, memory: u64) -> Submission {
         const CONTIGUOUS: u32 = 1;
         let mut new = Submission::admin(opcode);
         new.set_data(Data::Pages(memory, 0));
@@ -181,20 +181,20 @@ impl Submission {
     }
 
     /// Ends one half of a pair of I/O queues.
-    pub(super) fn delete(opcode: AdminOpcode, queue: u16) -> Submission {
+    pub(crate) fn delete(opcode: AdminOpcode, queue: u16) -> Submission {
         let mut new = Submission::admin(opcode);
         new.arguments[0] = u32::from(queue);
         new
     }
 
-    pub(super) fn abort(queue: u16, id: u16) -> Submission {
+    pub(crate) fn abort(queue: u16, id: u16) -> Submission {
         let mut new = Submission::admin(AdminOpcode::Abort);
         new.arguments[0] = u32::from(id) << 16 | u32::from(queue);
         new
     }
 
     /// Asks for so many pairs of I/O queues.
-    pub(super) fn number_of_queues(pairs: u16) -> Submission {
+    pub(crate) fn number_of_queues(pairs: u16) -> Submission {
         let count = u32::from(pairs) - 1;
         let mut new = Submission::admin(AdminOpcode::SetFeatures);
         new.arguments[0] = NUMBER_OF_QUEUES;
@@ -203,7 +203,7 @@ impl Submission {
     }
 
     /// Says which events it is to tell of.
-    pub(super) fn event_configuration(events: u32) -> Submission {
+    pub(crate) fn event_configuration(events: u32) -> Submission {
         let mut new = Submission::admin(AdminOpcode::SetFeatures);
         new.arguments[0] = EVENT_CONFIGURATION;
         new.arguments[1] = events;
@@ -211,12 +211,12 @@ impl Submission {
     }
 
     /// Ends when something has happened.
-    pub(super) fn asynchronous_event() -> Submission {
+    pub(crate) fn asynchronous_event() -> Submission {
         Submission::admin(AdminOpcode::AsynchronousEvent)
     }
 
     /// Reads the first `length` bytes of a log, which has the controller tell of the next event that is noted there.
-    pub(super) fn log_page(log: u8, page: u64, length: u32) -> Submission {
+    pub(crate) fn log_page(log: u8, page: u64, length: u32) -> Submission {
         let mut new = Submission { namespace: u32::MAX, ..Submission::admin(AdminOpcode::GetLogPage) };
         new.set_data(Data::Pages(page, 0));
         new.arguments[0] = (length / 4 - 1) << 16 | u32::from(log);
@@ -225,6 +225,6 @@ impl Submission {
 }
 
 /// A range of Dataset Management, as two double words each.
-pub(super) fn range(blocks: &Blocks) -> [u64; 2] {
+pub(crate) fn range(blocks: &Blocks) -> [u64; 2] {
     [u64::from(blocks.count) << 32, blocks.first]
 }
