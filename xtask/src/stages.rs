@@ -210,7 +210,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "nvme",
-        about: "our NVMe driver on drives under vfio-pci, and the kernel's on the same ones, in an emulator",
+        about: "our NVMe driver on drives under vfio-pci, and the kernel's through io_uring on the same ones, in an emulator",
         needs: vm::TOOLS,
         minutes: 20,
         applies: |workspace| has_test(workspace, NVME),
