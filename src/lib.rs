@@ -14,16 +14,20 @@
 //! - [`time`]: clocks and timers. [`signal`]: signals of the process.
 //! - `sim` (with the feature of that name): testing servers on a simulated network.
 //! - `rdma` (with the feature of that name): devices, memory and queues of RDMA, below streams.
+//! - `compat` (with the feature of that name): libraries written for tokio, on this runtime and beside it.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
 //! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
 
 mod builder;
 mod choose;
+#[cfg(feature = "compat")]
+pub mod compat;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[doc(hidden)]
 pub mod macros;
+mod on_thread;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod storage;
@@ -43,6 +47,7 @@ pub use demikernel_runtime::{
     wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
 };
 pub use demikernel_runtime::{buffer, channel, fs, net, pdpix, queue, signal, time, transport};
+pub use on_thread::OnThread;
 
 /// The README's program is compiled with the documentation's.
 #[cfg(doctest)]

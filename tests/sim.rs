@@ -1,5 +1,7 @@
 //! Programs on a simulated network, as their authors test them: the servers of the examples among them.
 
+#![allow(clippy::duplicate_mod, reason = "two of the examples have the module `tls`")]
+
 use clap::Parser;
 use demikernel::fs::File;
 use demikernel::hyper::Io;
@@ -89,7 +91,7 @@ async fn the_key_value_server_keeps_what_it_was_given_over_bad_links() -> io::Re
 #[demikernel::test(transport = "sim", seeds = 12)]
 async fn the_http_server_answers_over_bad_links() {
     let network = sim::current();
-    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap()));
+    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap(), None));
     let stream = TcpStream::connect("server:80").await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(Io::new(stream)).await.unwrap();
     spawn(connection).detach();

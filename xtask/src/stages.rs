@@ -160,6 +160,8 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::TSHARK,
             &setup::CURL,
             &setup::WRK,
+            &setup::H2LOAD,
+            &setup::OPENSSL,
             &setup::REDIS_CLI,
             &setup::REDIS_BENCHMARK,
             &setup::STRACE,
