@@ -105,6 +105,23 @@ async fn the_http_server_answers_over_bad_links() {
     }
 }
 
+#[demikernel::test(transport = "sim")]
+async fn the_http_server_sends_away_who_does_not_get_to_a_request() {
+    let network = sim::current();
+    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap(), None));
+    // Nothing, less than tells the version, and of either version less than a request.
+    let beginnings =
+        ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost:"];
+    let clients = beginnings.map(|beginning| async move {
+        let mut stream = TcpStream::connect("server:80").await.unwrap();
+        let start = Instant::now();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 30, "{beginning:?}");
+    });
+    futures::future::join_all(clients).await;
+}
+
 #[demikernel::test(transport = "sim", seeds = 12)]
 async fn the_relay_passes_on_what_is_not_lost() {
     let network = sim::current();

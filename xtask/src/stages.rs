@@ -162,6 +162,8 @@ pub(crate) const STAGES: &[Stage] = &[
             &setup::WRK,
             &setup::H2LOAD,
             &setup::OPENSSL,
+            &setup::PYTHON_WEBSOCKETS,
+            &setup::PYTHON_GRPC,
             &setup::REDIS_CLI,
             &setup::REDIS_BENCHMARK,
             &setup::STRACE,
