@@ -11,12 +11,14 @@
 //! # demikernel::Builder::new().transport("memory").build()?.block_on(async {
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let mut client = ForTokio::new(TcpStream::connect(listener.local_addr()?).await?);
-//! let (server, _) = listener.accept().await?;
+//! let (mut server, _) = listener.accept().await?;
 //! server.push("hello\n".into()).await?;
 //! let mut line = String::new();
 //! client.read_line(&mut line).await?;
 //! client.write_all(line.as_bytes()).await?;
-//! assert_eq!(server.pop().await?, b"hello\n");
+//! let mut reply = [0; 6];
+//! futures::AsyncReadExt::read_exact(&mut server, &mut reply).await?;
+//! assert_eq!(&reply, b"hello\n");
 //! # std::io::Result::Ok(())
 //! # })?;
 //! # std::io::Result::Ok(())
