@@ -3,7 +3,7 @@
 use super::context;
 use super::owner;
 use super::page::Page;
-use super::slot::{Kind, NO_DEVICE, OWNED, Pending, Slot, State};
+use super::slot::{Kind, NO_DEVICE, OWNED, Origin, Pending, Slot, State};
 use super::token::QToken;
 use super::waker::{discard_option, discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
@@ -72,6 +72,7 @@ pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
     unsafe {
         let body = slot.as_ref().body::<Pending>();
         (&raw mut (*body).waker).write(None);
+        Slot::origin(slot).write(Origin { turn: core.account.turn.get(), result: std::any::type_name::<T> });
         (QToken::new(slot), Completion { slot, _result: PhantomData })
     }
 }

@@ -10,14 +10,15 @@
 //! former runtimes for its next ones, and when it ends, leaves those with no operation in anybody's hands
 //! to other threads.
 
+use super::account::Account;
 use super::completion::{DeviceId, timer_expired};
 use super::handle::Inbox;
 use super::memory::{allocate_chunk, next_layout};
 use super::page::{PAGE_SIZE, Page};
 use super::remote::Remote;
-use super::runtime::Metrics;
 use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
 use super::store::TaskStore;
+use super::survey::Names;
 use super::vacant;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
@@ -35,7 +36,7 @@ pub(crate) struct Core {
     ready_head: Cell<*const Page>,
     ready_tail: Cell<*const Page>,
     free_pages: Cell<*const Page>,
-    pages: RefCell<Vec<NonNull<Page>>>,
+    pub(super) pages: RefCell<Vec<NonNull<Page>>>,
     /// Memory for more pages.
     unused: RefCell<Vec<NonNull<u8>>>,
     /// Chunks of memory that pages were made of.
@@ -65,10 +66,18 @@ pub(crate) struct Core {
     root_ready: Cell<bool>,
     closing: Cell<bool>,
     /// Operations that were started.
-    started: Cell<u32>,
+    pub(super) started: Cell<u32>,
     pub(super) polls: Cell<u64>,
     pub(super) turns: Cell<u64>,
     pub(super) parks: Cell<u64>,
+    /// Tasks that were spawned.
+    pub(super) spawned: Cell<u64>,
+    /// Tasks that other threads made ready.
+    pub(super) remote_wakes: Cell<u64>,
+    /// See [`Core::metrics`].
+    pub(super) wakes_told: Cell<u64>,
+    pub(super) account: Account,
+    pub(super) names: RefCell<Names>,
 }
 
 impl std::fmt::Debug for Core {
@@ -107,6 +116,7 @@ impl Core {
         let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop().map(|idle| idle.0);
         let core = former.or_else(idle).unwrap_or_else(|| Box::leak(Box::new(Core::new())));
         static RUNTIMES: AtomicU32 = AtomicU32::new(1);
+        core.account.reset();
         core.number.set(RUNTIMES.fetch_add(1, Ordering::Relaxed));
         // SAFETY: nobody runs the core, so no reference to its clock or wheel lives. The wheel is empty: the
         // last runtime emptied it.
@@ -121,9 +131,12 @@ impl Core {
     pub(super) fn recycle(&'static self) {
         self.store.trim();
         self.closing.set(false);
-        for count in [&self.polls, &self.turns, &self.parks] {
+        for count in
+            [&self.polls, &self.turns, &self.parks, &self.spawned, &self.remote_wakes, &self.wakes_told]
+        {
             count.set(0);
         }
+        self.names.take();
         // A thread that is ending leaves it unused: tokens in other thread-locals may still lead to it.
         let _ = RECYCLED.try_with(|recycled| recycled.0.borrow_mut().push(self));
     }
@@ -158,6 +171,11 @@ impl Core {
             polls: Cell::new(0),
             turns: Cell::new(0),
             parks: Cell::new(0),
+            spawned: Cell::new(0),
+            remote_wakes: Cell::new(0),
+            wakes_told: Cell::new(0),
+            account: Account::new(),
+            names: RefCell::default(),
         }
     }
 }
@@ -248,7 +266,7 @@ impl Core {
     }
 
     /// The slots in use, as they are now.
-    fn live_slots(&self) -> Vec<NonNull<Slot>> {
+    pub(super) fn live_slots(&self) -> Vec<NonNull<Slot>> {
         let mut slots = Vec::new();
         for &page in &*self.pages.borrow() {
             // SAFETY: pages are never freed; the complement of the free bits, without the header's, are
@@ -370,6 +388,7 @@ impl Core {
     /// Makes ready what other threads woke.
     pub(super) fn drain_remote(&self) {
         self.remote.drain(|page, mut bits| {
+            self.remote_wakes.set(self.remote_wakes.get() + u64::from(bits.count_ones()));
             while bits != 0 {
                 self.wake_local(page, bits & bits.wrapping_neg());
                 bits &= bits - 1;
@@ -569,15 +588,5 @@ impl Core {
             header.running.set(0);
         }
         self.root_ready.set(false);
-    }
-
-    pub(super) fn metrics(&self) -> Metrics {
-        Metrics {
-            polls: self.polls.get(),
-            turns: self.turns.get(),
-            parks: self.parks.get(),
-            live_operations: self.live(),
-            pages: self.pages.borrow().len(),
-        }
     }
 }

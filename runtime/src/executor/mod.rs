@@ -9,9 +9,11 @@
 //! - `core`, `context`: everything of one core, and which of them this thread runs.
 //! - `runtime`, `idle`: the loop, and what it does when nothing is ready.
 //! - `handle`: spawning from other threads. `cores`: one runtime per core. `local`: task-locals.
+//! - `account`: where its time goes. `survey`: what people can see of it. `registry`: all runtimes of the process.
 //! - `vacant`: the place of a device that was detached.
 //! - `lockstep`: many runtimes in one thread and one virtual time.
 
+mod account;
 mod completion;
 mod context;
 mod core;
@@ -23,10 +25,12 @@ mod lockstep;
 mod memory;
 mod owner;
 mod page;
+mod registry;
 mod remote;
 mod runtime;
 mod slot;
 mod store;
+mod survey;
 mod task;
 mod token;
 mod vacant;
@@ -40,7 +44,7 @@ pub use idle::{Idle, ParseIdleError};
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
 pub use lockstep::{Lockstep, Stepped};
 pub use runtime::{
-    Builder, Metrics, Runtime, Time, attach, default_logs, default_network, default_storage, detach, handle,
+    Builder, Runtime, Time, attach, default_logs, default_network, default_storage, detach, handle,
     set_default_logs,
 };
 pub use task::{JoinError, JoinHandle, YieldNow, spawn, yield_now};
@@ -55,5 +59,7 @@ pub(crate) use context::is_inside;
 pub(crate) use cores::{cores, unpin};
 pub(crate) use handle::OutsideWork;
 pub(crate) use owner::Owner;
+pub(crate) use registry::all;
 pub(crate) use remote::EventFd;
 pub(crate) use runtime::{default_network_for, layer};
+pub(crate) use survey::{current_capture, current_connections, current_dump, current_metrics};

@@ -5,12 +5,14 @@ use super::core::Core;
 use super::handle::{Handle, Inbox, Outside};
 use super::idle::{Idle, PollParker, Watched, may_block, parking_device};
 use super::page::Page;
+use super::registry;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
 use super::waker;
 use crate::buffer::pool;
+use crate::inspect::Metrics;
 use crate::signal;
-use crate::time::{Clock, CurrentClock, Instant};
+use crate::time::{Clock, CurrentClock, Instant, ticks};
 use crate::transport::{Device, Domain, Interest, Logs, Network, Parker, Storage, Transport, Turn};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -179,6 +181,7 @@ impl Builder {
         core.remote.set_eventfd(Some(eventfd.clone()));
         let inbox = Arc::new(Inbox::new(core, outside));
         *core.inbox.borrow_mut() = Some(inbox.clone());
+        registry::enter(core.number.get(), &inbox);
         Runtime {
             core,
             idle: self.idle,
@@ -255,31 +258,6 @@ impl std::fmt::Debug for ParkBy {
     }
 }
 
-/// Counts since a runtime was made.
-///
-/// ```
-/// let runtime = demikernel_runtime::Runtime::new()?;
-/// runtime.block_on(async { demikernel_runtime::spawn(async {}).await.unwrap() });
-/// let metrics = runtime.metrics();
-/// assert!(metrics.polls >= 1);
-/// assert_eq!(metrics.live_operations, 0);
-/// # std::io::Result::Ok(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Polls of tasks, and wake-ups of the future given to `block_on`.
-    pub polls: u64,
-    /// Turns of the loop, each with one poll of every device.
-    pub turns: u64,
-    /// Times the thread was blocked.
-    pub parks: u64,
-    /// Operations that somebody holds: tasks, tokens, timers.
-    pub live_operations: usize,
-    /// Pages of 63 operations each.
-    pub pages: usize,
-}
-
 impl Runtime {
     /// A runtime with the default settings and no device.
     ///
@@ -329,6 +307,7 @@ impl Runtime {
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);
         self.core.set_root_ready();
+        let _account = Counted::enter(self.core);
         loop {
             let mut polls = 0;
             while polls < self.budget {
@@ -353,6 +332,7 @@ impl Runtime {
     fn turn(&self) {
         let core = self.core;
         core.turns.set(core.turns.get() + 1);
+        core.account.turn();
         if core.remote.pending() {
             self.take_remote();
         }
@@ -363,7 +343,9 @@ impl Runtime {
         };
         core.poll_devices(turn);
         core.expire_timers();
-        if core.is_ready() {
+        let ready = core.is_ready();
+        core.account.found_nothing(!ready);
+        if ready {
             self.idle_since.set(None);
         } else {
             self.idle();
@@ -505,7 +487,10 @@ impl Runtime {
         }
         let result = if self.core.remote.prepare_to_block() {
             self.core.parks.set(self.core.parks.get() + 1);
-            parker.park(timeout)
+            let before = ticks::now();
+            let result = parker.park(timeout);
+            self.core.account.parked_since(before);
+            result
         } else {
             Ok(())
         };
@@ -549,7 +534,7 @@ impl Runtime {
         Handle::new(self.inbox.clone())
     }
 
-    /// Counts since the runtime was made.
+    /// What it has counted since it was made.
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
     }
@@ -567,6 +552,7 @@ impl Drop for Runtime {
         // SAFETY: dropped below, before the core gets another clock. Should a device panic, the core is
         // never used again.
         let clock = unsafe { CurrentClock::enter(self.core.clock()) };
+        registry::leave(self.core.number.get());
         self.inbox.close();
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
         unsafe { self.core.cancel_all_tasks() };
@@ -580,6 +566,22 @@ impl Drop for Runtime {
         self.core.remote.set_eventfd(None);
         drop((clock, entered));
         self.core.recycle();
+    }
+}
+
+/// The core's time is counted while this lives.
+struct Counted(&'static Core);
+
+impl Counted {
+    fn enter(core: &'static Core) -> Counted {
+        core.account.enter();
+        Counted(core)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.account.leave();
     }
 }
 
