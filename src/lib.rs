@@ -24,6 +24,8 @@ mod builder;
 mod choose;
 #[cfg(feature = "compat")]
 pub mod compat;
+#[cfg_attr(not(feature = "inspect"), path = "no_control.rs")]
+mod control;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[doc(hidden)]

@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(super) default_unix: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
     pub(super) default_logs: RefCell<Option<Rc<dyn Logs>>>,
+    /// What others want to last as long as the runtime.
+    pub(super) kept: RefCell<Vec<Box<dyn Any>>>,
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
     pub(super) layer: RefCell<Option<Rc<dyn Any>>>,
@@ -160,6 +162,7 @@ impl Core {
             default_unix: RefCell::new(None),
             default_storage: RefCell::new(None),
             default_logs: RefCell::new(None),
+            kept: RefCell::default(),
             inbox: RefCell::new(None),
             layer: RefCell::new(None),
             number: Cell::new(0),
@@ -568,6 +571,8 @@ impl Core {
         drop((self.default_network.take(), self.default_unix.take(), self.default_storage.take()));
         let devices = self.devices.take();
         drop(devices);
+        let kept = self.kept.take();
+        drop(kept);
         self.next_device.set(0);
         // From here on nothing runs that could start something.
         for slot in self.live_slots() {

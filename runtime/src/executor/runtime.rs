@@ -14,6 +14,7 @@ use crate::inspect::Metrics;
 use crate::signal;
 use crate::time::{Clock, CurrentClock, Instant, ticks};
 use crate::transport::{Device, Domain, Interest, Logs, Network, Parker, Storage, Transport, Turn};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -290,6 +291,21 @@ impl Runtime {
     pub fn set_default_logs(&self, logs: Rc<dyn Logs>) {
         let former = self.core.default_logs.replace(Some(logs));
         drop(former);
+    }
+
+    /// Keeps something until the runtime ends: it is dropped after the devices.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// let (runtime, kept) = (demikernel_runtime::Runtime::new()?, Rc::new(()));
+    /// runtime.keep(kept.clone());
+    /// assert_eq!(Rc::strong_count(&kept), 2);
+    /// drop(runtime);
+    /// assert_eq!(Rc::strong_count(&kept), 1);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn keep(&self, what: impl Any) {
+        self.core.kept.borrow_mut().push(Box::new(what));
     }
 
     /// Runs a future to its end, and every task meanwhile. Tasks that are left go on with the next call.
