@@ -161,6 +161,23 @@ impl Handle {
 }
 
 impl Handle {
+    /// Has the runtime do something between two turns, or at once if this thread is running it. The channel is closed
+    /// without an answer when the runtime has ended.
+    pub(crate) fn ask_later<T: Send + 'static>(
+        &self,
+        what: impl FnOnce() -> T + Send + 'static,
+    ) -> async_channel::Receiver<T> {
+        let (sender, receiver) = async_channel::bounded(1);
+        // Whoever asked may not wait any more.
+        let job = move || drop(sender.try_send(what()));
+        if context::is_current(NonNull::from(self.inbox.core.0)) {
+            job();
+        } else {
+            drop(self.inbox.send(Box::new(job)));
+        }
+        receiver
+    }
+
     /// Has the runtime do something between two turns, and waits for what comes of it.
     pub(crate) fn ask<T: Send + 'static>(
         &self,

@@ -2,6 +2,7 @@
 
 use super::{Connection, Dump, Metrics};
 use crate::executor::{self, Handle};
+use crate::time::{Instant, timeout_at};
 use std::io;
 use std::time::Duration;
 
@@ -20,6 +21,37 @@ use std::time::Duration;
 /// ```
 pub fn runtimes() -> Vec<Handle> {
     executor::all()
+}
+
+/// The metrics of all runtimes of the process that answer within `patience`, without blocking this one.
+///
+/// ```
+/// use demikernel_runtime::{core_index, inspect, run_on_cores, time};
+/// use std::time::Duration;
+///
+/// let results = run_on_cores(2, |builder| builder.build(), async || {
+///     let seen = inspect::all_metrics(Duration::from_secs(5)).await;
+///     // The other may be there already, or not.
+///     let own = seen.iter().any(|metrics| metrics.core == core_index());
+///     time::sleep(Duration::from_millis(10)).await;
+///     own
+/// }, |_| false);
+/// assert!(results.into_iter().all(|own| own.unwrap() == Some(true)));
+/// ```
+///
+/// # Panics
+/// Outside of a runtime.
+pub async fn all_metrics(patience: Duration) -> Vec<Metrics> {
+    let until = Instant::now() + patience;
+    let asked: Vec<_> = runtimes().iter().map(|handle| handle.ask_later(executor::current_metrics)).collect();
+    let mut all = Vec::with_capacity(asked.len());
+    for answer in asked {
+        // One that has ended, or lost patience, is left out.
+        if let Ok(Ok(metrics)) = timeout_at(until, answer.recv()).await {
+            all.push(metrics);
+        }
+    }
+    all
 }
 
 /// Looking inside, from any thread. The calls block until the runtime has come to it, between two turns of its

@@ -1,6 +1,7 @@
 //! Looking inside of a running program: what it has counted, and what it waits for.
 //!
 //! - [`metrics`], [`Metrics`]: counts and shares of time of one runtime, its pool of buffers and its devices.
+//!   [`all_metrics`]: those of all cores.
 //!   [`prometheus`] writes them as Prometheus reads them.
 //! - [`dump`], [`Dump`]: every task, where it was spawned, and the tokens that it waits for, since when.
 //! - [`connections`], [`Connection`]: connections of the devices, with what TCP knows of each.
@@ -31,7 +32,7 @@ mod latencies;
 mod metrics;
 mod prometheus;
 
-pub use ask::runtimes;
+pub use ask::{all_metrics, runtimes};
 pub use connection::Connection;
 pub use dump::{Dump, Progress, Task, Token, TokenKind};
 pub use latencies::Latencies;
