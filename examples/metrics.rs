@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $ cargo run --release --example metrics -- --listen 127.0.0.1:7000 --metrics 127.0.0.1:9100 --cores 2
-//! metrics: echo on 127.0.0.1:7000, metrics on http://127.0.0.1:9100/metrics
+//! metrics: listening on 127.0.0.1:9100 for Prometheus, and on 127.0.0.1:7000 to echo
 //!
 //! $ nc 127.0.0.1 7000                                     # what you type comes back
 //! $ curl -s http://127.0.0.1:9100/metrics | grep tasks    # of every core
@@ -74,7 +74,7 @@ async fn serve(listen: SocketAddr, metrics: SocketAddr) -> io::Result<()> {
     if core_index() == 0 {
         let scraped = TcpListener::bind(metrics).await?;
         let (echo, metrics) = (listener.local_addr()?, scraped.local_addr()?);
-        println!("metrics: echo on {echo}, metrics on http://{metrics}/metrics");
+        println!("metrics: listening on {metrics} for Prometheus, and on {echo} to echo");
         spawn(serve_metrics(scraped)).named("metrics").detach();
     }
     match select(pin!(serve_echo(listener)), end).await {

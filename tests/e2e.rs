@@ -391,6 +391,34 @@ fn curl_and_wrk_speak_to_the_http_server() {
     });
 }
 
+#[test]
+fn curl_scrapes_the_metrics_of_all_cores_though_another_stalls() {
+    on_each_transport(|transport| {
+        let echo = free_address().to_string();
+        let arguments =
+            ["--listen", &echo, "--metrics", "127.0.0.1:0", "--transport", transport, "--cores", "2"];
+        let server = Server::start("metrics", &arguments);
+        let mut stalls = TcpStream::connect(server.address).unwrap();
+        stalls.write_all(b"GET /metr").unwrap();
+        let url = format!("http://{}/metrics", server.address);
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let Some(output) = client("curl", &["-sS", "--fail", &url], b"") else { return };
+            let text = text(&output);
+            let on_core = |core| format!("demikernel_polls_total{{core=\"{core}\",");
+            assert!(
+                text.contains(&on_core(0))
+                    && text.contains("device=\"io_uring\"") == (transport == "io_uring")
+            );
+            // The other may not have begun yet.
+            if text.contains(&on_core(1)) {
+                break;
+            }
+            assert!(Instant::now() < end, "{text}");
+        }
+    });
+}
+
 /// An address that nobody used a moment ago: several cores cannot each choose a port.
 fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

@@ -17,6 +17,7 @@ use super::memory::{allocate_chunk, next_layout};
 use super::page::{PAGE_SIZE, Page};
 use super::remote::Remote;
 use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
+use super::span::Spans;
 use super::store::TaskStore;
 use super::survey::Names;
 use super::vacant;
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(super) wakes_told: Cell<u64>,
     pub(super) account: Account,
     pub(super) names: RefCell<Names>,
+    pub(super) spans: Spans,
 }
 
 impl std::fmt::Debug for Core {
@@ -139,6 +141,7 @@ impl Core {
             count.set(0);
         }
         self.names.take();
+        self.spans.clear();
         // A thread that is ending leaves it unused: tokens in other thread-locals may still lead to it.
         let _ = RECYCLED.try_with(|recycled| recycled.0.borrow_mut().push(self));
     }
@@ -179,6 +182,7 @@ impl Core {
             wakes_told: Cell::new(0),
             account: Account::new(),
             names: RefCell::default(),
+            spans: Spans::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - `runtime`, `idle`: the loop, and what it does when nothing is ready.
 //! - `handle`: spawning from other threads. `cores`: one runtime per core. `local`: task-locals.
 //! - `account`: where its time goes. `survey`: what people can see of it. `registry`: all runtimes of the process.
+//! - `span`: spans of tasks and operations, with the feature `spans`.
 //! - `vacant`: the place of a device that was detached.
 //! - `lockstep`: many runtimes in one thread and one virtual time.
 
@@ -29,6 +30,8 @@ mod registry;
 mod remote;
 mod runtime;
 mod slot;
+#[cfg_attr(not(feature = "spans"), path = "no_span.rs")]
+mod span;
 mod store;
 mod survey;
 mod task;

@@ -214,6 +214,15 @@ impl Core {
         future: F,
         location: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
+        self.spawn_in_span(Core::in_span(future, location), location)
+    }
+
+    #[inline]
+    fn spawn_in_span<F: Future + 'static>(
+        &self,
+        future: F,
+        location: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
         let slot = self.allocate_slot(Kind::Task);
         let cell = self.store.allocate(slot, Of::<F>::PLACE);
         // SAFETY: slot and cell are new, and the cell is large enough for the future.
