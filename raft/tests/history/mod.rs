@@ -1,7 +1,7 @@
 //! What clients have asked and were answered, and whether one store could have answered so.
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// What is asked of a key.
@@ -56,8 +56,8 @@ impl SequentialSpec for Key {
 #[derive(Default)]
 pub(crate) struct History {
     keys: RefCell<BTreeMap<u64, LinearizabilityTester<u64, Key>>>,
-    pub(crate) answered: std::cell::Cell<usize>,
-    pub(crate) unknown: std::cell::Cell<usize>,
+    pub(crate) answered: Cell<usize>,
+    pub(crate) unknown: Cell<usize>,
 }
 
 impl History {
