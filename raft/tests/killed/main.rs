@@ -25,15 +25,17 @@ fn built() -> PathBuf {
     cargo.args(["build", "--quiet", "--package", "demikernel-raft", "--example", "replicated-key-value"]);
     cargo.arg("--target-dir").arg(profile.parent().unwrap());
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    for (feature, on) in [("sim", cfg!(feature = "sim")), ("tap", cfg!(feature = "tap"))] {
-        if on {
-            cargo.args(["--features", feature]);
-        }
-    }
-    for (feature, on) in [("dpdk", cfg!(feature = "dpdk")), ("xdp", cfg!(feature = "xdp"))] {
-        if on {
-            cargo.args(["--features", feature]);
-        }
+    let features = [
+        ("sim", cfg!(feature = "sim")),
+        ("tap", cfg!(feature = "tap")),
+        ("dpdk", cfg!(feature = "dpdk")),
+        ("xdp", cfg!(feature = "xdp")),
+        ("rdma", cfg!(feature = "rdma")),
+        ("nvme", cfg!(feature = "nvme")),
+        ("spdk", cfg!(feature = "spdk")),
+    ];
+    for (feature, _) in features.iter().filter(|(_, on)| *on) {
+        cargo.args(["--features", feature]);
     }
     if profile.ends_with("release") {
         cargo.arg("--release");
