@@ -46,9 +46,9 @@ pub use demikernel_runtime::inspect::{Metrics, dump, metrics};
 pub use demikernel_runtime::{
     AccessError, BlockingHandle, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey,
     NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, TaskLocalFuture, Time,
-    YieldNow, attach, core_index, default_network, default_storage, device_counters, handle, operation,
-    pin_to_core, spawn, spawn_blocking, task_local, wait, wait_all, wait_all_deadline, wait_any,
-    wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
+    YieldNow, attach, core_count, core_index, default_network, default_storage, device_counters, handle,
+    operation, pin_to_core, spawn, spawn_blocking, spawn_on, task_local, wait, wait_all, wait_all_deadline,
+    wait_any, wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
 };
 pub use demikernel_runtime::{buffer, channel, fs, inspect, net, pdpix, queue, signal, time, transport};
 pub use on_thread::OnThread;

@@ -37,7 +37,8 @@ pub use self::queue::queue;
 pub use executor::{
     AccessError, Builder, Completion, DeviceId, Handle, Idle, JoinError, JoinHandle, LocalKey, Lockstep,
     NoTokens, OperationId, ParseIdleError, QToken, RemoteJoinHandle, Runtime, Stepped, TaskLocalFuture, Time,
-    YieldNow, attach, core_index, default_logs, default_network, default_storage, detach, device_counters,
-    handle, operation, pin_to_core, run_on_cores, set_default_logs, spawn, wait, wait_all, wait_all_deadline,
-    wait_any, wait_any_deadline, wait_deadline, wait_next_n, wait_next_n_deadline, yield_now,
+    YieldNow, attach, core_count, core_index, default_logs, default_network, default_storage, detach,
+    device_counters, handle, operation, pin_to_core, run_on_cores, set_default_logs, spawn, spawn_on, wait,
+    wait_all, wait_all_deadline, wait_any, wait_any_deadline, wait_deadline, wait_next_n,
+    wait_next_n_deadline, yield_now,
 };

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// What other threads want done on a core's thread.
 pub(super) struct Inbox {
@@ -142,22 +142,38 @@ impl Handle {
         Fut: Future + 'static,
         Fut::Output: Send,
     {
-        let location = Location::caller();
-        let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
-        let guard = JointGuard(joint.clone());
-        let job = move || {
-            // A panic of `make` is the task's.
-            let task = context::current().spawn_at(async move { make().await }, location);
-            spawn(async move {
-                let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
-                guard.finish(ended);
-            })
-            .detach();
-        };
-        // A job that is not taken is dropped, and with it the guard, which ends the joint.
-        drop(self.inbox.send(Box::new(job)));
-        RemoteJoinHandle { joint }
+        let (job, joint) = remote(make);
+        self.send(job);
+        joint
     }
+
+    /// A job that is not taken is dropped, and with it the guard, which ends the joint.
+    pub(super) fn send(&self, job: Job) {
+        drop(self.inbox.send(job));
+    }
+}
+
+/// What starts a task on the thread that runs it, and the other end of the task.
+#[track_caller]
+pub(super) fn remote<F, Fut>(make: F) -> (Job, RemoteJoinHandle<Fut::Output>)
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send,
+{
+    let location = Location::caller();
+    let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
+    let guard = JointGuard(joint.clone());
+    let job = move || {
+        // A panic of `make` is the task's.
+        let task = context::current().spawn_at(async move { make().await }, location);
+        spawn(async move {
+            let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
+            guard.finish(ended);
+        })
+        .detach();
+    };
+    (Box::new(job), RemoteJoinHandle { joint })
 }
 
 impl Handle {

@@ -156,7 +156,7 @@ impl Builder {
         (self.core_index, self.cores.max(1))
     }
 
-    /// What [`cores`](super::cores::cores) says inside.
+    /// What [`core_count`](super::cores::core_count) says inside.
     pub(super) fn cores(mut self, cores: usize) -> Builder {
         self.cores = cores;
         self
