@@ -1,6 +1,7 @@
 //! The settings of a program's runtimes.
 
 use crate::choose::{self, Choice, Team};
+use crate::control;
 use crate::storage::Configured;
 use demikernel_runtime::{Idle, Runtime, Time, run_on_cores};
 use std::future::Future;
@@ -126,7 +127,9 @@ impl Builder {
         choice.configuration.clone_from(&self.configuration);
         choice.core = team.map(|team| (builder.place().0, team.clone()));
         let configured = Configured::new(choice.logs.clone(), self.configuration.as_deref())?;
+        let control = control::open(self.configuration.as_deref())?;
         let runtime = builder.idle(self.idle).time(self.time).build()?;
+        runtime.keep(control);
         runtime.set_default_logs(Rc::new(configured));
         for transport in choose::open(&choice)? {
             runtime.attach(transport);

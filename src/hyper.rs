@@ -22,19 +22,19 @@
 //! # }
 //! ```
 
+use crate::OnThread;
 use crate::time::{self, Instant};
 use futures_io::{AsyncBufRead, AsyncWrite};
 use hyper::rt::{self, ReadBufCursor};
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::thread::ThreadId;
 use std::time::Duration;
 
 /// A stream as hyper wants it: [`rt::Read`] and [`rt::Write`] for what has the traits of `futures-io`, such as
-/// [`TcpStream`](crate::net::TcpStream), [`UnixStream`](crate::net::UnixStream) and TLS streams around them.
+/// [`TcpStream`](crate::net::TcpStream) and [`UnixStream`](crate::net::UnixStream). A TLS stream of futures-rustls needs a
+/// `futures::io::BufReader` around it; hyper's own upgrades need an [`OnThread`].
 ///
 /// What hyper reads is copied once, from the buffer that was received to hyper's own. What it writes is copied once,
 /// head and body of a response into one buffer, which is pushed at once.
@@ -141,46 +141,6 @@ impl rt::Timer for Timer {
 }
 
 /// A timer of this thread's runtime, in the `Send` type that hyper asks for although it stays where it is.
-struct Sleep {
-    owner: ThreadId,
-    sleep: ManuallyDrop<time::Sleep>,
-}
-
-// SAFETY: the timer inside is used by no thread but its owner: `poll` panics and `drop` leaves it alone on any other,
-// and there is no other access.
-unsafe impl Send for Sleep {}
-
-// SAFETY: a shared reference gives no access to the timer.
-unsafe impl Sync for Sleep {}
-
-impl Sleep {
-    fn new(sleep: time::Sleep) -> Sleep {
-        Sleep { owner: std::thread::current().id(), sleep: ManuallyDrop::new(sleep) }
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        assert_eq!(
-            std::thread::current().id(),
-            this.owner,
-            "a timer was polled outside of its runtime's thread"
-        );
-        Pin::new(&mut *this.sleep).poll(cx)
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        // On another thread the timer must be left to run out, unseen.
-        if std::thread::current().id() == self.owner {
-            // SAFETY: nothing uses the field after this, the only place that drops it.
-            unsafe { ManuallyDrop::drop(&mut self.sleep) }
-        }
-    }
-}
+type Sleep = OnThread<time::Sleep>;
 
 impl rt::Sleep for Sleep {}

@@ -391,7 +391,98 @@ fn curl_and_wrk_speak_to_the_http_server() {
     });
 }
 
+#[test]
+fn curl_scrapes_the_metrics_of_all_cores_though_another_stalls() {
+    on_each_transport(|transport| {
+        let echo = free_address().to_string();
+        let arguments =
+            ["--listen", &echo, "--metrics", "127.0.0.1:0", "--transport", transport, "--cores", "2"];
+        let server = Server::start("metrics", &arguments);
+        let mut stalls = TcpStream::connect(server.address).unwrap();
+        stalls.write_all(b"GET /metr").unwrap();
+        let url = format!("http://{}/metrics", server.address);
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let Some(output) = client("curl", &["-sS", "--fail", &url], b"") else { return };
+            let text = text(&output);
+            let on_core = |core| format!("demikernel_polls_total{{core=\"{core}\",");
+            assert!(
+                text.contains(&on_core(0))
+                    && text.contains("device=\"io_uring\"") == (transport == "io_uring")
+            );
+            // The other may not have begun yet.
+            if text.contains(&on_core(1)) {
+                break;
+            }
+            assert!(Instant::now() < end, "{text}");
+        }
+    });
+}
+
 /// An address that nobody used a moment ago: several cores cannot each choose a port.
 fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A client that counts, and is answered in order until the server ends; how often it was.
+fn count_until_the_end(address: SocketAddr, key: usize) -> u64 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answered = 0;
+    // Some at once, for keys of all cores.
+    let requests = format!("INCR count-{key}\r\nGET nothing-{key}\r\nSET other-{key} x\r\n");
+    loop {
+        let _ = stream.write_all(requests.as_bytes());
+        let expected = format!(":{}\r\n$-1\r\n+OK\r\n", answered + 1);
+        let mut replies = vec![0; expected.len()];
+        match stream.read_exact(&mut replies) {
+            Ok(()) => assert_eq!(String::from_utf8(replies).unwrap(), expected),
+            Err(_) => return answered,
+        }
+        answered += 1;
+    }
+}
+
+#[test]
+fn cores_with_shards_end_together_when_all_is_answered() {
+    on_each_transport(|transport| {
+        let listen = free_address().to_string();
+        let arguments = ["--listen", &listen, "--transport", transport, "--cores", "3"];
+        let mut server = Server::start("sharded-key-value", &arguments);
+        let address = server.address;
+        let clients: Vec<_> =
+            (0..12).map(|key| std::thread::spawn(move || count_until_the_end(address, key))).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        server.signal("TERM");
+        assert_eq!(server.end(), Some(0));
+        let counts: Vec<u64> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    });
+}
+
+#[test]
+fn redis_benchmark_runs_through_on_several_cores() {
+    on_each_transport(|transport| {
+        let listen = free_address().to_string();
+        let arguments = ["--listen", &listen, "--transport", transport, "--cores", "2"];
+        let server = Server::start("sharded-key-value", &arguments);
+        let port = server.port();
+        let arguments =
+            ["-p", &port, "-t", "set,get,incr", "-n", "20000", "-c", "50", "-P", "16", "-r", "1000", "-q"];
+        let Some(output) = client("redis-benchmark", &arguments, b"") else { return };
+        let report = text(&output);
+        let rates = report.matches("requests per second").count();
+        assert!(rates == 3 && !report.to_lowercase().contains("error"), "{report}");
+        // Each core tells what it did: about half of the keys are another's.
+        let Some(output) = client("redis-cli", &["-p", &port, "INFO"], b"") else { return };
+        let info = text(&output);
+        let number = |line: &str, name: &str| -> u64 {
+            line.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap()
+        };
+        let lines: Vec<&str> = info.lines().filter(|line| line.starts_with("core:")).collect();
+        assert_eq!(lines.len(), 2, "{info}");
+        let sum = |name| lines.iter().map(|line| number(line, name)).sum::<u64>();
+        assert!(sum("requests:") >= 60_000 && sum("of_others:") > 10_000, "{info}");
+        assert_eq!(sum("requests:"), sum("own:") + sum("of_others:"), "{info}");
+    });
 }

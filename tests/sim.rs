@@ -1,5 +1,7 @@
 //! Programs on a simulated network, as their authors test them: the servers of the examples among them.
 
+#![allow(clippy::duplicate_mod, reason = "two of the examples have the module `tls`")]
+
 use clap::Parser;
 use demikernel::fs::File;
 use demikernel::hyper::Io;
@@ -89,7 +91,7 @@ async fn the_key_value_server_keeps_what_it_was_given_over_bad_links() -> io::Re
 #[demikernel::test(transport = "sim", seeds = 12)]
 async fn the_http_server_answers_over_bad_links() {
     let network = sim::current();
-    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap()));
+    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap(), None));
     let stream = TcpStream::connect("server:80").await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(Io::new(stream)).await.unwrap();
     spawn(connection).detach();
@@ -101,6 +103,23 @@ async fn the_http_server_answers_over_bad_links() {
         assert_eq!(response.status(), 200);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
     }
+}
+
+#[demikernel::test(transport = "sim")]
+async fn the_http_server_sends_away_who_does_not_get_to_a_request() {
+    let network = sim::current();
+    network.host("server", || http::serve("0.0.0.0:80".parse().unwrap(), None));
+    // Nothing, less than tells the version, and of either version less than a request.
+    let beginnings =
+        ["", "P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nHost:"];
+    let clients = beginnings.map(|beginning| async move {
+        let mut stream = TcpStream::connect("server:80").await.unwrap();
+        let start = Instant::now();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 30, "{beginning:?}");
+    });
+    futures::future::join_all(clients).await;
 }
 
 #[demikernel::test(transport = "sim", seeds = 12)]

@@ -54,7 +54,7 @@ pub const VARIABLE: &str = "DEMIKERNEL_CONFIG";
 
 /// All sections that there are, whether or not the crate of one is compiled in: one file does for several programs.
 pub const SECTIONS: &[&str] =
-    &["network", "dpdk", "xdp", "rdma", "tcp", "udp", "limits", "capture", "faults", "storage"];
+    &["network", "dpdk", "xdp", "rdma", "tcp", "udp", "limits", "capture", "faults", "storage", "inspect"];
 
 /// The sections of one crate: a structure with a field for each.
 pub trait Sections: Default + DeserializeOwned {

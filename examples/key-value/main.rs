@@ -38,7 +38,17 @@
 //! $ cargo run --release --features nvme --example key-value -- --log orders
 //! ```
 //!
-//! Without, nothing is stored on disk. The store belongs to one core, as in Redis; `--cores` other than 1 is refused.
+//! Without, nothing is stored on disk.
+//!
+//! `--tls` is TLS with a certificate that is made at the start, `--cert` and `--key` name files in PEM:
+//!
+//! ```text
+//! $ cargo run --release --example key-value -- --tls
+//! $ redis-cli --tls --insecure SET greeting hello
+//! OK
+//! ```
+//!
+//! The store belongs to one core, as in Redis; `--cores` other than 1 is refused.
 
 mod changes; // changes of the store as bytes
 mod commands; // from the arguments of a request to changes of the store and a reply
@@ -47,6 +57,9 @@ mod journal; // the log of all writes
 mod resp; // the protocol
 mod server; // connections
 mod store; // the data
+#[path = "../tls/mod.rs"]
+mod tls; // certificates
+mod wire; // the stream of a connection, with TLS or without
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +101,8 @@ pub(crate) struct Args {
     /// How many MiB a file that is made has: several times what the keys and values have.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     log_size: u32,
+    #[command(flatten)]
+    tls: tls::TlsOptions,
 }
 
 fn main() -> ExitCode {

@@ -5,15 +5,18 @@ use super::commands::Server;
 use super::connection::{Connection, Next};
 use super::journal::Journal;
 use super::store::Store;
+use super::tls;
+use super::wire::Wire;
 use demikernel::net::{TcpListener, TcpStream};
 use demikernel::signal::shutdown;
 use demikernel::time::{Duration, Instant, interval, sleep, timeout};
 use demikernel::{Buffer, default_network, spawn, yield_now};
 use futures::future::{Either, select};
+use futures_rustls::TlsAcceptor;
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -30,6 +33,7 @@ pub(crate) type Shared = Rc<RefCell<State>>;
 ///
 /// Also ends when the log fails: what is in memory then is more than what would be back.
 pub(crate) async fn serve(args: &Args) -> io::Result<()> {
+    let tls = args.tls.acceptor(&[])?;
     let mut store = Store::default();
     let journal = match &args.log {
         Some(path) => Some(Journal::open(path, u64::from(args.log_size) << 20, &mut store).await?),
@@ -52,7 +56,7 @@ pub(crate) async fn serve(args: &Args) -> io::Result<()> {
     let shared = Rc::new(RefCell::new(State { store, server, journal: journal.clone() }));
     let limit = args.max_request as usize * 1024 * 1024;
     spawn(expire(shared.clone())).detach();
-    match select(pin!(accept(listener, shared, limit)), select(end, pin!(failed))).await {
+    match select(pin!(accept(listener, tls, shared, limit)), select(end, pin!(failed))).await {
         Either::Right((Either::Right((error, _)), _)) => Err(error),
         _ => match journal {
             Some(journal) => journal.close().await,
@@ -62,10 +66,14 @@ pub(crate) async fn serve(args: &Args) -> io::Result<()> {
 }
 
 /// Accepts connections, for ever.
-async fn accept(listener: TcpListener, shared: Shared, limit: usize) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Shared, limit: usize) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => spawn(attend(stream, peer, shared.clone(), limit)).detach(),
+            // Who is still to agree on keys has a place, too, as it costs memory.
+            Ok((stream, peer)) => {
+                let place = Place::take(shared.clone());
+                spawn(attend(stream, peer, tls.clone(), place, limit)).detach();
+            }
             Err(error) => {
                 // Such as too many open files: clients may go meanwhile.
                 tracing::warn!(%error, "cannot accept");
@@ -94,44 +102,55 @@ fn expire_some(state: &mut State, some: usize) -> usize {
 }
 
 /// A place among the connected clients.
-struct Place(Shared);
+struct Place {
+    shared: Shared,
+    id: i64,
+    /// It is one more than there may be.
+    full: bool,
+}
 
 impl Place {
-    fn take(shared: &Shared) -> Place {
+    fn take(shared: Shared) -> Place {
         let server = &mut shared.borrow_mut().server;
         server.clients += 1;
         server.accepted += 1;
-        Place(shared.clone())
+        let (id, full) = (server.accepted as i64, server.clients > server.max_clients);
+        Place { shared: shared.clone(), id, full }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.borrow_mut().server.clients -= 1;
+        self.shared.borrow_mut().server.clients -= 1;
     }
 }
 
 /// Serves one client from its arrival to its end.
-async fn attend(stream: TcpStream, peer: SocketAddr, shared: Shared, limit: usize) {
-    let _place = Place::take(&shared);
-    let (id, full) = {
-        let server = &shared.borrow().server;
-        (server.accepted as i64, server.clients > server.max_clients)
+async fn attend(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, place: Place, limit: usize) {
+    let result = async {
+        stream.set_nodelay(true)?;
+        match tls {
+            None => welcome(stream, &place, limit).await,
+            Some(tls) => welcome(Box::new(tls::accept(&tls, stream).await?), &place, limit).await,
+        }
     };
-    let result = match full {
-        true => stream.push(Buffer::from_static(b"-ERR max number of clients reached\r\n")).await,
-        false => converse(&stream, &shared, Connection::new(id, limit)).await,
-    };
-    if let Err(error) = result {
+    if let Err(error) = result.await {
         tracing::debug!(%peer, %error, "a connection ended badly");
     }
 }
 
+/// Converses with a client for whom there is room, and tells others that there is none.
+async fn welcome(mut wire: impl Wire, place: &Place, limit: usize) -> io::Result<()> {
+    match place.full {
+        true => wire.push(Buffer::from_static(b"-ERR max number of clients reached\r\n").into()).await,
+        false => converse(wire, &place.shared, Connection::new(place.id, limit)).await,
+    }
+}
+
 /// Answers requests until the client or the protocol ends the connection.
-async fn converse(stream: &TcpStream, shared: &Shared, mut connection: Connection) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn converse(mut wire: impl Wire, shared: &Shared, mut connection: Connection) -> io::Result<()> {
     loop {
-        let received = stream.pop().await?;
+        let received = wire.pop().await?;
         if received.is_empty() {
             return Ok(());
         }
@@ -150,20 +169,20 @@ async fn converse(stream: &TcpStream, shared: &Shared, mut connection: Connectio
                 journal.commit(changes, shared).await?;
             }
             if !replies.is_empty() {
-                stream.push_sga(replies).await?;
+                wire.push(replies).await?;
             }
         }
         if next == Next::Close {
-            return close(stream).await;
+            return close(wire).await;
         }
     }
 }
 
 /// Ends a connection after its last reply. What the client has sent meanwhile is read and forgotten, for a moment:
 /// to close with bytes unread would be a reset, which can overtake the reply.
-async fn close(stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    let drain = async { while stream.pop().await.is_ok_and(|received| !received.is_empty()) {} };
+async fn close(mut wire: impl Wire) -> io::Result<()> {
+    wire.end().await?;
+    let drain = async { while wire.pop().await.is_ok_and(|received| !received.is_empty()) {} };
     _ = timeout(Duration::from_secs(1), drain).await;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Programs on several cores: each has its processor, and the failure of one ends all.
 #![cfg(not(demikernel_loom))]
 
-use demikernel_runtime::{Builder, core_index, run_on_cores, spawn};
+use demikernel_runtime::{Builder, core_count, core_index, run_on_cores, spawn, spawn_on, yield_now};
 use std::future::pending;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The processors that this thread may use.
 fn processors() -> Vec<usize> {
@@ -82,4 +84,116 @@ fn a_core_without_a_runtime_ends_all() {
     let errors: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].to_string(), "no ring");
+}
+
+/// Ends a core's program when all others' have come as far.
+async fn together(cores: usize, ready: &'static AtomicUsize) {
+    ready.fetch_add(1, Ordering::SeqCst);
+    while ready.load(Ordering::SeqCst) < cores {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn tasks_are_spawned_on_other_cores_in_the_order_in_which_they_were_sent() {
+    static READY: AtomicUsize = AtomicUsize::new(0);
+    // The slowest is sent most of its tasks before it runs.
+    let build = |builder: Builder| {
+        let runtime = builder.build()?;
+        if runtime.block_on(async { core_index() }) == 2 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(runtime)
+    };
+    let main = async || {
+        let (own, count) = (core_index(), core_count());
+        // Made there: an `Rc` could not be sent.
+        let send = |index| {
+            let task = async move || (*std::rc::Rc::new(index), core_index(), ORDER.fetch(own));
+            spawn_on(index % count, task)
+        };
+        let tasks: Vec<_> = (0..300).map(send).collect();
+        let mut last = vec![None; count];
+        for (index, task) in tasks.into_iter().enumerate() {
+            let (given, core, order) = task.await.unwrap();
+            assert_eq!((given, core), (index, index % count));
+            assert!(last[core] < Some(order), "a task overtook one that was sent before it");
+            last[core] = Some(order);
+        }
+        together(count, &READY).await;
+    };
+    let results = run_on_cores(3, build, main, |_| false);
+    assert!(results.into_iter().all(|result| matches!(result, Ok(Some(())))));
+}
+
+/// Counts for each sender how many of its tasks have begun.
+struct Order([AtomicUsize; 3]);
+
+static ORDER: Order = Order([AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)]);
+
+impl Order {
+    fn fetch(&self, sender: usize) -> usize {
+        self.0[sender].fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn what_is_spawned_on_a_core_that_has_ended_is_cancelled() {
+    let (sender, ended) = std::sync::mpsc::channel::<()>();
+    let ends = std::sync::Mutex::new((Some(sender), Some(ended)));
+    let results = run_on_cores(
+        2,
+        Builder::build,
+        async || {
+            if core_index() == 1 {
+                let sender = ends.lock().unwrap().0.take();
+                // Dropped when this core's program is.
+                return drop(sender);
+            }
+            let ended = ends.lock().unwrap().1.take().unwrap();
+            assert!(ended.recv().is_err());
+            let error = loop {
+                // Until its runtime is gone, too, it may take a task, and then never runs it.
+                match spawn_on(1, async || ()).await {
+                    Ok(()) => yield_now().await,
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.is_cancelled());
+        },
+        |_| false,
+    );
+    assert!(results.into_iter().all(|result| matches!(result, Ok(Some(())))));
+}
+
+#[test]
+fn a_core_whose_runtime_cannot_be_made_cancels_what_waits_for_it() {
+    let results = run_on_cores(
+        2,
+        |builder| {
+            let runtime = builder.build()?;
+            match runtime.block_on(async { core_index() }) {
+                0 => Ok(runtime),
+                _ => {
+                    std::thread::sleep(Duration::from_millis(50));
+                    Err(io::Error::other("no such device"))
+                }
+            }
+        },
+        async || spawn_on(1, async || ()).await.is_err_and(|error| error.is_cancelled()),
+        |_| false,
+    );
+    // Core 0 is stopped because of the other, or was told before it.
+    assert!(matches!(results[0], Ok(None | Some(true))), "{results:?}");
+    assert!(results[1].is_err());
+}
+
+#[test]
+fn a_runtime_that_is_alone_is_core_0() {
+    let runtime = Builder::new().build().unwrap();
+    assert_eq!(runtime.block_on(async { spawn_on(0, async || core_index()).await.unwrap() }), 0);
+    let missing = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async { drop(spawn_on(1, async || ())) });
+    }));
+    assert!(missing.is_err());
 }

@@ -72,6 +72,24 @@ pub(crate) fn curl_and_wrk_speak_to_the_http_server(lab: &Lab) {
     }
 }
 
+/// HTTP/2 with TLS, and Redis' protocol with TLS.
+pub(crate) fn clients_speak_tls_to_the_servers(lab: &Lab) {
+    let server = lab.serve("http", &["--listen", "10.9.0.2:0", "--tls"]);
+    let url = format!("https://{}/through", server.address);
+    let body: Vec<u8> = (0..1_000_000_usize).map(|index| (index * 7 % 251) as u8).collect();
+    let arguments = ["-sS", "--fail", "--insecure", "--http2", "-H", "Expect:", "--data-binary", "@-", &url];
+    let Some(output) = client("curl", &arguments, &body) else { return };
+    assert!(output.status.success() && output.stdout == body, "{}", String::from_utf8_lossy(&output.stderr));
+    drop(server);
+    let server = lab.serve("key-value", &["--listen", "10.9.0.2:0", "--tls"]);
+    let port = server.port();
+    let secured = ["-h", "10.9.0.2", "-p", &port, "--tls", "--insecure"];
+    let long = "x".repeat(100_000);
+    let commands = format!("SET long {long}\nGET long\n");
+    let Some(output) = client("redis-cli", &secured, commands.as_bytes()) else { return };
+    assert_eq!(text(&output), format!("OK\n{long}\n"));
+}
+
 /// A body that comes back, and a load.
 pub(crate) fn speak_http_to(server: &Server) {
     let url = format!("http://{}", server.address);

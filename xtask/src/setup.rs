@@ -77,6 +77,18 @@ pub(crate) static IPERF3: Tool = debian("iperf3", "iperf3", "end-to-end tests of
 pub(crate) static TSHARK: Tool = debian("tshark", "tshark", "end-to-end tests of the userspace stack");
 pub(crate) static CURL: Tool = debian("curl", "curl", "end-to-end tests");
 pub(crate) static WRK: Tool = debian("wrk", "wrk", "end-to-end tests, benchmarks");
+pub(crate) static H2LOAD: Tool = debian("h2load", "nghttp2-client", "end-to-end tests of HTTP/2");
+pub(crate) static OPENSSL: Tool = debian("openssl", "openssl", "end-to-end tests of TLS");
+pub(crate) static PYTHON_WEBSOCKETS: Tool = Tool {
+    program: "/usr/lib/python3/dist-packages/websockets",
+    source: Source::File("python3-websockets"),
+    needed_for: "end-to-end tests of services",
+};
+pub(crate) static PYTHON_GRPC: Tool = Tool {
+    program: "/usr/lib/python3/dist-packages/grpc",
+    source: Source::File("python3-grpcio"),
+    needed_for: "end-to-end tests of services",
+};
 pub(crate) static REDIS_CLI: Tool = debian("redis-cli", "redis-tools", "end-to-end tests");
 pub(crate) static REDIS_BENCHMARK: Tool =
     debian("redis-benchmark", "redis-tools", "end-to-end tests, benchmarks");
@@ -102,7 +114,7 @@ const VM: &str = "test stages old-kernel, cards and rdma, cargo xtask vm and lab
 const RDMA_BUILD: &str = "the feature rdma";
 const LAB: &str = "test stage rdma, cargo xtask lab";
 
-static ALL: [&Tool; 29] = [
+static ALL: [&Tool; 33] = [
     &RUSTFMT,
     &CLIPPY,
     &PKG_CONFIG,
@@ -120,6 +132,10 @@ static ALL: [&Tool; 29] = [
     &TSHARK,
     &CURL,
     &WRK,
+    &H2LOAD,
+    &OPENSSL,
+    &PYTHON_WEBSOCKETS,
+    &PYTHON_GRPC,
     &REDIS_CLI,
     &REDIS_BENCHMARK,
     &REDIS_SERVER,

@@ -38,6 +38,7 @@ pub(crate) use xdp::XdpProgram;
 pub use xdp::{Xdp, XdpConfig, XdpMode};
 
 use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How many frames a burst has at most.
 pub const BURST: usize = 32;
@@ -86,6 +87,11 @@ impl Capabilities {
     }
 }
 
+/// The moment, since the Unix epoch, as captures have it.
+pub(crate) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
 /// Carries frames. All calls come from one thread and none blocks.
 pub trait FrameDevice {
     /// What it does. Constant but for the MTU.
@@ -124,5 +130,37 @@ pub trait FrameDevice {
     /// Counters for people, as name and value.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+}
+
+impl<D: FrameDevice + ?Sized> FrameDevice for Box<D> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    #[inline]
+    fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        (**self).receive(burst)
+    }
+
+    #[inline]
+    fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        (**self).transmit(burst)
+    }
+
+    fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+        (**self).descriptor()
+    }
+
+    fn arm(&mut self) -> bool {
+        (**self).arm()
+    }
+
+    fn is_awaited(&self) -> bool {
+        (**self).is_awaited()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        (**self).counters()
     }
 }

@@ -42,6 +42,35 @@ impl<D: FrameDevice, W: Write> Tracer<D, W> {
         Tracer { device, writer: Some(writer), clock }
     }
 
+    /// Captures nothing before it is [switched on](Self::switch).
+    pub fn silent(device: D, clock: fn() -> Duration) -> Tracer<D, W> {
+        Tracer { device, writer: None, clock }
+    }
+
+    /// Goes on with another writer, or with none.
+    ///
+    /// # Errors
+    /// Those of the former output, of what it has not written yet.
+    pub fn switch(&mut self, writer: Option<Writer<W>>) -> io::Result<()> {
+        match std::mem::replace(&mut self.writer, writer) {
+            Some(mut former) => former.flush(),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn transmit_traced(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+        // Which of them the device takes is known only when they are gone.
+        let copies: Vec<_> = burst
+            .iter()
+            .map(|frame| Frame { head: frame.head.clone(), rest: frame.rest.clone(), ..Frame::default() })
+            .collect();
+        let count = self.device.transmit(burst)?;
+        self.write(Direction::Out, &copies[..count]);
+        Ok(count)
+    }
+
+    #[cold]
     fn write(&mut self, direction: Direction, frames: &[Frame]) {
         let Some(writer) = &mut self.writer else { return };
         let time = (self.clock)();
@@ -59,27 +88,22 @@ impl<D: FrameDevice, W: Write> FrameDevice for Tracer<D, W> {
         self.device.capabilities()
     }
 
+    #[inline]
     fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
         let before = burst.len();
         let count = self.device.receive(burst)?;
-        if count > 0 {
+        if count > 0 && self.writer.is_some() {
             self.write(Direction::In, &burst[before..]);
         }
         Ok(count)
     }
 
+    #[inline]
     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
         if self.writer.is_none() || burst.is_empty() {
             return self.device.transmit(burst);
         }
-        // Which of them the device takes is known only when they are gone.
-        let copies: Vec<_> = burst
-            .iter()
-            .map(|frame| Frame { head: frame.head.clone(), rest: frame.rest.clone(), ..Frame::default() })
-            .collect();
-        let count = self.device.transmit(burst)?;
-        self.write(Direction::Out, &copies[..count]);
-        Ok(count)
+        self.transmit_traced(burst)
     }
 
     fn descriptor(&self) -> Option<RawFd> {

@@ -85,6 +85,43 @@ pub struct Info {
     pub last_data_recv: Duration,
 }
 
+impl Info {
+    /// The figures by name, times in microseconds; without those that there are not.
+    pub fn figures(&self) -> Vec<(&'static str, u64)> {
+        let micros = |time: Duration| time.as_micros() as u64;
+        let figures = [
+            ("backoff", Some(self.backoff.into())),
+            ("rto", Some(micros(self.rto))),
+            ("rtt", self.rtt.map(micros)),
+            ("rttvar", Some(micros(self.rttvar))),
+            ("min_rtt", self.min_rtt.map(micros)),
+            ("snd_mss", Some(self.snd_mss.into())),
+            ("rcv_mss", Some(self.rcv_mss.into())),
+            ("advmss", Some(self.advmss.into())),
+            ("pmtu", Some(self.pmtu.into())),
+            ("snd_cwnd", Some(self.cwnd.into())),
+            ("snd_ssthresh", Some(self.ssthresh.into())),
+            ("unacked", Some(self.unacked.into())),
+            ("sacked", Some(self.sacked.into())),
+            ("lost", Some(self.lost.into())),
+            ("retrans", Some(self.retrans.into())),
+            ("total_retrans", Some(self.total_retrans)),
+            ("delivered", Some(self.delivered)),
+            ("bytes_acked", Some(self.bytes_acked)),
+            ("bytes_received", Some(self.bytes_received)),
+            ("notsent_bytes", Some(self.notsent_bytes.into())),
+            ("snd_wnd", Some(self.snd_wnd.into())),
+            ("rcv_wnd", Some(self.rcv_wnd.into())),
+            ("rcv_space", Some(self.rcv_space.into())),
+            ("pacing_rate", self.pacing_rate),
+            ("delivery_rate", self.delivery_rate),
+            ("probes", Some(self.probes.into())),
+            ("last_data_recv", Some(micros(self.last_data_recv))),
+        ];
+        figures.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 impl Connection {
     /// A view of it.
     pub fn info(&self, now: Instant) -> Info {

@@ -54,6 +54,23 @@ pub enum State {
 }
 
 impl State {
+    /// For people, as the kernel's connections are shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Closed => "closed",
+            State::SynSent => "syn-sent",
+            State::SynReceived(_) => "syn-received",
+            State::Established => "established",
+            State::FinWait1 => "fin-wait-1",
+            State::FinWait2 => "fin-wait-2",
+            State::CloseWait => "close-wait",
+            State::Closing => "closing",
+            State::LastAck => "last-ack",
+            State::TimeWait => "time-wait",
+        }
+    }
+
     /// The peer has acknowledged our SYN, and we have its own.
     #[must_use]
     pub(crate) fn on_open(self) -> State {

@@ -1,16 +1,22 @@
 //! The device as the runtime's loop sees it.
 
-use super::{NetTransport, State, errors};
+use super::{Key, NetTransport, Socket, State, errors};
+use crate::device::FrameDevice;
+use crate::device::pcapng::Writer;
 use demikernel_runtime::DeviceId;
+use demikernel_runtime::inspect::Connection;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Device, Interest, Turn};
 use std::any::Any;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// How long a runtime that does not spin leaves a device alone that cannot tell when something comes: what it costs to
 /// go to sleep and wake up, as with the runtime's own spinning.
 const PAUSE: Duration = Duration::from_micros(50);
+
+/// How much of a packet a capture has that is switched on: all of it.
+const WHOLE: usize = 1 << 18;
 
 impl Device for NetTransport {
     fn name(&self) -> &'static str {
@@ -95,6 +101,29 @@ impl Device for NetTransport {
         }
     }
 
+    fn describe(&self, key: u64) -> Option<String> {
+        Some(match Key::from(key) {
+            Key::Receive(id) => format!("receive of socket {}", id.index()),
+            Key::Send(qd, _) => format!("send of socket {}", qd.0),
+        })
+    }
+
+    fn connections(&self, most: usize) -> Vec<Connection> {
+        let sockets: Vec<_> = self.sockets.borrow().iter().flatten().take(most).cloned().collect();
+        sockets.iter().map(|socket| self.connection(socket)).collect()
+    }
+
+    fn can_capture(&self) -> bool {
+        true
+    }
+
+    fn capture(&self, output: Option<Box<dyn Write>>) -> io::Result<()> {
+        let mut engine = self.engine.try_borrow_mut().map_err(|_| errors::busy())?;
+        let medium = engine.device.capabilities().medium;
+        let writer = output.map(|output| Writer::new(output, self.name, medium, WHOLE)).transpose()?;
+        engine.device.switch(writer)
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let open = self.sockets.borrow().iter().flatten().count();
         let mut counters =
@@ -108,6 +137,18 @@ impl Device for NetTransport {
 }
 
 impl NetTransport {
+    fn connection(&self, socket: &Socket) -> Connection {
+        let mut connection = Connection::new(self.name, socket.id.index());
+        connection.local = self.call(|stack, _| stack.local(socket.id)).ok().map(|local| local.to_string());
+        connection.peer = self.call(|stack, _| stack.peer(socket.id)).ok().map(|peer| peer.to_string());
+        if let Ok(info) = self.call(|stack, now| stack.tcp_info(now, socket.id)) {
+            connection.state = Some(info.state.name().into());
+            let figures = info.figures().into_iter();
+            connection.figures = figures.map(|(name, value)| (name.into(), value)).collect();
+        }
+        connection
+    }
+
     fn is_running(&self) -> bool {
         self.running.get()
     }

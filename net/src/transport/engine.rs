@@ -1,9 +1,9 @@
 //! The stack and its device, and bursts between them.
 
-use crate::device::{BURST, Frame, FrameDevice};
+use crate::device::{BURST, Frame, FrameDevice, Tracer, wall_clock};
 use crate::stack::Stack;
 use demikernel_runtime::time::Instant;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// Bursts that one turn sends at most, so that what has come is looked at in between.
@@ -11,7 +11,8 @@ const BURSTS: usize = 8;
 
 pub(super) struct Engine {
     pub(super) stack: Stack,
-    pub(super) device: Box<dyn FrameDevice>,
+    /// Captures while somebody wants it.
+    pub(super) device: Tracer<Box<dyn FrameDevice>, Box<dyn Write>>,
     inbound: Vec<Frame>,
     /// What the device has not taken: while there is something, the stack is not asked for more than fills a burst.
     outbound: Vec<Frame>,
@@ -22,6 +23,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(stack: Stack, device: Box<dyn FrameDevice>) -> Engine {
         let burst = || Vec::with_capacity(BURST);
+        let device = Tracer::silent(device, wall_clock);
         Engine { stack, device, inbound: burst(), outbound: burst(), put_off: false }
     }
 

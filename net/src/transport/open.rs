@@ -3,6 +3,7 @@
 use super::NetTransport;
 use crate::config::{Addressing, Device, Ecn, NetConfig, NetworkConfig, TcpConfig};
 use crate::device::pcapng::Writer;
+use crate::device::wall_clock;
 use crate::device::{
     Capabilities, FaultInjector, FrameDevice, MacAddress, Medium, PacketConfig, PacketSocket, Tap, TapConfig,
     Tracer, Vlan,
@@ -15,7 +16,7 @@ use demikernel_runtime::time::Instant;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Opens the device and makes a stack as the configuration says, and [waits](NetTransport::wait_for_addresses) for its
 /// addresses. The transport has the name of the device.
@@ -204,8 +205,7 @@ fn traced<D: FrameDevice + 'static>(device: D, config: &NetConfig) -> io::Result
     let output = BufWriter::new(File::create(path).map_err(explain)?);
     let (medium, limit) = (device.capabilities().medium, config.capture.snap_length as usize);
     let writer = Writer::new(output, name_of(config), medium, limit).map_err(explain)?;
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Ok(Box::new(Tracer::new(device, writer, clock)))
+    Ok(Box::new(Tracer::new(device, writer, wall_clock)))
 }
 
 /// What the stack is told of all that.

@@ -19,6 +19,7 @@ mod devices;
 mod early;
 mod harness;
 mod kernel;
+mod looking;
 #[path = "../../../runtime/tests/transport/operations.rs"]
 mod operations;
 #[allow(dead_code)]

@@ -3,7 +3,7 @@
 use super::context;
 use super::owner;
 use super::page::Page;
-use super::slot::{Kind, NO_DEVICE, OWNED, Pending, Slot, State};
+use super::slot::{Kind, NO_DEVICE, OWNED, Origin, Pending, Slot, State};
 use super::token::QToken;
 use super::waker::{discard_option, discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
@@ -72,6 +72,8 @@ pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
     unsafe {
         let body = slot.as_ref().body::<Pending>();
         (&raw mut (*body).waker).write(None);
+        Slot::origin(slot).write(Origin { turn: core.account.turn.get(), result: std::any::type_name::<T> });
+        core.spans.started(slot.as_ref().number.get(), std::any::type_name::<T>);
         (QToken::new(slot), Completion { slot, _result: PhantomData })
     }
 }
@@ -129,11 +131,19 @@ impl<T> Completion<T> {
         }
     }
 
+    /// Ends its span.
+    #[inline(always)]
+    fn is_over(&self) {
+        // SAFETY: pages and cores are never freed, and this is the core's thread.
+        unsafe { Page::of(self.slot).as_ref().core.as_ref() }.spans.over(self.number());
+    }
+
     /// Delivers the result and makes ready the one task that waits for it. When the token is gone the
     /// value is dropped here.
     #[inline]
     pub fn complete(self, value: T) {
         let slot = self.slot;
+        self.is_over();
         std::mem::forget(self);
         // SAFETY: the completion was this slot's, and is now gone; the slot's state says what the body is.
         unsafe {
@@ -153,6 +163,7 @@ impl<T> Completion<T> {
 
 impl<T> Drop for Completion<T> {
     fn drop(&mut self) {
+        self.is_over();
         // SAFETY: as in `complete`.
         unsafe {
             let it = self.slot.as_ref();
@@ -189,6 +200,7 @@ pub(crate) fn timer(deadline: u64) -> QToken<()> {
         (&raw mut (*body).waker).write(None);
         (&raw mut (*body).timer).write(TimerNode::new());
         core.insert_timer(Slot::timer_node(slot), deadline);
+        core.spans.set(slot.as_ref().number.get(), deadline);
         QToken::new(slot)
     }
 }
@@ -205,7 +217,10 @@ pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
         let it = slot.as_ref();
         debug_assert!(it.state.get() == State::Pending && it.kind.get() == Kind::Timer);
         it.state.set(State::Done);
+        let (core, number) = (Page::of(slot).as_ref().core, it.number.get());
         wake_stored(&raw mut (*it.body::<Pending>()).waker);
+        // The slot may be somebody else's by now; cores are never freed.
+        core.as_ref().spans.over(number);
     }
 }
 
@@ -220,7 +235,9 @@ pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
         match it.state.get() {
             State::Pending if it.kind.get() == Kind::Timer => {
                 discard_stored(&raw mut (*it.body::<Pending>()).waker);
-                Page::of(slot).as_ref().core.as_ref().remove_timer(Slot::timer_node(slot));
+                let core = Page::of(slot).as_ref().core;
+                core.as_ref().remove_timer(Slot::timer_node(slot));
+                core.as_ref().spans.over(it.number.get());
                 Slot::release(slot);
             }
             State::Pending => {

@@ -10,14 +10,16 @@
 //! former runtimes for its next ones, and when it ends, leaves those with no operation in anybody's hands
 //! to other threads.
 
+use super::account::Account;
 use super::completion::{DeviceId, timer_expired};
 use super::handle::Inbox;
 use super::memory::{allocate_chunk, next_layout};
 use super::page::{PAGE_SIZE, Page};
 use super::remote::Remote;
-use super::runtime::Metrics;
 use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
+use super::span::Spans;
 use super::store::TaskStore;
+use super::survey::Names;
 use super::vacant;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
@@ -35,7 +37,7 @@ pub(crate) struct Core {
     ready_head: Cell<*const Page>,
     ready_tail: Cell<*const Page>,
     free_pages: Cell<*const Page>,
-    pages: RefCell<Vec<NonNull<Page>>>,
+    pub(super) pages: RefCell<Vec<NonNull<Page>>>,
     /// Memory for more pages.
     unused: RefCell<Vec<NonNull<u8>>>,
     /// Chunks of memory that pages were made of.
@@ -53,6 +55,8 @@ pub(crate) struct Core {
     pub(super) default_unix: RefCell<Option<Rc<dyn Network>>>,
     pub(super) default_storage: RefCell<Option<Rc<dyn Storage>>>,
     pub(super) default_logs: RefCell<Option<Rc<dyn Logs>>>,
+    /// What others want to last as long as the runtime.
+    pub(super) kept: RefCell<Vec<Box<dyn Any>>>,
     pub(super) inbox: RefCell<Option<Arc<Inbox>>>,
     /// What a layer above keeps for the runtime (see [`layer`](super::runtime::layer)).
     pub(super) layer: RefCell<Option<Rc<dyn Any>>>,
@@ -65,10 +69,19 @@ pub(crate) struct Core {
     root_ready: Cell<bool>,
     closing: Cell<bool>,
     /// Operations that were started.
-    started: Cell<u32>,
+    pub(super) started: Cell<u32>,
     pub(super) polls: Cell<u64>,
     pub(super) turns: Cell<u64>,
     pub(super) parks: Cell<u64>,
+    /// Tasks that were spawned.
+    pub(super) spawned: Cell<u64>,
+    /// Tasks that other threads made ready.
+    pub(super) remote_wakes: Cell<u64>,
+    /// See [`Core::metrics`].
+    pub(super) wakes_told: Cell<u64>,
+    pub(super) account: Account,
+    pub(super) names: RefCell<Names>,
+    pub(super) spans: Spans,
 }
 
 impl std::fmt::Debug for Core {
@@ -107,6 +120,7 @@ impl Core {
         let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop().map(|idle| idle.0);
         let core = former.or_else(idle).unwrap_or_else(|| Box::leak(Box::new(Core::new())));
         static RUNTIMES: AtomicU32 = AtomicU32::new(1);
+        core.account.reset();
         core.number.set(RUNTIMES.fetch_add(1, Ordering::Relaxed));
         // SAFETY: nobody runs the core, so no reference to its clock or wheel lives. The wheel is empty: the
         // last runtime emptied it.
@@ -121,9 +135,13 @@ impl Core {
     pub(super) fn recycle(&'static self) {
         self.store.trim();
         self.closing.set(false);
-        for count in [&self.polls, &self.turns, &self.parks] {
+        for count in
+            [&self.polls, &self.turns, &self.parks, &self.spawned, &self.remote_wakes, &self.wakes_told]
+        {
             count.set(0);
         }
+        self.names.take();
+        self.spans.clear();
         // A thread that is ending leaves it unused: tokens in other thread-locals may still lead to it.
         let _ = RECYCLED.try_with(|recycled| recycled.0.borrow_mut().push(self));
     }
@@ -147,6 +165,7 @@ impl Core {
             default_unix: RefCell::new(None),
             default_storage: RefCell::new(None),
             default_logs: RefCell::new(None),
+            kept: RefCell::default(),
             inbox: RefCell::new(None),
             layer: RefCell::new(None),
             number: Cell::new(0),
@@ -158,6 +177,12 @@ impl Core {
             polls: Cell::new(0),
             turns: Cell::new(0),
             parks: Cell::new(0),
+            spawned: Cell::new(0),
+            remote_wakes: Cell::new(0),
+            wakes_told: Cell::new(0),
+            account: Account::new(),
+            names: RefCell::default(),
+            spans: Spans::default(),
         }
     }
 }
@@ -248,7 +273,7 @@ impl Core {
     }
 
     /// The slots in use, as they are now.
-    fn live_slots(&self) -> Vec<NonNull<Slot>> {
+    pub(super) fn live_slots(&self) -> Vec<NonNull<Slot>> {
         let mut slots = Vec::new();
         for &page in &*self.pages.borrow() {
             // SAFETY: pages are never freed; the complement of the free bits, without the header's, are
@@ -370,6 +395,7 @@ impl Core {
     /// Makes ready what other threads woke.
     pub(super) fn drain_remote(&self) {
         self.remote.drain(|page, mut bits| {
+            self.remote_wakes.set(self.remote_wakes.get() + u64::from(bits.count_ones()));
             while bits != 0 {
                 self.wake_local(page, bits & bits.wrapping_neg());
                 bits &= bits - 1;
@@ -549,6 +575,8 @@ impl Core {
         drop((self.default_network.take(), self.default_unix.take(), self.default_storage.take()));
         let devices = self.devices.take();
         drop(devices);
+        let kept = self.kept.take();
+        drop(kept);
         self.next_device.set(0);
         // From here on nothing runs that could start something.
         for slot in self.live_slots() {
@@ -569,15 +597,5 @@ impl Core {
             header.running.set(0);
         }
         self.root_ready.set(false);
-    }
-
-    pub(super) fn metrics(&self) -> Metrics {
-        Metrics {
-            polls: self.polls.get(),
-            turns: self.turns.get(),
-            parks: self.parks.get(),
-            live_operations: self.live(),
-            pages: self.pages.borrow().len(),
-        }
     }
 }

@@ -3,6 +3,7 @@
 use super::context;
 use super::runtime::{Builder, Runtime};
 use super::task::JoinError;
+use super::team::{Seated, Team};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,7 +50,8 @@ pub fn device_counters() -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
 ///
 /// # Panics
 /// Outside of a runtime.
-pub(crate) fn cores() -> usize {
+#[track_caller]
+pub fn core_count() -> usize {
     context::current().cores.get()
 }
 
@@ -126,11 +128,14 @@ where
             "more cores than processors: some will share one"
         );
     }
+    let team = Team::new(cores);
     let one = |index: usize| {
+        let seated = Seated::new(&team, index);
         if let Err(error) = pin_to_core(index) {
             tracing::warn!(core = index, %error, "cannot pin the core's thread to a processor");
         }
         let runtime = build(Builder::new().core_index(index).cores(cores)).inspect_err(|_| stop.stop())?;
+        seated.runs(&runtime.handle());
         let run = || runtime.block_on(stop.run(async { main().await }));
         let result = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| JoinError::panicked(panic).into());
         if result.as_ref().map_or(true, |output| output.as_ref().is_some_and(failed)) {
@@ -145,7 +150,10 @@ where
             .map(|index| {
                 let thread = std::thread::Builder::new().name(format!("core-{index}"));
                 // Those that have started would otherwise run on, and be waited for.
-                thread.spawn_scoped(scope, move || one(index)).inspect_err(|_| stop.stop())
+                thread.spawn_scoped(scope, move || one(index)).inspect_err(|_| {
+                    stop.stop();
+                    team.give_up(index);
+                })
             })
             .collect();
         let join = |thread: io::Result<std::thread::ScopedJoinHandle<'_, _>>| match thread?.join() {

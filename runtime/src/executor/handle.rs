@@ -1,16 +1,21 @@
 //! Spawning on a runtime from other threads.
 
+use super::context;
 use super::core::Core;
 use super::task::{JoinError, spawn};
 use super::waker::contained;
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::panic::Location;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// What other threads want done on a core's thread.
 pub(super) struct Inbox {
@@ -111,6 +116,7 @@ impl Handle {
 
     /// Starts a task on the runtime's thread. If the runtime has ended, or ends before the task, the
     /// handle gives [`JoinError::is_cancelled`].
+    #[track_caller]
     pub fn spawn<F>(&self, future: F) -> RemoteJoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -129,30 +135,90 @@ impl Handle {
     /// assert_eq!(task.await.unwrap(), 5);
     /// # });
     /// ```
+    #[track_caller]
     pub fn spawn_with<F, Fut>(&self, make: F) -> RemoteJoinHandle<Fut::Output>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future + 'static,
         Fut::Output: Send,
     {
-        let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
-        let guard = JointGuard(joint.clone());
-        let job = move || {
-            // A panic of `make` is the task's.
-            let task = spawn(async move { make().await });
-            spawn(async move {
-                let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
-                guard.finish(ended);
-            })
-            .detach();
-        };
-        // A job that is not taken is dropped, and with it the guard, which ends the joint.
-        drop(self.inbox.send(Box::new(job)));
-        RemoteJoinHandle { joint }
+        let (job, joint) = remote(make);
+        self.send(job);
+        joint
+    }
+
+    /// A job that is not taken is dropped, and with it the guard, which ends the joint.
+    pub(super) fn send(&self, job: Job) {
+        drop(self.inbox.send(job));
     }
 }
 
+/// What starts a task on the thread that runs it, and the other end of the task.
+#[track_caller]
+pub(super) fn remote<F, Fut>(make: F) -> (Job, RemoteJoinHandle<Fut::Output>)
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + 'static,
+    Fut::Output: Send,
+{
+    let location = Location::caller();
+    let joint = Arc::new(Joint(Mutex::new(JoinState::Waiting { waker: None, abort: None })));
+    let guard = JointGuard(joint.clone());
+    let job = move || {
+        // A panic of `make` is the task's.
+        let task = context::current().spawn_at(async move { make().await }, location);
+        spawn(async move {
+            let ended = AbortableJoin { task, joint: guard.0.clone() }.await;
+            guard.finish(ended);
+        })
+        .detach();
+    };
+    (Box::new(job), RemoteJoinHandle { joint })
+}
+
 impl Handle {
+    /// Has the runtime do something between two turns, or at once if this thread is running it. The channel is closed
+    /// without an answer when the runtime has ended.
+    pub(crate) fn ask_later<T: Send + 'static>(
+        &self,
+        what: impl FnOnce() -> T + Send + 'static,
+    ) -> async_channel::Receiver<T> {
+        let (sender, receiver) = async_channel::bounded(1);
+        // Whoever asked may not wait any more.
+        let job = move || drop(sender.try_send(what()));
+        if context::is_current(NonNull::from(self.inbox.core.0)) {
+            job();
+        } else {
+            drop(self.inbox.send(Box::new(job)));
+        }
+        receiver
+    }
+
+    /// Has the runtime do something between two turns, and waits for what comes of it.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        what: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        if context::is_current(NonNull::from(self.inbox.core.0)) {
+            return Ok(what());
+        }
+        let (sender, receiver) = mpsc::sync_channel(1);
+        // Whoever has lost patience does not hear the answer.
+        let job = move || drop(sender.send(what()));
+        // A job that is not taken is dropped, and with it the sender.
+        drop(self.inbox.send(Box::new(job)));
+        receiver.recv_timeout(patience).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => {
+                let text = format!("the runtime has not come to it within {patience:?}");
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            }
+            mpsc::RecvTimeoutError::Disconnected => {
+                io::Error::new(io::ErrorKind::NotConnected, "the runtime has ended")
+            }
+        })
+    }
+
     /// Says that another thread is at work for the runtime.
     pub(crate) fn outside_work(self) -> OutsideWork {
         self.inbox.outside.0.fetch_add(1, Ordering::Relaxed);

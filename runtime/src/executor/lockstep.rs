@@ -8,8 +8,9 @@ use super::context::Entered;
 use super::handle::Outside;
 use super::idle::PollParker;
 use super::remote::EventFd;
-use super::runtime::{Builder, Metrics, Runtime, VIRTUAL_START};
+use super::runtime::{Builder, Runtime, VIRTUAL_START};
 use super::task::JoinHandle;
+use crate::inspect::Metrics;
 use crate::time::clock::CurrentClock;
 use crate::time::{Clock, Instant};
 use crate::transport::{Parker, Transport, Turn};
@@ -18,6 +19,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,8 +139,9 @@ impl Stepped {
     }
 
     /// Starts a task, from outside of the runtime.
+    #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.runtime.core.spawn(future)
+        self.runtime.core.spawn_at(future, Location::caller())
     }
 
     /// Does what can be done at the present time, without blocking. `false` if there is more to do.

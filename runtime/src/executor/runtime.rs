@@ -5,13 +5,16 @@ use super::core::Core;
 use super::handle::{Handle, Inbox, Outside};
 use super::idle::{Idle, PollParker, Watched, may_block, parking_device};
 use super::page::Page;
+use super::registry;
 use super::remote::EventFd;
 use super::slot::{Kind, Slot};
 use super::waker;
 use crate::buffer::pool;
+use crate::inspect::Metrics;
 use crate::signal;
-use crate::time::{Clock, CurrentClock, Instant};
+use crate::time::{Clock, CurrentClock, Instant, ticks};
 use crate::transport::{Device, Domain, Interest, Logs, Network, Parker, Storage, Transport, Turn};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -153,7 +156,7 @@ impl Builder {
         (self.core_index, self.cores.max(1))
     }
 
-    /// What [`cores`](super::cores::cores) says inside.
+    /// What [`core_count`](super::cores::core_count) says inside.
     pub(super) fn cores(mut self, cores: usize) -> Builder {
         self.cores = cores;
         self
@@ -179,6 +182,7 @@ impl Builder {
         core.remote.set_eventfd(Some(eventfd.clone()));
         let inbox = Arc::new(Inbox::new(core, outside));
         *core.inbox.borrow_mut() = Some(inbox.clone());
+        registry::enter(core.number.get(), &inbox);
         Runtime {
             core,
             idle: self.idle,
@@ -255,31 +259,6 @@ impl std::fmt::Debug for ParkBy {
     }
 }
 
-/// Counts since a runtime was made.
-///
-/// ```
-/// let runtime = demikernel_runtime::Runtime::new()?;
-/// runtime.block_on(async { demikernel_runtime::spawn(async {}).await.unwrap() });
-/// let metrics = runtime.metrics();
-/// assert!(metrics.polls >= 1);
-/// assert_eq!(metrics.live_operations, 0);
-/// # std::io::Result::Ok(())
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Polls of tasks, and wake-ups of the future given to `block_on`.
-    pub polls: u64,
-    /// Turns of the loop, each with one poll of every device.
-    pub turns: u64,
-    /// Times the thread was blocked.
-    pub parks: u64,
-    /// Operations that somebody holds: tasks, tokens, timers.
-    pub live_operations: usize,
-    /// Pages of 63 operations each.
-    pub pages: usize,
-}
-
 impl Runtime {
     /// A runtime with the default settings and no device.
     ///
@@ -314,6 +293,21 @@ impl Runtime {
         drop(former);
     }
 
+    /// Keeps something until the runtime ends: it is dropped after the devices.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// let (runtime, kept) = (demikernel_runtime::Runtime::new()?, Rc::new(()));
+    /// runtime.keep(kept.clone());
+    /// assert_eq!(Rc::strong_count(&kept), 2);
+    /// drop(runtime);
+    /// assert_eq!(Rc::strong_count(&kept), 1);
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn keep(&self, what: impl Any) {
+        self.core.kept.borrow_mut().push(Box::new(what));
+    }
+
     /// Runs a future to its end, and every task meanwhile. Tasks that are left go on with the next call.
     ///
     /// # Panics
@@ -329,6 +323,7 @@ impl Runtime {
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future);
         self.core.set_root_ready();
+        let _account = Counted::enter(self.core);
         loop {
             let mut polls = 0;
             while polls < self.budget {
@@ -353,6 +348,7 @@ impl Runtime {
     fn turn(&self) {
         let core = self.core;
         core.turns.set(core.turns.get() + 1);
+        core.account.turn();
         if core.remote.pending() {
             self.take_remote();
         }
@@ -363,7 +359,9 @@ impl Runtime {
         };
         core.poll_devices(turn);
         core.expire_timers();
-        if core.is_ready() {
+        let ready = core.is_ready();
+        core.account.found_nothing(!ready);
+        if ready {
             self.idle_since.set(None);
         } else {
             self.idle();
@@ -505,7 +503,10 @@ impl Runtime {
         }
         let result = if self.core.remote.prepare_to_block() {
             self.core.parks.set(self.core.parks.get() + 1);
-            parker.park(timeout)
+            let before = ticks::now();
+            let result = parker.park(timeout);
+            self.core.account.parked_since(before);
+            result
         } else {
             Ok(())
         };
@@ -549,7 +550,7 @@ impl Runtime {
         Handle::new(self.inbox.clone())
     }
 
-    /// Counts since the runtime was made.
+    /// What it has counted since it was made.
     pub fn metrics(&self) -> Metrics {
         self.core.metrics()
     }
@@ -567,6 +568,7 @@ impl Drop for Runtime {
         // SAFETY: dropped below, before the core gets another clock. Should a device panic, the core is
         // never used again.
         let clock = unsafe { CurrentClock::enter(self.core.clock()) };
+        registry::leave(self.core.number.get());
         self.inbox.close();
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
         unsafe { self.core.cancel_all_tasks() };
@@ -580,6 +582,22 @@ impl Drop for Runtime {
         self.core.remote.set_eventfd(None);
         drop((clock, entered));
         self.core.recycle();
+    }
+}
+
+/// The core's time is counted while this lives.
+struct Counted(&'static Core);
+
+impl Counted {
+    fn enter(core: &'static Core) -> Counted {
+        core.account.enter();
+        Counted(core)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.account.leave();
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) const INLINE: usize = 64;
 pub(super) const BODY_AT: usize = 8;
 
 /// Where in its slot a small task's future begins: behind the `TaskBody`.
-pub(super) const FUTURE_AT: usize = 40;
+pub(super) const FUTURE_AT: usize = 48;
 
 /// The largest future that is kept in its task's slot.
 pub(super) const FUTURE: usize = BODY_AT + BODY + INLINE - FUTURE_AT;
@@ -104,6 +104,17 @@ pub(super) struct Pending {
     /// What the device is told when the token is dropped; stays valid when the operation is done.
     pub(super) cancel_key: u64,
 }
+
+/// Where a pending operation comes from, for people: in the place of a timer's node.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    /// When the turn began in which it was started.
+    pub(super) turn: u64,
+    /// The type of its result.
+    pub(super) result: fn() -> &'static str,
+}
+
+const _: () = assert!(size_of::<Origin>() <= size_of::<TimerNode>() && align_of::<Origin>() <= 8);
 
 const _: () = assert!(offset_of!(Pending, cancel_key) == RESULT);
 
@@ -197,6 +208,12 @@ impl Slot {
         let offset = offset_of!(Slot, body) + offset_of!(Pending, timer);
         // SAFETY: inside the slot.
         unsafe { slot.byte_add(offset).cast() }
+    }
+
+    /// Where a pending operation says where it comes from, which timers do not.
+    #[inline(always)]
+    pub(super) fn origin(slot: NonNull<Slot>) -> *mut Origin {
+        Self::timer_node(slot).as_ptr().cast()
     }
 
     /// Returns a slot to its page.

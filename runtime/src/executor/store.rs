@@ -153,8 +153,8 @@ mod tests {
     fn classes_by_size_and_alignment() {
         let place = |size, align| Place::of(Layout::from_size_align(size, align).unwrap());
         assert!(matches!(place(0, 1), Place::Slot));
-        assert!(matches!(place(88, 8), Place::Slot));
-        assert!(matches!(place(89, 8), Place::Class(0)));
+        assert!(matches!(place(80, 8), Place::Slot));
+        assert!(matches!(place(81, 8), Place::Class(0)));
         assert!(matches!(place(8, 16), Place::Class(0)));
         assert!(matches!(place(8, 128), Place::Class(0)));
         assert!(matches!(place(4096, 8), Place::Class(5)));

@@ -20,9 +20,11 @@ use super::waker::{self, contained, discard_stored, store_waker, wake_stored};
 use futures_core::FusedFuture;
 use std::alloc::Layout;
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -44,6 +46,7 @@ pub(super) struct TaskBody {
     joiner: Option<Waker>,
     functions: &'static Functions,
     cell: *mut u8,
+    location: &'static Location<'static>,
 }
 
 const _: () = assert!(size_of::<TaskBody>() <= FUTURE_AT - BODY_AT, "behind it is a small task's cell");
@@ -55,6 +58,8 @@ struct Functions {
     drop_future: unsafe fn(*mut u8),
     drop_output: unsafe fn(*mut u8),
     place: Place,
+    /// Of the future's type, for people.
+    name: fn() -> &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,6 +82,7 @@ impl<F: Future> Of<F> {
         drop_future: drop_as::<F>,
         drop_output: drop_as::<F::Output>,
         place: Self::PLACE,
+        name: std::any::type_name::<F>,
     };
 
     /// The cell of a task of this type; see `Slot` for why that of a small one is not read from the body.
@@ -182,12 +188,41 @@ unsafe fn drop_as<T>(cell: *mut u8) {
 #[inline]
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    context::current().spawn(future)
+    context::current().spawn_at(future, Location::caller())
+}
+
+impl TaskBody {
+    pub(super) fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
+    pub(super) fn joiner(&self) -> Option<&Waker> {
+        self.joiner.as_ref()
+    }
+
+    /// The type of the future.
+    pub(super) fn name(&self) -> &'static str {
+        (self.functions.name)()
+    }
 }
 
 impl Core {
+    /// `location` is where it is spawned, for people.
     #[inline]
-    pub(super) fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+    pub(super) fn spawn_at<F: Future + 'static>(
+        &self,
+        future: F,
+        location: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
+        self.spawn_in_span(Core::in_span(future, location), location)
+    }
+
+    #[inline]
+    fn spawn_in_span<F: Future + 'static>(
+        &self,
+        future: F,
+        location: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
         let slot = self.allocate_slot(Kind::Task);
         let cell = self.store.allocate(slot, Of::<F>::PLACE);
         // SAFETY: slot and cell are new, and the cell is large enough for the future.
@@ -196,7 +231,8 @@ impl Core {
             let it = slot.as_ref();
             it.flags.set(JOINED);
             let functions = Of::<F>::FUNCTIONS;
-            it.body::<TaskBody>().write(TaskBody { joiner: None, functions, cell });
+            it.body::<TaskBody>().write(TaskBody { joiner: None, functions, cell, location });
+            self.spawned.set(self.spawned.get() + 1);
             self.wake_local(Page::of(slot), Page::bit(slot));
             if self.closing() {
                 self.cancel_task(slot);
@@ -341,6 +377,23 @@ impl<T> JoinHandle<T> {
                 waker::waker(slot).wake_by_ref();
             }
         }
+    }
+
+    /// Gives the task a name, by which a [dump](crate::inspect::dump) shows it.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// demikernel_runtime::spawn(std::future::pending::<()>()).named("sweeper").detach();
+    /// assert_eq!(demikernel_runtime::dump().tasks[0].name.as_deref(), Some("sweeper"));
+    /// # });
+    /// ```
+    #[must_use = "without `detach` or `await` it is not seen what becomes of the task"]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> JoinHandle<T> {
+        if let Some(slot) = self.slot {
+            // SAFETY: as in `abort`.
+            unsafe { Page::of(slot).as_ref().core.as_ref() }.name_task(slot, name.into());
+        }
+        self
     }
 
     /// Lets the task run on, as dropping the handle does.

@@ -32,6 +32,11 @@ fn is_ours(waker: &Waker) -> bool {
     std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
+/// The slot that a waker wakes, if it is one of these.
+pub(super) fn slot_of(waker: &Waker) -> Option<NonNull<Slot>> {
+    is_ours(waker).then(|| NonNull::new(waker.data().cast_mut().cast::<Slot>())).flatten()
+}
+
 /// Has `waker` woken when the slot is done.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! A socket of a transport, closed when dropped: where every operation of `net` meets its device.
 
 use crate::buffer::{Buffer, Sga};
-use crate::executor::{QToken, cores, operation};
+use crate::executor::{QToken, core_count, operation};
 use crate::transport::{Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption};
 use std::fmt;
 use std::io;
@@ -113,7 +113,7 @@ impl Socket {
     /// Each core of a program that runs on several binds a socket of its own to the same address, and the
     /// transport spreads what arrives over them.
     pub(crate) fn share_port_among_cores(&self) -> io::Result<()> {
-        if cores() > 1 { self.set_option(SocketOption::ReusePort(true)) } else { Ok(()) }
+        if core_count() > 1 { self.set_option(SocketOption::ReusePort(true)) } else { Ok(()) }
     }
 }
 

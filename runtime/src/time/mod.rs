@@ -9,6 +9,7 @@
 //! | `levels`  | the arithmetic of wheels of timers                                       |
 //! | `wheel`   | the timers of one runtime, by deadline                                   |
 //! | `deadlines`| [`Deadlines`]: timers by number, for devices that have their own         |
+//! | `ticks`   | the processor's counter as it is, for counting                           |
 //! | `sleep`   | waiting for a moment, and giving up at one                               |
 //! | `interval`| ticks; `missed`: what becomes of those that nobody took in time          |
 //!
@@ -27,6 +28,7 @@ mod interval;
 mod levels;
 mod missed;
 mod sleep;
+pub(crate) mod ticks;
 pub(crate) mod wheel;
 
 pub use clock::Clock;

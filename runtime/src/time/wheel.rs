@@ -74,6 +74,11 @@ impl TimerNode {
         TimerNode { prev: ptr::null_mut(), next: ptr::null_mut(), when: 0, bucket: NOWHERE }
     }
 
+    /// The deadline in nanoseconds.
+    pub(crate) fn when(&self) -> u64 {
+        self.when
+    }
+
     /// Whether it is in a wheel, so may neither move nor go away.
     pub(crate) fn is_linked(&self) -> bool {
         self.bucket != NOWHERE

@@ -27,6 +27,7 @@ pub use options::{OptionName, SocketOption};
 
 use crate::buffer::{Buffer, BufferMut, Sga};
 use crate::executor::{Completion, DeviceId};
+use crate::inspect::{Connection, Latencies};
 use crate::time::Instant;
 use std::any::Any;
 use std::io;
@@ -122,6 +123,38 @@ pub trait Device: Any {
     /// Counters for people, as name and value.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+
+    /// How long operations took, by kind, if that is measured.
+    fn latencies(&self) -> Vec<Latencies> {
+        Vec::new()
+    }
+
+    /// For people: what an operation does that said [`Completion::on_cancel`] with this key, such as `pop of socket 3`.
+    fn describe(&self, key: u64) -> Option<String> {
+        let _ = key;
+        None
+    }
+
+    /// Its connections, and other sockets, with what is known of each: no more than `most`.
+    fn connections(&self, most: usize) -> Vec<Connection> {
+        let _ = most;
+        Vec::new()
+    }
+
+    /// Whether [`capture`](Self::capture) is more than an error.
+    fn can_capture(&self) -> bool {
+        false
+    }
+
+    /// Writes what goes through the device to `output` in the pcapng format, in place of where it did before; with
+    /// `None` no more.
+    ///
+    /// # Errors
+    /// `Unsupported`; those of the output.
+    fn capture(&self, output: Option<Box<dyn io::Write>>) -> io::Result<()> {
+        let _ = output;
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -7,12 +7,15 @@ mod driver;
 mod operation;
 #[cfg(test)]
 mod tests;
+mod times;
 
 pub use driver::{Command, Driver, Finished, Piece, Submitted};
 
 use self::operation::{Operation, Work};
+use self::times::Times;
 use crate::{BlockDevice, Geometry};
 use demikernel_runtime::buffer::{BufferMut, Sga};
+use demikernel_runtime::inspect::Latencies;
 use demikernel_runtime::time::Instant;
 use demikernel_runtime::transport::{Device, Interest, Turn};
 use demikernel_runtime::{Completion, DeviceId};
@@ -46,6 +49,7 @@ struct State<D> {
     pieces: Vec<Piece>,
     ended: bool,
     count: Count,
+    times: Times,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,6 +79,7 @@ impl<D: Driver> Queue<D> {
             pieces: Vec::new(),
             ended: false,
             count: Count::default(),
+            times: Times::default(),
         };
         Rc::new(Queue { name, geometry, under_way: Cell::new(0), due, state: RefCell::new(state) })
     }
@@ -88,7 +93,7 @@ impl<D: Driver> Queue<D> {
             Ok(bounce) => {
                 state.count.started += 1;
                 state.count.bounced += u64::from(bounce.is_some());
-                let tag = state.operations.insert(Operation { work, bounce }) as u32;
+                let tag = state.operations.insert(Operation { work, bounce, began: Instant::now() }) as u32;
                 self.under_way.set(state.operations.len());
                 if !state.waiting.is_empty() || !state.submit(tag) {
                     state.count.waited += 1;
@@ -114,6 +119,7 @@ impl<D: Driver> Queue<D> {
                 continue;
             };
             state.count.failed += u64::from(result.is_err());
+            state.times.count(&operation.work, operation.began);
             self.under_way.set(state.operations.len());
             drop(state);
             operation.finish(result);
@@ -206,6 +212,10 @@ impl<D: Driver> Device for Queue<D> {
         }
         drop(borrowed);
         self.finish_all();
+    }
+
+    fn latencies(&self) -> Vec<Latencies> {
+        self.state.borrow().times.latencies()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -4,6 +4,7 @@ use super::driver::{Command, Piece};
 use crate::Geometry;
 use demikernel_runtime::Completion;
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga};
+use demikernel_runtime::time::Instant;
 use std::io;
 
 /// What was asked for.
@@ -21,6 +22,8 @@ pub(super) enum Work {
 pub(super) struct Operation {
     pub(super) work: Work,
     pub(super) bounce: Option<BufferMut>,
+    /// When it was asked for.
+    pub(super) began: Instant,
 }
 
 impl Operation {

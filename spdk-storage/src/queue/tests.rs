@@ -314,3 +314,21 @@ fn the_end_of_the_runtime_completes_everything() {
     assert!(token.try_take().is_some());
     drop(volume);
 }
+
+#[test]
+fn the_time_of_each_operation_is_counted_by_its_kind() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let volume = Volume::attach(Disk::new(Geometry::new(512, 1 << 20)).device());
+        for at in 0..3 {
+            volume.write(at * 512, Buffer::from(vec![1; 512])).await.unwrap();
+        }
+        volume.read(0, 512).await.unwrap();
+        volume.flush().await.unwrap();
+        let metrics = demikernel_runtime::metrics();
+        let latencies = &metrics.devices[0].latencies;
+        let counts: Vec<_> = latencies.iter().map(|kind| (kind.name(), kind.count())).collect();
+        assert_eq!(counts, [("read", 1), ("write", 3), ("flush", 1)]);
+        assert!(latencies[1].quantile(1.0).unwrap() <= Duration::from_secs(60));
+    });
+}

@@ -3,6 +3,7 @@
 use super::class::Class;
 use super::local::Pool;
 use super::retire;
+use serde::{Deserialize, Serialize};
 
 /// What [`stats`](super::stats) reports: the state of this thread's pool.
 ///
@@ -14,7 +15,8 @@ use super::retire;
 /// # drop(buffer);
 /// # Ok::<(), pool::PoolExhausted>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Stats {
     /// Bytes that the pool may map.
@@ -45,7 +47,8 @@ impl Stats {
 }
 
 /// Figures of a size class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct ClassStats {
     /// Bytes in a chunk; 0 for the class of chunks that have a region of their own.

@@ -1,10 +1,11 @@
 //! The device as the runtime's loop sees it.
 
-use super::key::{CancelKey, WATCHED};
+use super::key::{CancelKey, Queue, WATCHED};
 use super::{Entry, Epoll, ended};
 use crate::executor::DeviceId;
+use crate::inspect::Connection;
 use crate::time::Instant;
-use crate::transport::{Device, Interest, Parker, Turn};
+use crate::transport::{Device, Interest, Parker, Turn, kernel};
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -83,6 +84,25 @@ impl Device for Epoll {
         }
         self.finish_all_jobs();
         self.memory.take();
+    }
+
+    fn describe(&self, key: u64) -> Option<String> {
+        let CancelKey { qd, queue, .. } = CancelKey::from(key);
+        let what = match queue {
+            Queue::Receives => "receive",
+            Queue::Sends => "send",
+            Queue::Connect => "connect",
+        };
+        Some(format!("{what} of socket {}", qd.0))
+    }
+
+    fn connections(&self, most: usize) -> Vec<Connection> {
+        let entries = self.entries.borrow();
+        let sockets = entries.iter().filter_map(|(_, entry)| match entry {
+            Entry::Socket(socket) => Some(socket),
+            Entry::File(_) => None,
+        });
+        sockets.take(most).map(|socket| kernel::connection(self.name(), socket.qd, &socket.fd)).collect()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

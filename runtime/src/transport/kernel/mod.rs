@@ -4,11 +4,13 @@
 mod address;
 mod errors;
 mod files;
+mod info;
 mod options;
 
 pub(crate) use address::{to_endpoint, to_sockaddr};
 pub(crate) use errors::{accept_error, bind_error, closed, connect_error, open_error, unaligned};
 pub(crate) use files::{c_path, file_offset, open_flags};
+pub(crate) use info::connection;
 pub(crate) use options::{option, set_option};
 
 use super::{Domain, Endpoint, SocketKind};

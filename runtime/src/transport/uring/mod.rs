@@ -51,8 +51,9 @@ use self::device::{Inner, Watch};
 use self::key::{Key, Kind};
 use self::ring::{Completed, Wait};
 use self::socket::{Entry, Role};
-use super::{Device, Interest, Parker, Turn};
+use super::{Device, Interest, Parker, Qd, Turn, kernel};
 use crate::executor::DeviceId;
+use crate::inspect::Connection;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -240,6 +241,26 @@ impl Device for Uring {
 
     fn shutdown(&self, grace: Duration) {
         self.end(grace);
+    }
+
+    fn describe(&self, key: u64) -> Option<String> {
+        let key = Key::from_bits(key);
+        let (what, of) = match key.kind()? {
+            Kind::Receive | Kind::ReceiveDatagram => ("receive", "socket"),
+            Kind::Send | Kind::SendInPlace => ("send", "socket"),
+            Kind::Accept | Kind::AcceptPause => ("accept", "socket"),
+            Kind::Connect => ("connect", "socket"),
+            Kind::SendDatagram => ("send", "datagram"),
+            Kind::File => ("operation on a file", "number"),
+            Kind::Watch | Kind::Close | Kind::Cancel => return None,
+        };
+        Some(format!("{what} of {of} {}", key.index()))
+    }
+
+    fn connections(&self, most: usize) -> Vec<Connection> {
+        let inner = self.inner.borrow();
+        let heads = inner.sockets.heads().take(most);
+        heads.map(|head| kernel::connection(self.name(), Qd(head.index()), &head.socket)).collect()
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -140,6 +140,10 @@ impl Sockets {
         self.entries.len()
     }
 
+    pub(super) fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.entries.iter().map(|(_, entry)| &entry.head)
+    }
+
     pub(super) fn indices(&self) -> Vec<u32> {
         self.entries.iter().map(|(index, _)| index as u32).collect()
     }
