@@ -4,6 +4,7 @@
 #[path = "../benches/stack/world.rs"]
 mod world;
 
+use demikernel_allocations::{Counting, of_thread};
 use demikernel_net::device::{Capabilities, Medium, Pair};
 use demikernel_net::stack::{Stack, StackConfig};
 use demikernel_net::transport::NetTransport;
@@ -11,50 +12,22 @@ use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::time::{Instant, timeout};
 use demikernel_runtime::{Runtime, spawn};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 use world::World;
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 1000;
 const ROUNDS: usize = 1000;
 
 /// Allocations of the rounds after the first ones.
-fn count(mut round: impl FnMut()) -> usize {
+fn count(mut round: impl FnMut()) -> u64 {
     (0..WARM_UP).for_each(|_| round());
-    let before = ALLOCATIONS.get();
+    let before = of_thread();
     (0..ROUNDS).for_each(|_| round());
-    ALLOCATIONS.get() - before
+    of_thread() - before
 }
 
 #[test]
@@ -83,11 +56,11 @@ fn a_stream_that_is_idle_leaves_its_lists_to_others() {
         world.now += Duration::from_millis(100);
         world.settle();
     }
-    let before = ALLOCATIONS.get();
+    let before = of_thread();
     world.echo(pairs[1], &message);
-    assert_eq!(ALLOCATIONS.get() - before, 0, "the first data of this one");
+    assert_eq!(of_thread() - before, 0, "the first data of this one");
     world.echo(pairs[0], &message);
-    assert!(ALLOCATIONS.get() > before, "both need some at once");
+    assert!(of_thread() > before, "both need some at once");
 }
 
 #[test]
@@ -119,12 +92,12 @@ fn runtime() -> (Runtime, Pair) {
 }
 
 /// Allocations of the rounds after the first ones, with all that the runtime does meanwhile.
-async fn count_async(mut round: impl AsyncFnMut() -> io::Result<()>) -> usize {
+async fn count_async(mut round: impl AsyncFnMut() -> io::Result<()>) -> u64 {
     let mut allocations = 0;
     for number in 0..WARM_UP + ROUNDS {
-        let before = ALLOCATIONS.get();
+        let before = of_thread();
         timeout(Duration::from_secs(10), round()).await.expect("an answer").unwrap();
-        allocations += if number < WARM_UP { 0 } else { ALLOCATIONS.get() - before };
+        allocations += if number < WARM_UP { 0 } else { of_thread() - before };
     }
     allocations
 }

@@ -1,43 +1,15 @@
 //! After warm-up no message through a stream of the transport allocates, whatever its length: in the protocol, the verbs
 //! room, the runtime, and the double below them.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use demikernel_allocations::{Counting, of_thread};
 use demikernel_rdma::transport::{RdmaConfig, RdmaTransport};
 use demikernel_rdma::verbs::double;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::net::{TcpListener, TcpStream};
 use demikernel_runtime::{Builder, Idle, spawn};
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 300;
 const ROUNDS: usize = 500;
@@ -54,15 +26,15 @@ async fn round(client: &TcpStream, message: &[Buffer], together: usize) {
     }
 }
 
-async fn count(client: &TcpStream, message: &[Buffer], together: usize) -> usize {
+async fn count(client: &TcpStream, message: &[Buffer], together: usize) -> u64 {
     for _ in 0..WARM_UP {
         round(client, message, together).await;
     }
-    let before = ALLOCATIONS.get();
+    let before = of_thread();
     for _ in 0..ROUNDS {
         round(client, message, together).await;
     }
-    ALLOCATIONS.get() - before
+    of_thread() - before
 }
 
 #[test]

@@ -1,56 +1,29 @@
 //! After warm-up, no operation on a socket allocates.
 
+use demikernel_allocations::{Counting, of_thread};
 use demikernel_runtime::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel_runtime::transport::Transport;
 use demikernel_runtime::{Runtime, spawn};
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use futures::{SinkExt, TryStreamExt};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io;
 
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 200;
 const ROUNDS: usize = 1000;
 
 /// Allocations of the rounds after the first ones.
-async fn count(mut round: impl AsyncFnMut() -> io::Result<()>) -> io::Result<usize> {
+async fn count(mut round: impl AsyncFnMut() -> io::Result<()>) -> io::Result<u64> {
     for _ in 0..WARM_UP {
         round().await?;
     }
-    let before = ALLOCATIONS.get();
+    let before = of_thread();
     for _ in 0..ROUNDS {
         round().await?;
     }
-    Ok(ALLOCATIONS.get() - before)
+    Ok(of_thread() - before)
 }
 
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
@@ -60,7 +33,7 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((client, accept.await?.0))
 }
 
-async fn buffers() -> io::Result<usize> {
+async fn buffers() -> io::Result<u64> {
     let (client, server) = pair().await?;
     let echo = spawn(async move {
         loop {
@@ -83,7 +56,7 @@ async fn buffers() -> io::Result<usize> {
     Ok(allocations)
 }
 
-async fn bytes() -> io::Result<usize> {
+async fn bytes() -> io::Result<u64> {
     let (mut client, mut server) = pair().await?;
     let echo = spawn(async move {
         let mut room = [0; 1000];
@@ -109,7 +82,7 @@ async fn bytes() -> io::Result<usize> {
     Ok(allocations)
 }
 
-async fn streams_and_sinks() -> io::Result<usize> {
+async fn streams_and_sinks() -> io::Result<u64> {
     let (client, server) = pair().await?;
     let echo = spawn(async move {
         let mut server = server.into_buffers();
@@ -131,7 +104,7 @@ async fn streams_and_sinks() -> io::Result<usize> {
     Ok(allocations)
 }
 
-async fn datagrams() -> io::Result<usize> {
+async fn datagrams() -> io::Result<u64> {
     let one = UdpSocket::bind("127.0.0.1:0").await?;
     let other = UdpSocket::bind("127.0.0.1:0").await?;
     let address = other.local_addr()?;
@@ -147,7 +120,7 @@ async fn datagrams() -> io::Result<usize> {
 }
 
 fn check(make: impl Fn() -> io::Result<Transport>) {
-    let run = |name: &str, test: &dyn Fn(&Runtime) -> io::Result<usize>| {
+    let run = |name: &str, test: &dyn Fn(&Runtime) -> io::Result<u64>| {
         let transport = match make() {
             Ok(transport) => transport,
             Err(error) => {

@@ -1,33 +1,12 @@
 //! Our cost per operation around a device: that nothing is allocated. Instructions are counted from outside:
 //! `valgrind --tool=callgrind` on `cost-* --ignored --exact count` with DEMIKERNEL_COUNT set.
 
+use demikernel_allocations::{Counting, of_thread as allocations};
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_spdk_storage::log::StoreOptions;
 use demikernel_spdk_storage::memory::Disk;
 use demikernel_spdk_storage::{Geometry, Volume};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: that of the system, which is called with what was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -55,10 +34,6 @@ async fn operations(volume: &Volume, depth: usize, rounds: usize) {
             }
         }
     }
-}
-
-fn allocations() -> usize {
-    ALLOCATIONS.with(Cell::get)
 }
 
 #[test]

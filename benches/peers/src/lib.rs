@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-pub mod allocator;
 pub mod child;
 pub mod contenders;
 #[cfg(feature = "dpdk")]

@@ -1,7 +1,8 @@
 //! What an operation costs around the device: a driver that does nothing completes at once, so that what is left is ours.
 
-use crate::machine::{Burst, allocations, median, thread_time};
+use crate::machine::{Burst, median, thread_time};
 use crate::table::Row;
+use demikernel_allocations::of_thread as allocations;
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_runtime::transport::{Interest, Turn};

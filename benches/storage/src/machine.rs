@@ -1,38 +1,10 @@
-//! Clocks, allocations, statistics, and what a run leaves on the disk.
+//! Clocks, statistics, and what a run leaves on the disk.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which counts what a thread asks of it.
-pub struct Counting;
-
-// SAFETY: that of the system, which is called with what was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-/// How often this thread has allocated.
-pub fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
 
 /// CPU time of this thread.
 pub fn thread_time() -> Duration {

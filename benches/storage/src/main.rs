@@ -18,7 +18,7 @@ use std::time::Duration;
 use table::Row;
 
 #[global_allocator]
-static ALLOCATOR: machine::Counting = machine::Counting;
+static ALLOCATOR: demikernel_allocations::Counting = demikernel_allocations::Counting;
 
 /// demikernel's storage beside fio, bare system calls, a log of others and redis-server.
 #[derive(Parser)]

@@ -2,38 +2,13 @@
 
 #![allow(dead_code, reason = "each program uses some of it")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::{Cell, RefCell};
+use demikernel_allocations::Counting;
+pub(crate) use demikernel_allocations::of_thread as allocations;
+use std::cell::RefCell;
 use std::rc::Rc;
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// How many allocations this thread has made.
-pub(crate) fn allocations() -> u64 {
-    ALLOCATIONS.get()
-}
 
 /// Runs a future on a new runtime without devices.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {

@@ -2,7 +2,7 @@
 //! what idle connections of stacks take.
 
 use clap::Parser;
-use peers::allocator::Counting;
+use demikernel_allocations::Counting;
 use peers::{operations, stack};
 
 #[global_allocator]

@@ -1,10 +1,11 @@
 //! Both ends of a cable in one thread: what sending and receiving take, without waiting for another core.
 
 use super::ends::{Cable, SIZE, echo_all, echo_datagrams, round_trip, send_all};
-use crate::{allocator, machine};
+use crate::machine;
 use demikernel::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel::time::Instant;
 use demikernel::{Buffer, Idle, spawn};
+use demikernel_allocations as allocator;
 use demikernel_dpdk::{Checksum, Outgoing, Packet, Queue};
 use demikernel_net::device::{Dpdk, FrameDevice};
 use demikernel_net::stack::{Stack, StackConfig};
@@ -186,10 +187,10 @@ impl Figures {
             let now = machine::thread_ns();
             self.all.push((now - self.start) as f64 / self.units as f64);
             if self.all.len() == FIGURES {
-                self.allocated[0] = allocator::count();
+                self.allocated[0] = allocator::of_process();
             } else if self.all.len() > FIGURES {
                 self.counted += self.units;
-                self.allocated[1] = allocator::count();
+                self.allocated[1] = allocator::of_process();
             }
             (self.start, self.units) = (now, 0);
         }

@@ -1,6 +1,7 @@
 //! How one figure is taken.
 
-use crate::{allocator, machine};
+use crate::machine;
+use demikernel_allocations as allocator;
 use std::cell::Cell;
 
 /// How often an operation is done.
@@ -65,7 +66,7 @@ impl Reading {
     /// Reads them.
     #[inline]
     pub fn now() -> Self {
-        Self { allocations: allocator::count(), cpu: machine::cpu_ns() }
+        Self { allocations: allocator::of_process(), cpu: machine::cpu_ns() }
     }
 }
 

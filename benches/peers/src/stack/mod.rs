@@ -109,7 +109,7 @@ fn time(contender: &str, item: &str) -> Option<f64> {
 
 /// Bytes on the heap that an idle connection has at one end, without its buffers.
 fn memory(contender: &str) -> Option<f64> {
-    crate::allocator::is_counting().then(|| match contender {
+    demikernel_allocations::is_counting().then(|| match contender {
         OURS => ours::memory(),
         _ => smoltcp::memory(),
     })

@@ -5,7 +5,8 @@
 mod world;
 
 use super::{BLOCK, MESSAGE, TOGETHER, Work};
-use crate::{allocator, machine};
+use crate::machine;
+use demikernel_allocations as allocator;
 use demikernel_net::device::Frame;
 use demikernel_net::stack::SocketId;
 use demikernel_runtime::buffer::{Buffer, Sga, pool};

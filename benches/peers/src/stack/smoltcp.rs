@@ -2,7 +2,7 @@
 //! that is polled after each thing that was done.
 
 use super::{BLOCK, MESSAGE, TOGETHER, Work};
-use crate::allocator;
+use demikernel_allocations as allocator;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
