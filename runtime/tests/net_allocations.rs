@@ -12,7 +12,7 @@ use std::io;
 static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 200;
-const ROUNDS: usize = 1000;
+const ROUNDS: u64 = 1000;
 
 /// Allocations of the rounds after the first ones.
 async fn count(mut round: impl AsyncFnMut() -> io::Result<()>) -> io::Result<u64> {

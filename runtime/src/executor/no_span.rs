@@ -4,7 +4,7 @@ use super::core::Core;
 use std::panic::Location;
 
 #[derive(Default)]
-pub(super) struct Spans;
+pub(super) struct Spans {}
 
 impl Spans {
     #[inline(always)]

@@ -50,14 +50,15 @@ pub(crate) fn current_connections(most: usize) -> Vec<Connection> {
 /// # Errors
 /// `Unsupported` if none can; those of the output.
 #[track_caller]
-pub(crate) fn current_capture(mut output: Option<Box<dyn io::Write>>) -> io::Result<&'static str> {
-    for device in context::current().present_devices().filter(|device| device.can_capture()) {
-        return device.capture(output.take()).map(|()| device.name());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "no device of this runtime can capture what goes through it",
-    ))
+pub(crate) fn current_capture(output: Option<Box<dyn io::Write>>) -> io::Result<&'static str> {
+    let Some(device) = context::current().present_devices().find(|device| device.can_capture()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "no device of this runtime can capture what goes through it",
+        ));
+    };
+    device.capture(output)?;
+    Ok(device.name())
 }
 
 impl Core {
@@ -147,11 +148,7 @@ impl Core {
 
 fn metrics_of(device: &dyn Device) -> DeviceMetrics {
     let counters = device.counters().into_iter().map(|(name, value)| (name.into(), value));
-    let mut metrics = DeviceMetrics::default();
-    metrics.name = device.name().into();
-    metrics.counters = counters.collect();
-    metrics.latencies = device.latencies();
-    metrics
+    DeviceMetrics { name: device.name().into(), counters: counters.collect(), latencies: device.latencies() }
 }
 
 fn kind_of(slot: NonNull<Slot>) -> Kind {
@@ -191,22 +188,24 @@ impl Survey<'_> {
         if !matches!(it.state.get(), State::Pending | State::Done) || self.is_full() {
             return;
         }
-        let mut task = Task::default();
-        task.id = it.number.get();
-        task.spawned = body.location().to_string();
-        task.future = body.name().into();
+        let id = it.number.get();
         let name = self.core.names.borrow().get(&slot).cloned();
-        task.name = name.filter(|(number, _)| *number == task.id).map(|(_, name)| name.into_owned());
         // SAFETY: the slot's page.
         let header = unsafe { Page::of(slot).as_ref() };
         let is_ready = (header.ready.get() | header.running.get()) & Page::bit(slot) != 0;
-        task.progress = match it.state.get() {
-            State::Done => Progress::Ended,
-            _ if is_ready => Progress::Ready,
-            _ => Progress::Waiting,
-        };
         self.places.insert(slot, self.dump.tasks.len());
-        self.dump.tasks.push(task);
+        self.dump.tasks.push(Task {
+            id,
+            name: name.filter(|(number, _)| *number == id).map(|(_, name)| name.into_owned()),
+            spawned: body.location().to_string(),
+            future: body.name().into(),
+            progress: match it.state.get() {
+                State::Done => Progress::Ended,
+                _ if is_ready => Progress::Ready,
+                _ => Progress::Waiting,
+            },
+            ..Task::default()
+        });
     }
 
     /// What somebody can wait for: an operation, a timer, or the end of a task.
@@ -241,9 +240,8 @@ impl Survey<'_> {
     fn describe(&self, slot: NonNull<Slot>) -> Token {
         // SAFETY: pages are never freed.
         let it = unsafe { slot.as_ref() };
-        let mut token = Token::default();
-        token.id = it.number.get();
-        token.cancelled = it.state.get() == State::Cancelled;
+        let mut token =
+            Token { id: it.number.get(), cancelled: it.state.get() == State::Cancelled, ..Token::default() };
         if it.kind.get() == Kind::Timer {
             token.kind = TokenKind::Timer;
             // SAFETY: a pending timer's node is in its place, and the wheel is not at work.
@@ -271,11 +269,8 @@ impl Survey<'_> {
 }
 
 fn join(task: &Slot) -> Token {
-    let mut token = Token::default();
-    token.id = task.number.get();
-    token.kind = TokenKind::Join;
-    token.task = Some(task.number.get());
-    token
+    let id = task.number.get();
+    Token { id, kind: TokenKind::Join, task: Some(id), ..Token::default() }
 }
 
 /// Whose waker it is, if it is one of ours.

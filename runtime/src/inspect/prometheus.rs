@@ -156,13 +156,12 @@ mod tests {
 
     #[test]
     fn every_sample_belongs_to_the_family_before_it() {
-        let mut device = DeviceMetrics::default();
-        device.name = "di\"sk".into();
-        device.counters = vec![("reads\n".into(), 3)];
-        device.latencies = vec![Latencies::new("read", 3_000, vec![(1024, 1), (2000, 1)])];
-        let mut metrics = Metrics::default();
-        metrics.devices = vec![device];
-        let text = prometheus(&[metrics]);
+        let device = DeviceMetrics {
+            name: "di\"sk".into(),
+            counters: vec![("reads\n".into(), 3)],
+            latencies: vec![Latencies::new("read", 3_000, vec![(1024, 1), (2000, 1)])],
+        };
+        let text = prometheus(&[Metrics { devices: vec![device], ..Metrics::default() }]);
         let mut family = "";
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {

@@ -37,7 +37,7 @@ impl Stamp {
         if !counter::EXISTS {
             return ticks;
         }
-        let ns = u128::from(ticks) * u128::from(self.rate()) >> PLACES;
+        let ns = (u128::from(ticks) * u128::from(self.rate())) >> PLACES;
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
 

@@ -8,4 +8,5 @@ mod oneshot;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{Trace, allocations, run};
+use demikernel_allocations::of_thread as allocations;
+use support::{Trace, run};

@@ -1,7 +1,8 @@
 //! Queues in memory, and memory.
 
-use crate::support::{allocations, run};
+use crate::support::run;
 use crate::{popped, text};
+use demikernel_allocations::of_thread as allocations;
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::{Buffer, Sga, pool};
 use demikernel_runtime::pdpix::{

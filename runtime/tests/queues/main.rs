@@ -9,4 +9,5 @@ mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::{Trace, allocations, run};
+use demikernel_allocations::of_thread as allocations;
+use support::{Trace, run};

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each program uses some of it")]
 
 use demikernel_allocations::Counting;
-pub(crate) use demikernel_allocations::of_thread as allocations;
 use std::cell::RefCell;
 use std::rc::Rc;
 
