@@ -62,6 +62,11 @@ fn curl_and_wrk_are_served_through_the_tap_driver() {
 }
 
 #[test]
+fn clients_speak_tls_to_the_servers_through_the_tap_driver() {
+    tap("tls").iter().for_each(clients::clients_speak_tls_to_the_servers);
+}
+
+#[test]
 fn ping_is_answered_through_the_tap_driver() {
     tap("ping").iter().for_each(clients::ping_is_answered);
 }

@@ -4,7 +4,7 @@
 //! - `cores`: a program of several cores.
 //! - `examples`: those of this project, as they are, with clients of ours.
 //! - `durable`: a server whose log is on an NVMe drive.
-//! - `streams`, `datagrams`: both ends here, in a thread each. `one_sided`: also in a process each.
+//! - `streams`, `datagrams`, `tls`: both ends here, in a thread each. `one_sided`: also in a process each.
 //! - `wire`: one end here, and the other in a second guest, behind a cable that loses packets.
 
 #[path = "../programs/acknowledged.rs"]
@@ -16,7 +16,10 @@ mod drives;
 mod durable;
 mod examples;
 mod one_sided;
+#[path = "../programs/secured.rs"]
+mod secured;
 mod streams;
+mod tls;
 mod wire;
 
 use std::net::IpAddr;

@@ -56,6 +56,11 @@ fn curl_and_wrk_speak_to_the_http_server() {
 }
 
 #[test]
+fn clients_speak_tls_to_the_servers() {
+    xdp("tls").iter().for_each(clients::clients_speak_tls_to_the_servers);
+}
+
+#[test]
 fn ping_is_answered() {
     xdp("ping").iter().for_each(clients::ping_is_answered);
 }

@@ -1,12 +1,12 @@
 //! Commands become operations of the rings, and go on until they are done.
 
 use super::dialect::{Dialect, Handle, Outcome};
-use super::regions::Regions;
 use super::rings::{Lane, Rings};
 use super::transfer::Transfer;
 use crate::Geometry;
 use crate::queue::{Command, Finished, Piece, Submitted};
 use demikernel_runtime::transport::Interest;
+use demikernel_runtime::transport::uring::RegisteredRegions;
 use io_uring::{squeue, types};
 use squeue::EntryMarker;
 use std::fs::File;
@@ -35,7 +35,7 @@ pub(super) struct Setup {
 pub(super) struct Engine<D: Dialect> {
     // Rings go before what they were told of.
     rings: Rings<D::Entry, D::Completed>,
-    regions: Regions,
+    regions: RegisteredRegions,
     file: File,
     dialect: D,
     pub(super) geometry: Geometry,
@@ -61,7 +61,7 @@ struct Count {
 impl<D: Dialect> Engine<D> {
     pub(super) fn new(file: File, geometry: Geometry, dialect: D, setup: Setup) -> io::Result<Engine<D>> {
         let rings = Rings::new(setup.depth.next_power_of_two(), file.as_raw_fd(), setup.polls)?;
-        let regions = Regions::new(rings.data(), setup.fixed);
+        let regions = RegisteredRegions::new(&rings.data().submitter(), setup.fixed);
         Ok(Engine {
             rings,
             regions,
@@ -90,7 +90,7 @@ impl<D: Dialect> Engine<D> {
         // Regions are known to the ring of reads and writes.
         let region = match (lane, transfer.region) {
             (Lane::Data, region @ Some(_)) if self.names_regions => {
-                self.regions.number(self.rings.data(), region)
+                self.regions.number(&self.rings.data().submitter(), region)
             }
             _ => None,
         };

@@ -6,8 +6,7 @@
 //!   `namespace`: NVMe by its character device.
 //! - `driver`: [`FileDriver`]. `engine`: from a command to its end. `transfer`: what one has still to do.
 //! - `dialect`: what differs between files, `calls`, and namespaces, `commands`.
-//! - `rings`: one ring, or two where the device is polled. `ring`: the two queues shared with the kernel. `regions`: the
-//!   heap's memory, registered with it.
+//! - `rings`: one ring, or two where the device is polled. `ring`: the two queues shared with the kernel.
 
 mod block;
 mod calls;
@@ -19,7 +18,6 @@ mod engine;
 mod lock;
 mod namespace;
 mod open;
-mod regions;
 mod ring;
 mod rings;
 mod transfer;

@@ -7,7 +7,7 @@ use super::file::Files;
 use super::key::{Key, Kind};
 use super::message::Messages;
 use super::provided::Provided;
-use super::regions::Regions;
+use super::regions::RegisteredRegions;
 use super::ring::Ring;
 use super::send::InPlace;
 use super::socket::{Entry, Head, Role, Sockets, Target};
@@ -27,7 +27,7 @@ pub(super) struct Inner {
     pub(super) sockets: Sockets,
     pub(super) outgoing: Slab<Outgoing>,
     pub(super) files: Files,
-    pub(super) regions: Regions,
+    pub(super) regions: RegisteredRegions,
     pub(super) watches: Vec<Watch>,
 }
 
@@ -89,7 +89,7 @@ impl Inner {
             }
         }
         let fixed = FixedTable::new(&ring, config.fixed_files);
-        let regions = Regions::new(&ring, config.fixed_buffers);
+        let regions = RegisteredRegions::new(ring.submitter(), config.fixed_buffers);
         let io = Io {
             ring,
             config,
@@ -127,7 +127,7 @@ impl Inner {
             self.flush_sockets();
         }
         if self.regions.have_changed() {
-            self.regions.follow(&self.io.ring);
+            self.regions.follow(self.io.ring.submitter());
         }
         if !self.io.starving.is_empty() {
             self.feed();

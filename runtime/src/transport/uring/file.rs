@@ -117,7 +117,7 @@ impl Inner {
         let target = self.files.entries[qd.0 as usize].target;
         let spare = buffer.spare_capacity_mut();
         let (address, length) = (spare.as_mut_ptr().cast(), spare.len().min(MOST) as u32);
-        let operation = match self.regions.number(&self.io.ring, buffer.region()) {
+        let operation = match self.regions.number(self.io.ring.submitter(), buffer.region()) {
             Some(number) => {
                 opcode::ReadFixed::new(target.fd(), address, length, number).offset(offset).build()
             }
@@ -138,7 +138,7 @@ impl Inner {
             && let Some(piece) = data.first()
         {
             let (address, length) = (piece.as_ptr(), piece.len().min(MOST) as u32);
-            match self.regions.number(&self.io.ring, piece.region()) {
+            match self.regions.number(self.io.ring.submitter(), piece.region()) {
                 Some(number) => {
                     opcode::WriteFixed::new(target.fd(), address, length, number).offset(*offset).build()
                 }

@@ -46,6 +46,7 @@ mod untaken;
 mod tests;
 
 pub use config::{Config, ReceiveMode};
+pub use regions::RegisteredRegions;
 
 use self::device::{Inner, Watch};
 use self::key::{Key, Kind};

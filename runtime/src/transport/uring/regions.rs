@@ -1,8 +1,9 @@
-//! The memory of the buffer pool, registered with the ring.
+//! The memory of the buffer pool, registered with a ring.
 
-use super::ring::Ring;
 use crate::buffer::pool::{self, Region, RegionEvent, RegionHook};
+use io_uring::Submitter;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
 /// The most regions that can be registered.
@@ -13,28 +14,47 @@ enum Change {
     Unmapping(u32),
 }
 
-/// What the pool has told, and the ring has not been told yet. The pool's hook may run at any time, also
-/// while the device is at work, so it only takes notes.
+/// What the pool has told, and the ring has not been told yet. The pool's hook may run at any time, also while a device
+/// is at work, so it only takes notes.
 #[derive(Default)]
 struct Notes {
     any: Cell<bool>,
     changes: RefCell<Vec<Change>>,
 }
 
-/// Which regions operations can name.
-pub(super) struct Regions {
+/// The regions of this thread's buffer pool in the table of registered buffers of a ring of io_uring, so that reads and
+/// writes with [`Buffer`](crate::buffer::Buffer)s can name memory that the kernel has pinned already
+/// (`io_uring_register(2)`, `IORING_REGISTER_BUFFERS2`). The transport has one; so has every device with a ring of its
+/// own. Regions that the kernel does not take, or more than it takes, are used without a name.
+///
+/// Each call wants the submitter of the same ring. With another one's, operations name what they should not, and
+/// fail.
+///
+/// ```
+/// use demikernel_runtime::buffer::BufferMut;
+/// use demikernel_runtime::transport::uring::RegisteredRegions;
+///
+/// let Ok(ring) = io_uring::IoUring::new(8) else { return }; // a sandbox may forbid it
+/// let mut regions = RegisteredRegions::new(&ring.submitter(), true);
+/// let buffer = BufferMut::with_capacity(4096).unwrap();
+/// if let Some(number) = regions.number(&ring.submitter(), buffer.region()) {
+///     assert_eq!(Some(u32::from(number)), buffer.region().map(|(id, _)| id)); // for `IORING_OP_READ_FIXED`
+/// }
+/// assert_eq!(regions.number(&ring.submitter(), None), None, "memory that is not the pool's has no name");
+/// ```
+pub struct RegisteredRegions {
     notes: Rc<Notes>,
     registered: Vec<bool>,
     _hook: Option<RegionHook>,
 }
 
-impl Regions {
+impl RegisteredRegions {
     /// Registers all regions, those that exist and those to come, if `wanted`.
-    pub(super) fn new(ring: &Ring, wanted: bool) -> Regions {
+    pub fn new(submitter: &Submitter<'_>, wanted: bool) -> RegisteredRegions {
         let notes = Rc::new(Notes::default());
         let mut hook = None;
         if wanted {
-            match ring.submitter().register_buffers_sparse(MOST) {
+            match submitter.register_buffers_sparse(MOST) {
                 Ok(()) => {
                     let notes = notes.clone();
                     hook = Some(pool::on_region(move |event| {
@@ -49,7 +69,7 @@ impl Regions {
                 Err(error) => tracing::debug!(%error, "no table of registered buffers"),
             }
         }
-        Regions { notes, registered: Vec::new(), _hook: hook }
+        RegisteredRegions { notes, registered: Vec::new(), _hook: hook }
     }
 
     #[inline(always)]
@@ -59,7 +79,7 @@ impl Regions {
 
     /// Tells the ring what the pool has told.
     #[cold]
-    pub(super) fn follow(&mut self, ring: &Ring) {
+    pub(super) fn follow(&mut self, submitter: &Submitter<'_>) {
         self.notes.any.set(false);
         let changes = std::mem::take(&mut *self.notes.changes.borrow_mut());
         for change in changes {
@@ -75,7 +95,7 @@ impl Regions {
             }
             // SAFETY: the pool keeps a region mapped until it has said that it will unmap it, which is
             // heard here before any operation names a region of that number again.
-            let result = unsafe { ring.submitter().register_buffers_update(id, &[memory], None) };
+            let result = unsafe { submitter.register_buffers_update(id, &[memory], None) };
             if let Err(error) = &result {
                 tracing::debug!(%error, id, bytes = memory.iov_len, "a region of buffers is not registered");
             }
@@ -88,12 +108,19 @@ impl Regions {
     }
 
     /// The number by which operations name the memory of a buffer, if it is registered.
-    pub(super) fn number(&mut self, ring: &Ring, region: Option<(u32, usize)>) -> Option<u16> {
+    pub fn number(&mut self, submitter: &Submitter<'_>, region: Option<(u32, usize)>) -> Option<u16> {
         let (id, _) = region?;
         if self.have_changed() {
-            self.follow(ring);
+            self.follow(submitter);
         }
         let registered = self.registered.get(id as usize).copied().unwrap_or(false);
         registered.then_some(id as u16)
+    }
+}
+
+impl fmt::Debug for RegisteredRegions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.registered.iter().filter(|registered| **registered).count();
+        f.debug_struct("RegisteredRegions").field("registered", &count).finish_non_exhaustive()
     }
 }
