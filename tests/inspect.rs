@@ -4,7 +4,6 @@
 use demikernel::Builder;
 use demikernel_inspect::Client;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 fn path(name: &str) -> PathBuf {
@@ -86,8 +85,12 @@ fn a_capture_of_a_running_program_is_read_by_tshark() {
         assert_eq!(own.port(), 7000);
     });
     let fields = ["-T", "fields", "-e", "udp.srcport", "-e", "udp.dstport", "-e", "data.data"];
-    let tshark =
-        Command::new("tshark").arg("-r").arg(&file).args(["-Y", "udp.port == 7000"]).args(fields).output();
+    let tshark = std::process::Command::new("tshark")
+        .arg("-r")
+        .arg(&file)
+        .args(["-Y", "udp.port == 7000"])
+        .args(fields)
+        .output();
     let Ok(output) = tshark else { return eprintln!("skipped: no tshark") };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let during = "7000\t9\t647572696e67\n";

@@ -1,4 +1,4 @@
-//! [openraft](openraft) on demikernel: servers that lose nothing while most of their machines live.
+//! [openraft] on demikernel: servers that lose nothing while most of their machines live.
 //!
 //! A program says what it replicates, a [`Machine`], and has the rest from here and from openraft, which is re-exported:
 //!
