@@ -5,7 +5,7 @@
 //!   [`prometheus`] writes them as Prometheus reads them.
 //! - [`dump`], [`Dump`]: every task, where it was spawned, and the tokens that it waits for, since when.
 //! - [`connections`], [`Connection`]: connections of the devices, with what TCP knows of each.
-//! - [`runtimes`]: handles of all runtimes of the process. By a [`Handle`] other threads ask the same, and
+//! - [`runtimes`]: handles of all runtimes of the process. By a [`Handle`](crate::Handle) other threads ask the same, and
 //!   switch captures on and off.
 //!
 //! All of it is counted whether or not somebody looks: a turn of the loop reads the processor's counter once, a
