@@ -62,6 +62,9 @@ fn on_each_transport(test: impl Fn(&str)) {
     }
 }
 
+/// The system's, which has the system's packages, whatever other one comes first in the path.
+const PYTHON: &str = "/usr/bin/python3";
+
 /// Runs a client to its end, at most half a minute.
 fn run(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");
@@ -157,7 +160,7 @@ fn a_websocket_of_pythons_gets_its_messages_back() {
     on_each_transport(|transport| {
         let server = Server::start(WEB, &[], transport);
         let url = format!("ws://{}/echo", server.address);
-        let probe = ["python3", "-c", "import websockets"];
+        let probe = [PYTHON, "-c", "import websockets"];
         let Some(said) = client(&probe, &["-c", TALK, &url]) else { return };
         assert_eq!(said, "done\n");
     });
@@ -248,7 +251,9 @@ fn pythons_grpc_calls_the_service() {
     on_each_transport(|transport| {
         let server = Server::start(GRPC, &["serve"], transport);
         let address = server.address.to_string();
-        let Some(said) = client(&["python3", "-c", "import grpc"], &["-c", CALL, &address]) else { return };
+        let Some(said) = client(&[PYTHON, "-c", "import grpc"], &["-c", CALL, &address]) else {
+            return;
+        };
         assert_eq!(said, "done\n");
     });
 }

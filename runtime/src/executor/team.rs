@@ -72,8 +72,7 @@ impl Seated {
 
     /// The runtime is there: it is given what has waited for it.
     pub(super) fn runs(&self, handle: &Handle) {
-        // Locked until they are sent, so that nobody overtakes them. Nothing of a user's runs meanwhile: the runtime takes
-        // them.
+        // Locked until they are sent, so that each is sent once. Nothing of a user's runs meanwhile: the runtime takes them.
         let mut seats = self.team.lock();
         if let Seat::Starting(jobs) = std::mem::replace(&mut seats[self.core], Seat::Running(handle.clone()))
         {
@@ -102,8 +101,8 @@ impl fmt::Debug for Seat {
 /// Starts a task on another core of the program, or on this one. The future is made there, and so need not be `Send`; what
 /// makes it does, and what it gives.
 ///
-/// Tasks arrive in the order in which they were sent from one core to another. If the core's program has ended, or ends before
-/// the task, the handle gives [`JoinError::is_cancelled`](super::JoinError::is_cancelled).
+/// Tasks that are started together may begin in any order, there as here. If the core's program has ended, or ends before the
+/// task, the handle gives [`JoinError::is_cancelled`](super::JoinError::is_cancelled).
 ///
 /// ```
 /// use demikernel_runtime::{core_count, core_index, run_on_cores, spawn_on};
