@@ -17,11 +17,11 @@ const POP: usize = 64 << 10;
 
 /// Adds data at the end of a queue: sends all of it on a connection, as one datagram to the peer that a
 /// socket is connected to, writes it at a file's position, appends it to a log as one record, or puts it into a queue in
-/// memory. What was pushed to a log is durable when the token is done; nothing is appended if there are no bytes.
+/// memory or a pipe. What was pushed to a log is durable when the token is done; nothing is appended if there are no bytes.
 ///
 /// # Errors
-/// `EBADF`, also for a log that was not opened to write; `EBUSY` while a file or log is being opened. In the result, of a
-/// log: `ENOSPC`, with nothing overwritten; `EMSGSIZE` if the record is too long; `EROFS`; `EIO`, after which the device
+/// `EBADF`, also for a log that was not opened to write; `EBUSY` while a file or log is being opened; `EINVAL` for no bytes
+/// into a pipe. In the result, `EPIPE` if the peer has gone; of a log: `ENOSPC`, with nothing overwritten; `EMSGSIZE` if the record is too long; `EROFS`; `EIO`, after which the device
 /// takes nothing more.
 pub fn push(qd: Qd, sga: impl Into<Sga>) -> io::Result<Qt> {
     let (table, sga) = (table(), sga.into());
@@ -30,6 +30,7 @@ pub fn push(qd: Qd, sga: impl Into<Sga>) -> io::Result<Qt> {
         Ok(match &*queue {
             Queue::Socket(socket, _) => Action::Push(socket.push(sga)),
             Queue::Memory(queue) => Action::PushMemory(queue.push(sga.into())),
+            Queue::Pipe(end) => Action::PushPipe(end.push(sga)?, end.clone()),
             Queue::File(file, position) => {
                 let start = position.get();
                 position.set(start.saturating_add(sga.len() as u64));
@@ -85,7 +86,7 @@ pub fn pushto(qd: Qd, sga: impl Into<Sga>, peer: SocketAddr) -> io::Result<Qt> {
 /// Takes the next data of a queue: [`Value::Popped`](super::Value::Popped).
 ///
 /// `size` is the most that is taken from a stream or a file, and where a datagram is cut; 64 KiB unless
-/// given. A queue in memory gives what was pushed, whatever its size, and a log its next record, as the memory that was
+/// given. A queue in memory and a pipe give what was pushed, whatever its size, and a log its next record, as the memory that was
 /// read into. At the end of a file or a log there are no bytes: to wait for what others will push is for
 /// `storage::Log::pop`.
 ///
@@ -105,6 +106,7 @@ pub fn pop(qd: Qd, size: Option<usize>) -> io::Result<Qt> {
             Queue::Socket(socket, SocketKind::Stream) => Action::Pop(socket.pop(size)),
             Queue::Socket(socket, SocketKind::Datagram) => Action::PopFrom(socket.pop_from(size)),
             Queue::Memory(queue) => Action::PopMemory(queue.pop()),
+            Queue::Pipe(end) => Action::PopPipe(end.pop(), end.clone()),
             Queue::File(file, position) => read(file, position, size)?,
             Queue::Log(log, access) => {
                 allowed(access.read)?;

@@ -1,10 +1,11 @@
 //! One operation, and what comes of it.
 
 use super::memory::Item;
+use super::pipes::End;
 use super::table::{Access, Queue};
 use super::types::Opcode;
 use crate::buffer::{Buffer, BufferMut, Sga};
-use crate::executor::QToken;
+use crate::executor::{JoinHandle, QToken};
 use crate::fs::Opening;
 use crate::net::Socket;
 use crate::queue::Closed;
@@ -25,10 +26,14 @@ pub(super) enum Action {
     Connect(QToken<io::Result<()>>),
     PushMemory(QToken<Result<(), Closed>>),
     PopMemory(QToken<Result<Item, Closed>>),
+    PushPipe(QToken<Result<(), Closed>>, Rc<End>),
+    PopPipe(QToken<Result<Item, Closed>>, Rc<End>),
     Open(Opening, u64),
     OpenLog(QToken<io::Result<Rc<dyn LogQueue>>>, Access),
     Read(QToken<io::Result<BufferMut>>, Reading),
     Truncate(QToken<io::Result<()>>),
+    /// Of a queue that takes time for it.
+    Close(Option<JoinHandle<io::Result<()>>>),
 }
 
 /// A read of a file: where, and how much was asked for.
@@ -51,12 +56,17 @@ pub(super) enum Outcome {
 impl Action {
     pub(super) fn opcode(&self) -> Opcode {
         match self {
-            Action::Push(_) | Action::PushMemory(_) => Opcode::Push,
-            Action::Pop(_) | Action::PopFrom(_) | Action::PopMemory(_) | Action::Read(..) => Opcode::Pop,
+            Action::Push(_) | Action::PushMemory(_) | Action::PushPipe(..) => Opcode::Push,
+            Action::Pop(_)
+            | Action::PopFrom(_)
+            | Action::PopMemory(_)
+            | Action::PopPipe(..)
+            | Action::Read(..) => Opcode::Pop,
             Action::Accept(..) => Opcode::Accept,
             Action::Connect(_) => Opcode::Connect,
             Action::Open(..) | Action::OpenLog(..) => Opcode::Open,
             Action::Truncate(_) => Opcode::Truncate,
+            Action::Close(_) => Opcode::Close,
         }
     }
 
@@ -77,6 +87,13 @@ impl Action {
             Action::PopMemory(token) => {
                 ready!(poll(token, cx)).map(|item| Outcome::Popped(item.into(), None)).map_err(cancelled)
             }
+            Action::PushPipe(token, end) => {
+                ready!(poll(token, cx)).map(|()| Outcome::Done).map_err(|Closed| end.broken())
+            }
+            Action::PopPipe(token, end) => match ready!(poll(token, cx)) {
+                Ok(item) => Ok(Outcome::Popped(item.into(), None)),
+                Err(Closed) => end.end().map(|none| Outcome::Popped(none, None)),
+            },
             Action::Open(opening, start) => {
                 let start = Rc::new(Cell::new(*start));
                 ready!(Pin::new(opening).poll(cx)).map(|file| Outcome::Opened(Queue::File(file, start)))
@@ -84,6 +101,11 @@ impl Action {
             Action::OpenLog(token, access) => {
                 ready!(poll(token, cx)).map(|log| Outcome::Opened(Queue::Log(log, *access)))
             }
+            Action::Close(None) => Ok(Outcome::Done),
+            Action::Close(Some(closing)) => match ready!(Pin::new(closing).poll(cx)) {
+                Ok(result) => result.map(|()| Outcome::Done),
+                Err(error) => Err(io::Error::other(error.to_string())),
+            },
             Action::Read(token, reading) => ready!(poll(token, cx)).map(|data| reading.end(data)),
         };
         Poll::Ready(result.unwrap_or_else(Outcome::Failed))

@@ -1,4 +1,4 @@
-//! Calls on sockets, and close.
+//! Calls on sockets.
 
 use super::operation::Action;
 use super::table::{Queue, table};
@@ -56,17 +56,6 @@ pub fn connect(qd: Qd, peer: impl Into<Endpoint>) -> io::Result<Qt> {
     let table = table();
     let (socket, _) = table.socket(qd)?;
     table.start(qd, || Ok(Action::Connect(socket.connect(&peer.into()))))
-}
-
-/// Gives a queue up. Pushes to a socket or a file that are under way go first; operations that wait fail,
-/// which their tokens tell.
-///
-/// # Errors
-/// `EBADF`.
-pub fn close(qd: Qd) -> io::Result<()> {
-    let queue = table().remove(qd)?;
-    drop(queue);
-    Ok(())
 }
 
 /// The address of a socket.

@@ -7,6 +7,7 @@
 use super::memory::Item;
 use super::next::Watch;
 use super::operation::{Action, Outcome};
+use super::pipes::{End, Offered};
 use super::types::{Opcode, QResult, Qd, Qt, Value, errno};
 use crate::executor::layer;
 use crate::fs::Handle;
@@ -36,6 +37,7 @@ static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
 pub(super) enum Queue {
     Socket(Rc<Socket>, SocketKind),
     Memory(queue::Queue<Item>),
+    Pipe(Rc<End>),
     /// A file that is being opened.
     Opening,
     File(Handle, Rc<Cell<u64>>),
@@ -70,6 +72,7 @@ pub(super) struct Table {
     generations: RefCell<Vec<u32>>,
     operations: RefCell<Slab<Operation>>,
     numbers: RefCell<Range<u64>>,
+    pub(super) pipes: RefCell<Offered>,
     pub(super) watch: Watch,
 }
 

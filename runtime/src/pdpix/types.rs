@@ -66,6 +66,8 @@ pub enum Opcode {
     Open,
     /// [`truncate`](super::truncate).
     Truncate,
+    /// [`async_close`](super::async_close).
+    Close,
     /// Any of them; the value says why.
     Failed,
 }
@@ -118,6 +120,60 @@ impl QResult {
             value => Ok(value),
         }
     }
+
+    /// The number of the error that the operation failed with, as [`error_number`] has it; 0 if it has not.
+    ///
+    /// ```
+    /// # demikernel_runtime::Runtime::new().unwrap().block_on(async {
+    /// use demikernel_runtime::pdpix;
+    ///
+    /// let queue = pdpix::queue()?;
+    /// let waits = pdpix::pop(queue, None)?;
+    /// pdpix::close(queue)?;
+    /// assert_eq!(pdpix::wait(waits, None).await?.errno(), libc::ECANCELED);
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    pub fn errno(&self) -> i32 {
+        self.value.error().map_or(0, error_number)
+    }
+}
+
+/// The number of an error, of a call or of an operation, for programs that compare numbers. Errors that the system has not
+/// made have the number of their kind, and `EIO` if there is none for it.
+///
+/// ```
+/// use demikernel_runtime::pdpix::error_number;
+///
+/// let error = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the peer has vanished");
+/// assert_eq!(error_number(&error), libc::ECONNRESET);
+/// ```
+pub fn error_number(error: &io::Error) -> i32 {
+    use io::ErrorKind::*;
+    error.raw_os_error().unwrap_or_else(|| match error.kind() {
+        AddrInUse => libc::EADDRINUSE,
+        AddrNotAvailable => libc::EADDRNOTAVAIL,
+        AlreadyExists => libc::EEXIST,
+        BrokenPipe => libc::EPIPE,
+        ConnectionAborted => libc::ECONNABORTED,
+        ConnectionRefused => libc::ECONNREFUSED,
+        ConnectionReset => libc::ECONNRESET,
+        HostUnreachable => libc::EHOSTUNREACH,
+        Interrupted => libc::EINTR,
+        InvalidInput => libc::EINVAL,
+        NetworkDown => libc::ENETDOWN,
+        NetworkUnreachable => libc::ENETUNREACH,
+        NotConnected => libc::ENOTCONN,
+        NotFound => libc::ENOENT,
+        OutOfMemory => libc::ENOMEM,
+        PermissionDenied => libc::EACCES,
+        ResourceBusy => libc::EBUSY,
+        StorageFull => libc::ENOSPC,
+        TimedOut => libc::ETIMEDOUT,
+        Unsupported => libc::EOPNOTSUPP,
+        WouldBlock => libc::EAGAIN,
+        _ => libc::EIO,
+    })
 }
 
 impl Value {

@@ -3,6 +3,7 @@
 mod memory;
 mod model;
 mod next;
+mod pipes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
