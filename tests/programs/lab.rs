@@ -85,7 +85,8 @@ impl Lab {
         text(&command.output().unwrap())
     }
 
-    fn variables(&self) -> [(&str, &str); 2] {
+    /// What of its environment tells a program to be on the stack.
+    pub(crate) fn variables(&self) -> [(&str, &str); 2] {
         let configuration = self.configuration.to_str().unwrap();
         [("DEMIKERNEL_TRANSPORT", self.transport), ("DEMIKERNEL_CONFIG", configuration)]
     }

@@ -6,6 +6,7 @@
 pub(crate) mod acknowledged;
 pub(crate) mod clients;
 pub(crate) mod lab;
+pub(crate) mod ports;
 pub(crate) mod spread;
 
 use std::io::{BufRead, BufReader, Write};
