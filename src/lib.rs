@@ -17,6 +17,7 @@
 //! - `rdma` (with the feature of that name): devices, memory and queues of RDMA, below streams.
 //! - `compat` (with the feature of that name): libraries written for tokio, on this runtime and beside it.
 //! - `hyper` (with the feature of that name): streams, timers and tasks as hyper 1 wants them.
+//! - [`guide`]: guides to one subject each, such as porting.
 //! - [`pdpix`]: the PDPIX calls by name, with integer descriptors and tokens.
 //! - [`transport`]: what a runtime asks of its devices, for those who write one.
 
@@ -26,6 +27,7 @@ mod choose;
 pub mod compat;
 #[cfg_attr(not(feature = "inspect"), path = "no_control.rs")]
 mod control;
+pub mod guide;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[doc(hidden)]

@@ -30,7 +30,7 @@
 //! | `demi_wait`, `_wait_any`, `_wait_next_n` | [`wait`], [`wait_any`], [`wait_next_n`], and [`wait_all`] of the paper  |
 //! | `demi_sgaalloc`, `_sgafree`             | [`sgaalloc`], [`sgafree`], or drop                                       |
 //! | `demi_create_pipe`, `_open_pipe` (catmem) | [`create_pipe`], [`open_pipe`], between tasks of one runtime           |
-//! | `queue` of the paper                    | [`queue`](fn@queue); `merge`, `filter`, `sort`, `map`: in [`crate::queue`] |
+//! | `queue` of the paper                    | [`queue`](fn@queue); `merge`, `filter`, `sort`, `map`: in [`queue`](mod@crate::queue) |
 //! | `open`, `creat`, `lseek`, `truncate` of the paper | of the same names                                              |
 //! | `qr_ret` and what calls return          | [`QResult::errno`], [`error_number`]                                     |
 //!
