@@ -59,7 +59,7 @@ pub(crate) async fn an_async_close_needs_nobody_who_waits() -> io::Result<()> {
 pub(crate) async fn an_async_close_has_a_limit() -> io::Result<()> {
     let (client, server) = pair().await?;
     setsockopt(client, SocketOption::Linger(Some(Duration::from_secs(1))))?;
-    let result = wait(async_close(client)?, None).await?;
+    let result = wait(async_close(client)?, Some(Duration::from_secs(20))).await?;
     assert_eq!((result.opcode, result.errno()), (Opcode::Failed, libc::ETIMEDOUT));
     close(server)
 }
