@@ -47,6 +47,7 @@
 //!
 //! Where numbers of errors differ: a socket call on another kind of queue is `ENOTSOCK` rather than `EBADF` or `EINVAL`;
 //! operations that wait when their queue is closed end with `ECANCELED` in memory, and with `ECONNABORTED` on sockets.
+//! To push nothing is an error into a pipe alone; a datagram may be empty.
 //!
 //! All calls panic outside of a runtime.
 //!
