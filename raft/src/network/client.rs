@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::frame::{self, GREETING, invalid};
+use super::line::Line;
 use super::message::{Request, Response};
 use demikernel::net::TcpStream;
 use demikernel::time::{Elapsed, timeout};
@@ -17,10 +18,15 @@ use openraft::{BasicNode, RaftNetworkFactory, RaftNetworkV2, RaftTypeConfig};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::marker::PhantomData;
 use std::time::Duration;
 
+/// How many times openraft's limit for a request there may be no response before another connection is made.
+const PATIENCE: u32 = 10;
+
 /// The network of a node: makes a [`Peer`] of each other one, at the address that its [`BasicNode`] has.
+///
+/// `heartbeat_interval` of openraft's configuration has to be longer than a round trip takes: openraft does not wait longer
+/// for what it asks.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     /// What is asked for at most, and expected of others.
@@ -28,62 +34,58 @@ pub struct Network {
 }
 
 /// Another node, and a connection to it while there is one.
-pub struct Peer<C> {
+pub struct Peer<C: RaftTypeConfig> {
     address: String,
     limits: Limits,
-    /// Taken out while something is asked: a request that is given up takes the connection with it, as its response may yet
-    /// come.
-    connection: Option<TcpStream>,
-    config: PhantomData<fn() -> C>,
+    line: Line<C>,
 }
 
 impl<C: RaftTypeConfig<Node = BasicNode>> RaftNetworkFactory<C> for Network {
     type Network = Peer<C>;
 
     async fn new_client(&mut self, _target: C::NodeId, node: &BasicNode) -> Peer<C> {
-        let limits = self.limits.clone();
-        Peer { address: node.addr.clone(), limits, connection: None, config: PhantomData }
+        Peer { address: node.addr.clone(), limits: self.limits.clone(), line: Line::default() }
     }
 }
 
 /// Why there was no response.
-enum Failure {
+pub(super) enum Failure {
     /// There is nobody, for the moment.
     Unreachable(io::Error),
     /// Something went wrong on the way.
     Broken(io::Error),
 }
 
-impl<C: RaftTypeConfig> Peer<C> {
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(self.address.as_str()).await?;
-        stream.set_nodelay(true)?;
-        stream.push(Buffer::from_static(GREETING)).await?;
-        Ok(stream)
-    }
+pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    stream.push(Buffer::from_static(GREETING)).await?;
+    Ok(stream)
+}
 
-    /// Asks, and waits for the response for so long.
+/// The response, unless it says that there is none.
+pub(super) fn granted<C: RaftTypeConfig>(response: Response<C>) -> Result<Response<C>, Failure> {
+    match response {
+        Response::Failed(reason) => Err(Failure::Broken(io::Error::other(reason))),
+        response => Ok(response),
+    }
+}
+
+impl<C: RaftTypeConfig> Peer<C> {
+    /// Asks on a connection of its own, and waits for the response for so long: for what openraft asks a peer that it was
+    /// given for this request alone.
     async fn ask(
-        &mut self,
+        &self,
         request: &Request<C>,
         bytes: Option<Vec<u8>>,
         limit: Duration,
     ) -> Result<Response<C>, Failure> {
         let exchange = async {
-            let mut stream = match self.connection.take() {
-                Some(stream) => stream,
-                None => self.connect().await.map_err(Failure::Unreachable)?,
-            };
-            let response = exchange(&mut stream, request, bytes, &self.limits).await;
-            let response = response.map_err(Failure::Broken)?;
-            self.connection = Some(stream);
-            Ok(response)
+            let mut stream = connect(&self.address).await.map_err(Failure::Unreachable)?;
+            exchange(&mut stream, request, bytes, &self.limits).await.map_err(Failure::Broken)
         };
         let response = timeout(limit, exchange).await;
-        match response.map_err(|error: Elapsed| Failure::Broken(error.into()))?? {
-            Response::Failed(reason) => Err(Failure::Broken(io::Error::other(reason))),
-            response => Ok(response),
-        }
+        granted(response.map_err(|error: Elapsed| Failure::Broken(error.into()))??)
     }
 }
 
@@ -93,11 +95,7 @@ async fn exchange<C: RaftTypeConfig>(
     bytes: Option<Vec<u8>>,
     limits: &Limits,
 ) -> io::Result<Response<C>> {
-    let message = frame::encode(request)?;
-    if message.len() - 4 > limits.message {
-        return Err(invalid(format!("a request of {} bytes is longer than the limit", message.len())));
-    }
-    stream.push_sga(Sga::from(message)).await?;
+    stream.push_sga(Sga::from(frame::encode_within(request, limits)?)).await?;
     if let Some(bytes) = bytes {
         frame::send_bytes(stream, bytes, limits).await?;
     }
@@ -134,7 +132,8 @@ impl<C: RaftTypeConfig> RaftNetworkV2<C> for Peer<C> {
         request: AppendEntriesRequest<C>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
-        match self.ask(&Request::Append(request), None, option.hard_ttl()).await? {
+        let patience = option.hard_ttl() * PATIENCE;
+        match self.line.ask(&self.address, &Request::Append(request), patience, &self.limits).await? {
             Response::Append(response) => Ok(response),
             _ => Err(unexpected().into()),
         }
@@ -192,7 +191,7 @@ impl<C: RaftTypeConfig> RaftNetworkV2<C> for Peer<C> {
     }
 }
 
-impl<C> fmt::Debug for Peer<C> {
+impl<C: RaftTypeConfig> fmt::Debug for Peer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer").field("address", &self.address).finish_non_exhaustive()
     }

@@ -28,6 +28,15 @@ pub(super) fn encode<T: Serialize>(value: &T) -> io::Result<Buffer> {
     Ok(Buffer::from(bytes))
 }
 
+/// A request as bytes, unless the other end would refuse it for its length.
+pub(super) fn encode_within<T: Serialize>(value: &T, limits: &Limits) -> io::Result<Buffer> {
+    let message = encode(value)?;
+    if message.len() - 4 > limits.message {
+        return Err(invalid(format!("a request of {} bytes is longer than the limit", message.len())));
+    }
+    Ok(message)
+}
+
 /// Reads a message. The first bytes may take their time, those behind them may not stall.
 ///
 /// # Errors

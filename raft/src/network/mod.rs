@@ -1,7 +1,8 @@
 //! Nodes talk to each other over streams: a request and its response, one after the other, on each connection.
 //!
-//! openraft asks for a [`Peer`] for each purpose (replication, heartbeats, snapshots), each of which has a connection of its
-//! own, so that none waits for another. [`serve`] is the other end.
+//! openraft asks for a [`Peer`] for each purpose (replication, heartbeats, a snapshot, a vote), each of which has a connection
+//! of its own, so that none waits for another. Those of replication and of heartbeats outlive the requests on them, also
+//! those that openraft gives up. [`serve`] is the other end.
 //!
 //! # What is trusted
 //!
@@ -12,6 +13,7 @@
 
 mod client; // requests to others
 mod frame; // messages as bytes
+mod line; // a connection that outlives its requests
 mod message; // requests and responses
 mod server; // requests of others
 

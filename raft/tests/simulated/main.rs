@@ -9,7 +9,7 @@ mod replicated;
 
 use clap::Parser;
 use demikernel::net::TcpStream;
-use demikernel::sim::{self, Control};
+use demikernel::sim::{self, Control, LinkConfig};
 use demikernel::storage::memory::{Disk, Loss};
 use demikernel::storage::{Geometry, StoreOptions, Volume};
 use demikernel::time::{Duration, Instant, sleep, timeout};
@@ -33,12 +33,13 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(network: &Control, snapshot_every: u64) -> Rc<Cluster> {
+    fn start(network: &Control, snapshot_every: u64, heartbeat: Duration) -> Rc<Cluster> {
         let geometry = Geometry { volatile_cache: true, ..Geometry::new(512, 4 << 20) };
         let disks: Vec<_> = (0..NODES).map(|_| Disk::new(geometry)).collect();
         for id in 1..=NODES {
             let mut arguments = vec!["node".to_owned(), "--id".into(), id.to_string()];
             arguments.extend(["--snapshot-every".into(), snapshot_every.to_string()]);
+            arguments.extend(["--heartbeat".into(), heartbeat.as_millis().to_string()]);
             for id in 1..=NODES {
                 arguments.push("--node".into());
                 arguments.push(format!("{id}={0}:7000,{0}:6379", name(id)));
@@ -205,10 +206,41 @@ async fn exchange(stream: &TcpStream, key: u64, op: Op) -> io::Result<Outcome> {
     }
 }
 
+/// Heartbeats that suit links, as somebody would choose them who knows these: twice as far apart as a round trip that takes
+/// its time, and as long as a switch with a short queue would have it.
+fn heartbeat(link: &LinkConfig) -> Duration {
+    let queue = |bandwidth| Duration::from_secs_f64(link.queue.unwrap_or(0) as f64 * 8.0 / bandwidth as f64);
+    let one_way = link.delay + link.jitter + link.bandwidth.map_or(Duration::ZERO, queue);
+    (4 * one_way).max(Duration::from_millis(100))
+}
+
+/// Links on which a connection takes longer than the time between heartbeats. So requests are given up before they have one,
+/// and each further one has to make use of what those before it have begun.
+#[demikernel::test(transport = "sim", seeds = 2)]
+async fn heartbeats_may_be_hardly_longer_than_a_round_trip() {
+    let network = sim::current();
+    let delay = Duration::from_millis(35);
+    network.links(|link| *link = LinkConfig { delay, ..LinkConfig::default() });
+    let cluster = Cluster::start(&network, 60, Duration::from_millis(100));
+    let (history, numbers) = (Rc::new(History::default()), Rc::new(Cell::new(0)));
+    let mut client = Client::new(&cluster, &history, &numbers);
+    let found = timeout(Duration::from_secs(20), client.ask(0, Op::Increment)).await;
+    found.expect("there is a leader");
+    let leader = client.address.clone();
+    for _ in 0..10 {
+        // Now only heartbeats say that it lives.
+        sleep(Duration::from_secs(2)).await;
+        let asked = timeout(Duration::from_secs(1), client.ask(0, Op::Increment)).await;
+        asked.expect("it is the leader still");
+    }
+    assert_eq!((history.answered.get(), client.address), (11, leader));
+    history.check();
+}
+
 #[demikernel::test(transport = "sim", seeds = 10)]
 async fn what_clients_are_told_is_what_one_store_would_say() {
     let network = sim::current();
-    let cluster = Cluster::start(&network, 60);
+    let cluster = Cluster::start(&network, 60, heartbeat(&LinkConfig::from_seed(network.seed())));
     let history = Rc::new(History::default());
     let numbers = Rc::new(Cell::new(0));
     let until = Instant::now() + Duration::from_secs(30);
