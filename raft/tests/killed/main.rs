@@ -3,130 +3,26 @@
 
 #[path = "../history/mod.rs"]
 mod history;
+#[path = "../nodes/mod.rs"]
+mod nodes;
 
 use history::{Answer, History, Op, Outcome, outcome, request};
-use std::io::{BufRead, BufReader, Read, Write};
+use nodes::{Cluster, NODES, Process};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const NODES: usize = 3;
 const KEYS: u64 = 8;
 const CLIENTS: u64 = 6;
 
-/// The example's program, built beside this test.
-fn built() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let profile = own.parent().and_then(Path::parent).unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "demikernel-raft", "--example", "replicated-key-value"]);
-    cargo.arg("--target-dir").arg(profile.parent().unwrap());
-    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    let features = [
-        ("sim", cfg!(feature = "sim")),
-        ("tap", cfg!(feature = "tap")),
-        ("dpdk", cfg!(feature = "dpdk")),
-        ("xdp", cfg!(feature = "xdp")),
-        ("rdma", cfg!(feature = "rdma")),
-        ("nvme", cfg!(feature = "nvme")),
-        ("spdk", cfg!(feature = "spdk")),
-    ];
-    for (feature, _) in features.iter().filter(|(_, on)| *on) {
-        cargo.args(["--features", feature]);
-    }
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    assert!(cargo.status().unwrap().success(), "the example does not build");
-    profile.join("examples").join("replicated-key-value")
-}
-
-/// A node that runs.
-struct Node {
-    child: Child,
-}
-
-impl Node {
-    /// What a power cut does to a process.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn terminate(&mut self) -> bool {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Nodes, and where they are.
-struct Cluster {
-    program: PathBuf,
-    transport: &'static str,
-    directory: PathBuf,
-    arguments: Vec<String>,
-    /// Where clients find each.
-    clients: Vec<String>,
-}
-
-impl Cluster {
-    fn new(transport: &'static str) -> Cluster {
-        // Free a moment ago; the kernel gives others before it gives these again.
-        let sockets: Vec<_> = (0..2 * NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let addresses: Vec<_> =
-            sockets.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
-        let (peers, clients) = addresses.split_at(NODES);
-        let mut arguments = vec![];
-        for (index, (peers, clients)) in peers.iter().zip(clients).enumerate() {
-            arguments.push("--node".to_owned());
-            arguments.push(format!("{}={peers},{clients}", index + 1));
-        }
-        let name = format!("replicated-{transport}-{}", std::process::id());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        let clients = clients.to_vec();
-        Cluster { program: built(), transport, directory, arguments, clients }
-    }
-
-    /// Starts a node, and waits until it listens.
-    fn start(&self, index: usize) -> Node {
-        let mut command = Command::new(&self.program);
-        command.args(["--id", &(index + 1).to_string(), "--transport", self.transport, "--log-size", "16"]);
-        command.arg("--log").arg(self.directory.join(format!("{index}.log")));
-        // Heartbeats as on a machine whose processors others want too.
-        command
-            .args(["--snapshot-every", "300", "--heartbeat", "150", "--idle", "block"])
-            .args(&self.arguments);
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("listening on"), "{line:?}");
-        Node { child }
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+/// Nodes on the kernel's sockets.
+fn cluster(transport: &'static str) -> Cluster {
+    // Free a moment ago; the kernel gives others before it gives these again.
+    let sockets: Vec<_> = (0..2 * NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let address = |index: usize| sockets[index].local_addr().unwrap().to_string();
+    Cluster::new(transport, std::array::from_fn(|node| (address(node), address(NODES + node))), &[])
 }
 
 /// A client, which follows the leader.
@@ -218,7 +114,7 @@ impl Client {
 }
 
 fn survives(transport: &'static str) {
-    let cluster = Cluster::new(transport);
+    let cluster = cluster(transport);
     let mut nodes: Vec<_> = (0..NODES).map(|index| cluster.start(index)).collect();
     let history = Arc::new(Mutex::new(History::default()));
     let (numbers, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -264,7 +160,7 @@ fn survives(transport: &'static str) {
     let history = history.lock().unwrap();
     eprintln!("{transport}: {} answered, {} unknown", history.answered.get(), history.unknown.get());
     history.check();
-    assert!(nodes.iter_mut().all(Node::terminate), "nodes end well when they are asked to");
+    assert!(nodes.iter_mut().all(Process::terminate), "nodes end well when they are asked to");
 }
 
 #[test]

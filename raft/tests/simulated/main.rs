@@ -1,6 +1,8 @@
 //! The replicated key-value store on simulated machines: links that fail and machines that lose their power, from seeds, and
 //! whether what its clients were told could have been said by one store.
 
+#[path = "../client/mod.rs"]
+mod client;
 #[path = "../history/mod.rs"]
 mod history;
 #[allow(dead_code, unused_imports, reason = "of the program only the node is used")]
@@ -8,15 +10,14 @@ mod history;
 mod replicated;
 
 use clap::Parser;
-use demikernel::net::TcpStream;
+use client::{Client, Clients, check};
 use demikernel::sim::{self, Control, LinkConfig};
+use demikernel::spawn;
 use demikernel::storage::memory::{Disk, Loss};
 use demikernel::storage::{Geometry, StoreOptions, Volume};
 use demikernel::time::{Duration, Instant, sleep, timeout};
-use demikernel::{Buffer, spawn};
-use history::{History, Op, Outcome, outcome, request};
+use history::{History, Op};
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 
 const NODES: u64 = 3;
@@ -69,6 +70,17 @@ impl Cluster {
         self.network.bounce(&name(id));
     }
 
+    fn clients(&self) -> Rc<Clients> {
+        let network = self.network.clone();
+        Rc::new(Clients {
+            addresses: (1..=NODES).map(|id| format!("{}:6379", name(id))).collect(),
+            keys: KEYS,
+            random: Box::new(move || network.random()),
+            history: History::default(),
+            numbers: Cell::new(0),
+        })
+    }
+
     fn below(&self, count: u64) -> u64 {
         self.network.random() % count
     }
@@ -104,108 +116,6 @@ impl Cluster {
     }
 }
 
-/// A client, which follows the leader.
-struct Client {
-    cluster: Rc<Cluster>,
-    history: Rc<History>,
-    /// Counts all clients that there ever were.
-    numbers: Rc<Cell<u64>>,
-    number: u64,
-    address: String,
-    stream: Option<TcpStream>,
-}
-
-impl Client {
-    fn new(cluster: &Rc<Cluster>, history: &Rc<History>, numbers: &Rc<Cell<u64>>) -> Client {
-        let (cluster, history, numbers) = (cluster.clone(), history.clone(), numbers.clone());
-        let mut client =
-            Client { cluster, history, numbers, number: 0, address: String::new(), stream: None };
-        client.be_another();
-        client
-    }
-
-    fn be_another(&mut self) {
-        self.numbers.set(self.numbers.get() + 1);
-        self.number = self.numbers.get();
-        self.go_elsewhere();
-    }
-
-    fn go_elsewhere(&mut self) {
-        self.stream = None;
-        self.address = format!("{}:6379", name(1 + self.cluster.below(NODES)));
-    }
-
-    async fn connect(&mut self) -> TcpStream {
-        loop {
-            if let Some(stream) = self.stream.take() {
-                return stream;
-            }
-            match timeout(Duration::from_millis(500), TcpStream::connect(self.address.as_str())).await {
-                Ok(Ok(stream)) => return stream,
-                _ => {
-                    sleep(Duration::from_millis(50)).await;
-                    self.go_elsewhere();
-                }
-            }
-        }
-    }
-
-    /// Asks until it is answered, or nobody knows.
-    async fn ask(&mut self, key: u64, op: Op) -> Option<history::Answer> {
-        self.history.ask(self.number, key, op);
-        loop {
-            let stream = self.connect().await;
-            let asked = timeout(Duration::from_secs(4), exchange(&stream, key, op)).await;
-            match asked.unwrap_or(Ok(Outcome::Unknown)).unwrap_or(Outcome::Unknown) {
-                Outcome::Answered(answer) => {
-                    self.history.answer(self.number, key, answer);
-                    self.stream = Some(stream);
-                    return Some(answer);
-                }
-                Outcome::Refused(Some(address)) => self.address = address,
-                Outcome::Refused(None) => {
-                    sleep(Duration::from_millis(100)).await;
-                    self.go_elsewhere();
-                }
-                // To read once more changes nothing.
-                Outcome::Unknown if op == Op::Get => self.go_elsewhere(),
-                Outcome::Unknown => {
-                    self.history.give_up();
-                    self.be_another();
-                    return None;
-                }
-            }
-        }
-    }
-
-    async fn run(mut self, until: Instant) {
-        while Instant::now() < until {
-            let op = match self.cluster.below(4) {
-                0 => Op::Set(self.cluster.below(1_000_000) as i64 * 1000),
-                1 => Op::Get,
-                _ => Op::Increment,
-            };
-            self.ask(self.cluster.below(KEYS), op).await;
-            sleep(Duration::from_millis(self.cluster.below(400))).await;
-        }
-    }
-}
-
-async fn exchange(stream: &TcpStream, key: u64, op: Op) -> io::Result<Outcome> {
-    stream.push(Buffer::from(request(key, op))).await?;
-    let mut reply = String::new();
-    loop {
-        let received = stream.pop().await?;
-        if received.is_empty() {
-            return Ok(Outcome::Unknown);
-        }
-        reply += std::str::from_utf8(&received).map_err(io::Error::other)?;
-        if let Some(outcome) = outcome(&reply) {
-            return Ok(outcome);
-        }
-    }
-}
-
 /// Heartbeats that suit links, as somebody would choose them who knows these: twice as far apart as a round trip that takes
 /// its time, and as long as a switch with a short queue would have it.
 fn heartbeat(link: &LinkConfig) -> Duration {
@@ -222,8 +132,8 @@ async fn heartbeats_may_be_hardly_longer_than_a_round_trip() {
     let delay = Duration::from_millis(35);
     network.links(|link| *link = LinkConfig { delay, ..LinkConfig::default() });
     let cluster = Cluster::start(&network, 60, Duration::from_millis(100));
-    let (history, numbers) = (Rc::new(History::default()), Rc::new(Cell::new(0)));
-    let mut client = Client::new(&cluster, &history, &numbers);
+    let clients = cluster.clients();
+    let mut client = Client::new(&clients);
     let found = timeout(Duration::from_secs(20), client.ask(0, Op::Increment)).await;
     found.expect("there is a leader");
     let leader = client.address.clone();
@@ -233,29 +143,23 @@ async fn heartbeats_may_be_hardly_longer_than_a_round_trip() {
         let asked = timeout(Duration::from_secs(1), client.ask(0, Op::Increment)).await;
         asked.expect("it is the leader still");
     }
-    assert_eq!((history.answered.get(), client.address), (11, leader));
-    history.check();
+    assert_eq!((clients.history.answered.get(), &client.address), (11, &leader));
+    clients.history.check();
 }
 
 #[demikernel::test(transport = "sim", seeds = 10)]
 async fn what_clients_are_told_is_what_one_store_would_say() {
     let network = sim::current();
     let cluster = Cluster::start(&network, 60, heartbeat(&LinkConfig::from_seed(network.seed())));
-    let history = Rc::new(History::default());
-    let numbers = Rc::new(Cell::new(0));
+    let clients = cluster.clients();
     let until = Instant::now() + Duration::from_secs(30);
-    let clients: Vec<_> =
-        (0..4).map(|_| spawn(Client::new(&cluster, &history, &numbers).run(until))).collect();
+    let between = Duration::from_millis(400);
+    let asking: Vec<_> =
+        (0..4).map(|_| spawn(Client::new(&clients).run(move || Instant::now() >= until, between))).collect();
     cluster.weather(until).await;
-    for client in clients {
+    for client in asking {
         client.await.unwrap();
     }
-    // When all is well again, everybody is answered.
-    let mut last = Client::new(&cluster, &history, &numbers);
-    for key in 0..KEYS {
-        assert!(timeout(Duration::from_secs(30), last.ask(key, Op::Get)).await.unwrap().is_some());
-    }
-    history.check();
-    eprintln!("{} answered, {} unknown", history.answered.get(), history.unknown.get());
-    assert!(history.answered.get() > 50);
+    check(&clients).await;
+    assert!(clients.history.answered.get() > 50);
 }
