@@ -424,39 +424,48 @@ fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A client that counts, and is answered in order until the server ends; how often it was.
+/// A client that counts, and is answered in order until the server ends; how many answers it was given.
 fn count_until_the_end(address: SocketAddr, key: usize) -> u64 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut answered = 0;
     // Some at once, for keys of all cores.
     let requests = format!("INCR count-{key}\r\nGET nothing-{key}\r\nSET other-{key} x\r\n");
-    loop {
+    for round in 1.. {
         let _ = stream.write_all(requests.as_bytes());
-        let expected = format!(":{}\r\n$-1\r\n+OK\r\n", answered + 1);
+        let expected = format!(":{round}\r\n$-1\r\n+OK\r\n");
         let mut replies = vec![0; expected.len()];
         match stream.read_exact(&mut replies) {
             Ok(()) => assert_eq!(String::from_utf8(replies).unwrap(), expected),
-            Err(_) => return answered,
+            Err(error) => {
+                assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "neither an answer nor the end");
+                return 3 * (round - 1);
+            }
         }
-        answered += 1;
     }
+    unreachable!("it would count for ever")
 }
 
+/// What was carried out was answered, all of it: the cores say at their end how many requests that were.
 #[test]
 fn cores_with_shards_end_together_when_all_is_answered() {
     on_each_transport(|transport| {
-        let listen = free_address().to_string();
-        let arguments = ["--listen", &listen, "--transport", transport, "--cores", "3"];
-        let mut server = Server::start("sharded-key-value", &arguments);
-        let address = server.address;
-        let clients: Vec<_> =
-            (0..12).map(|key| std::thread::spawn(move || count_until_the_end(address, key))).collect();
-        std::thread::sleep(Duration::from_millis(500));
-        server.signal("TERM");
-        assert_eq!(server.end(), Some(0));
-        let counts: Vec<u64> = clients.into_iter().map(|client| client.join().unwrap()).collect();
-        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        for cores in ["2", "3"] {
+            let listen = free_address().to_string();
+            let arguments = ["--listen", &listen, "--transport", transport, "--cores", cores];
+            let mut server = Server::start("sharded-key-value", &arguments);
+            let address = server.address;
+            let clients: Vec<_> =
+                (0..12).map(|key| std::thread::spawn(move || count_until_the_end(address, key))).collect();
+            std::thread::sleep(Duration::from_millis(500));
+            server.signal("TERM");
+            assert_eq!(server.end(), Some(0));
+            let counts: Vec<u64> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+            assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+            let said = server.said();
+            let words = said.iter().flat_map(|line| line.split_whitespace());
+            let carried_out = words.filter_map(|word| word.strip_prefix("requests:")?.parse::<u64>().ok());
+            assert_eq!(carried_out.sum::<u64>(), counts.iter().sum::<u64>(), "{said:?}");
+        }
     });
 }
 

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Ctrl-C or SIGTERM ends it: nobody is accepted any longer, requests under way are answered, and each core goes on serving
-//! the others until all of them are done.
+//! the others until all of them are done. Then it says what it did.
 
 mod cores; // messages between cores
 #[allow(
@@ -102,6 +102,7 @@ async fn serve(listen: SocketAddr, core: Rc<Core>) -> io::Result<()> {
     // This core asks nothing any longer, and answers as long as others do.
     core.ask_no_more();
     serving.await?;
+    println!("sharded-key-value: core {} ends, {}", core_index(), core.describe());
     Ok(())
 }
 

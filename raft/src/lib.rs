@@ -7,13 +7,14 @@
 //! - [`LogStore`]: its log and votes, on a [`Log`](demikernel::storage::Log). Entries that are appended together share a flush.
 //! - [`StateMachine`]: the machine, and its snapshots on another log.
 //! - [`Network`] and [`serve`]: requests between nodes over streams of any transport, with [`Limits`].
+//! - [`config`]: what a configuration of openraft begins with.
 //!
 //! openraft is used with its feature `single-threaded`: nothing needs to be `Send`, and a node belongs to one core.
 //!
 //! ```
 //! use demikernel::net::TcpListener;
 //! use demikernel::storage::{Geometry, StoreOptions, Volume, memory::Disk};
-//! use demikernel_raft::openraft::{BasicNode, Config, Raft};
+//! use demikernel_raft::openraft::{BasicNode, Raft};
 //! use demikernel_raft::{Limits, LogStore, Machine, Network, Runtime, StateMachine, openraft, serve};
 //! use std::collections::BTreeMap;
 //! use std::{io, sync::Arc};
@@ -47,7 +48,7 @@
 //! let log = LogStore::<Types>::open(store.log("raft").await?).await?;
 //! let machine = StateMachine::open(store.log("snapshots").await?, Sum::default()).await?;
 //!
-//! let config = Arc::new(Config::default().validate().unwrap());
+//! let config = Arc::new(demikernel_raft::config().validate().unwrap());
 //! let raft = Raft::new(1, config, Network::default(), log, machine.clone()).await.unwrap();
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let nodes = BTreeMap::from([(1, BasicNode::new(listener.local_addr()?))]); // and others
@@ -72,10 +73,12 @@
 //! `max_in_snapshot_log_to_keep`. Those entries are in memory, too, and a snapshot while it is made or received. A log that is full
 //! ends the node; the others go on.
 
+mod config; // what openraft is configured with
 pub mod network; // between nodes
 pub mod runtime; // tasks, timers, channels
 pub mod storage; // logs and snapshots
 
+pub use config::config;
 pub use network::{Limits, Network, serve};
 pub use openraft;
 pub use runtime::Runtime;

@@ -14,12 +14,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A server of ours, ended when it is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What it has said since, if somebody listens.
+    said: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Server {
@@ -39,14 +42,13 @@ impl Server {
         let line = lines.next().expect("the server says where it listens").unwrap();
         let address = line.split_whitespace().find_map(|word| word.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        // What else it says goes nowhere, but is read.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address }
+        let said = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Server { child, address, said: Some(said) }
     }
 
     /// One that was started otherwise.
     pub(crate) fn of(child: Child, address: SocketAddr) -> Server {
-        Server { child, address }
+        Server { child, address, said: None }
     }
 
     pub(crate) fn port(&self) -> String {
@@ -57,6 +59,11 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The lines that it has said since it listened, of one that has ended.
+    pub(crate) fn said(&mut self) -> Vec<String> {
+        self.said.take().map_or(Vec::new(), |said| said.join().unwrap())
     }
 
     /// Waits for its end: the exit code, or `None` if a signal ended it.

@@ -55,7 +55,7 @@ fn configuration(args: &Args) -> io::Result<Arc<Config>> {
         snapshot_policy: SnapshotPolicy::LogsSinceLast(args.snapshot_every),
         max_in_snapshot_log_to_keep: args.snapshot_every / 10,
         enable_pre_vote: Some(true),
-        ..Config::default()
+        ..demikernel_raft::config()
     };
     config.validate().map(Arc::new).map_err(invalid)
 }

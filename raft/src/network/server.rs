@@ -22,6 +22,11 @@ where
     C: RaftTypeConfig,
     M: RaftStateMachine<C, SnapshotData = Vec<u8>>,
 {
+    if raft.config().enable_leader_restore != Some(false) {
+        tracing::warn!(
+            "enable_leader_restore is not false: reads of a leader that was restarted may be stale"
+        );
+    }
     let open = Rc::new(Cell::new(0));
     loop {
         let (stream, peer) = match listener.accept().await {

@@ -15,7 +15,7 @@ use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use openraft::storage::SnapshotMeta;
 use openraft::testing::log_id;
 use openraft::type_config::alias::{EntryOf, LogIdOf, VoteOf};
-use openraft::{BasicNode, Config, EntryPayload, Raft};
+use openraft::{BasicNode, EntryPayload, Raft};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ async fn node() -> (Raft<Types, StateMachine<Types, Sum>>, SocketAddr) {
     let store = StoreOptions::new().create(true).segment_size(64 << 10).open(volume).await.unwrap();
     let log = LogStore::open(store.log("raft").await.unwrap()).await.unwrap();
     let machine = StateMachine::open(store.log("snapshots").await.unwrap(), Sum::default()).await.unwrap();
-    let config = Arc::new(Config::default().validate().unwrap());
+    let config = Arc::new(crate::config().validate().unwrap());
     let raft = Raft::new(1, config, Network::default(), log, machine).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
