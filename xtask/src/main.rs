@@ -16,6 +16,7 @@
 //! | `rfc`          | which requirements of RFCs are implemented and tested       |
 //! | `vm`           | commands under Debian's kernel, in an emulator              |
 //! | `bench`        | criterion, and the comparison with peers                    |
+//! | `paper`        | the experiments of the Demikernel paper, and a page of them |
 //! | `demo`         | programs at work, to look at                                |
 
 mod bench;
@@ -25,6 +26,7 @@ mod dependencies;
 mod exact;
 mod instrumented;
 mod lint;
+mod paper;
 mod process;
 mod rfc;
 mod setup;
@@ -57,6 +59,7 @@ enum Command {
     Vm(vm::Options),
     Lab(vm::lab::Options),
     Bench(bench::Options),
+    Paper(paper::Options),
     Demo(demo::Options),
 }
 
@@ -81,6 +84,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Vm(options) => vm::run(&options),
         Command::Lab(options) => vm::lab::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Paper(options) => paper::run(&options),
         Command::Demo(options) => demo::run(&options),
     }
 }

@@ -47,7 +47,7 @@ pub fn run(plan: &Plan<'_>) -> io::Result<()> {
             }
             // On one core, the two threads of that measurement would wait for each other.
             machine::pin(machine::SERVER_CORE);
-            let line = crate::floor::cores::cache_line();
+            let line = demikernel_measure::cores::cache_line();
             let figures = measure(item, round, plan.key_value)?;
             for (name, unit, figure) in figures {
                 eprintln!("round {round}: {name} {figure:.3} {unit} (cache line {line:.0} ns)");

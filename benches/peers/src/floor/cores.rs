@@ -3,12 +3,11 @@
 use super::kernel::eventfd;
 use super::print;
 use crate::machine::{Burst, CLIENT_CORE, pin, wall_ns};
+use demikernel_measure::cores::cache_line;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::thread;
 use std::time::Duration;
 
-const ROUNDS: u64 = 20_000;
 const PAUSE: Duration = Duration::from_millis(30);
 
 pub(super) fn run() {
@@ -19,39 +18,6 @@ pub(super) fn run() {
 /// This process, as a burst's other party.
 fn burst() -> Burst {
     Burst::start(std::process::id(), true)
-}
-
-pub(crate) fn cache_line() -> f64 {
-    static LINE: AtomicU64 = AtomicU64::new(0);
-    LINE.store(0, SeqCst);
-    let partner = thread::spawn(|| {
-        pin(CLIENT_CORE);
-        for round in 0..ROUNDS {
-            pass(&LINE, 2 * round + 1);
-        }
-    });
-    thread::sleep(PAUSE);
-    let burst = burst();
-    let start = wall_ns();
-    LINE.store(1, Release);
-    for round in 1..ROUNDS {
-        pass(&LINE, 2 * round);
-    }
-    while LINE.load(Acquire) != 2 * ROUNDS {
-        std::hint::spin_loop();
-    }
-    let time = wall_ns() - start;
-    drop(burst);
-    partner.join().expect("the partner does not panic");
-    time as f64 / ROUNDS as f64
-}
-
-/// Waits for a number and answers with the next.
-fn pass(line: &AtomicU64, number: u64) {
-    while line.load(Acquire) != number {
-        std::hint::spin_loop();
-    }
-    line.store(number + 1, Release);
 }
 
 /// A thread that sleeps on the other core is woken and wakes this one.

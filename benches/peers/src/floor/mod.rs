@@ -2,7 +2,7 @@
 //! operation, the least and the median of nine.
 
 mod bitmap;
-pub(crate) mod cores;
+mod cores;
 mod cpu;
 mod kernel;
 mod polls;

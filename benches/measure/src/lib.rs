@@ -1,0 +1,12 @@
+//! What the benchmarks that start processes share.
+//!
+//! - [`machine`]: clocks, affinity, CPU accounting, bursts of real-time priority, and one line about where figures come
+//!   from.
+//! - [`cores`]: how far the two cores are from each other.
+//! - [`child`]: processes that end by themselves, and those that serve until they are killed, within limits.
+//! - [`stats`]: medians and quartiles.
+
+pub mod child;
+pub mod cores;
+pub mod machine;
+pub mod stats;
