@@ -18,6 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a server may take to start: DPDK has to find memory.
@@ -46,8 +47,12 @@ impl Drop for Bench {
 /// Runs them.
 ///
 /// # Errors
-/// Those of files. What cannot be measured is in the results, with the reason.
+/// With one core, where who spins would keep the other end from answering; and those of files. What cannot be measured is in
+/// the results, with the reason.
 pub(crate) fn run(options: &Measure) -> io::Result<Results> {
+    if thread::available_parallelism()?.get() < 2 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "two cores are needed, one for each end"));
+    }
     let below = options.directory.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = below.join(format!("demikernel-paper-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;

@@ -144,6 +144,9 @@ pub(crate) fn rate(quartiles: Quartiles) -> String {
 
 /// A time in ns, alone.
 pub(crate) fn short_time(nanoseconds: f64) -> String {
+    if nanoseconds == 0.0 {
+        return "0".to_owned();
+    }
     let (unit, scale) = unit(nanoseconds);
     format!("{} {unit}", number(nanoseconds / scale))
 }

@@ -126,7 +126,10 @@ fn machine(html: &mut String, results: &Results) {
         "network" => "no wire and no card: loopback, TAP and veth of one kernel, and shared memory between two processes \
                       (memif), which have no switch in between"
             .to_owned(),
-        "disk" => format!("a file on {}, through io_uring, for all systems", machine.file_system),
+        "disk" => format!(
+            "a file on {}: through io_uring for demikernel, by write and fdatasync for others",
+            machine.file_system
+        ),
         "virtual machine" => match &machine.virtual_machine {
             Some(name) => format!("yes, {name}: the host may run others on the same cores"),
             None => "no".to_owned(),
@@ -179,8 +182,9 @@ fn published(html: &mut String, figures: &Figures<'_>, experiment: Experiment) {
         let beside = format!("<span{class}>{}</span>", escape(&ours));
         vec![escape(claim.what), escape(claim.paper), escape(claim.here), beside]
     });
-    html.push_str("<h3>Published, and here</h3>\n");
+    html.push_str("<h3>Published, and here</h3>\n<div class=\"published\">");
     html.push_str(&table(&["", "the paper", "the nearest here", "here"], &rows.collect::<Vec<_>>()));
+    html.push_str("</div>\n");
 }
 
 #[cfg(test)]

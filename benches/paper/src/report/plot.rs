@@ -11,8 +11,8 @@ const TEXT: RGBColor = RGBColor(1, 2, 3);
 
 const WIDTH: u32 = 860;
 /// Where bars begin, and how long the longest may be: what it says stands behind it.
-const LEFT: i32 = 260;
-const LENGTH: i32 = 420;
+const LEFT: i32 = 250;
+const LENGTH: i32 = 470;
 const ROW: i32 = 26;
 const BAR: i32 = 16;
 const HEAD: i32 = 8;
@@ -34,8 +34,8 @@ pub(crate) struct Bar {
 pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
     pub(crate) colour: RGBColor,
-    /// Its points are triangles, not circles.
-    pub(crate) has_triangles: bool,
+    /// It is dashed, and its points are triangles instead of circles.
+    pub(crate) is_dashed: bool,
 }
 
 fn style(size: u32, horizontal: HPos) -> TextStyle<'static> {
@@ -84,7 +84,7 @@ pub(crate) fn bars(about: &str, rows: &[Bar], tick: impl Fn(f64) -> String) -> R
         }
         for (index, row) in rows.iter().enumerate() {
             let middle = HEAD + ROW * index as i32 + ROW / 2;
-            area.draw(&Text::new(row.label.clone(), (LEFT - 10, middle), style(13, HPos::Right)))?;
+            area.draw(&Text::new(row.label.clone(), (LEFT - 10, middle), style(14, HPos::Right)))?;
             let mut from = 0.0;
             for (value, colour) in &row.parts {
                 let corners = [(at(from), middle - BAR / 2), (at(from + value), middle + BAR / 2)];
@@ -97,7 +97,7 @@ pub(crate) fn bars(about: &str, rows: &[Bar], tick: impl Fn(f64) -> String) -> R
                 }
             }
             let end = at(length(row)) + 8;
-            area.draw(&Text::new(row.text.clone(), (end, middle), style(12, HPos::Left)))?;
+            area.draw(&Text::new(row.text.clone(), (end, middle), style(13, HPos::Left)))?;
         }
         Ok(())
     })
@@ -140,6 +140,8 @@ pub(crate) fn lines(
     drawing(440, about, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
+            // Half of the last name on the axis.
+            .margin_right(36)
             .x_label_area_size(46)
             .y_label_area_size(64)
             .build_cartesian_2d(x_range.log_scale().base(4.0), y_range.log_scale())?;
@@ -148,20 +150,22 @@ pub(crate) fn lines(
             .bold_line_style(TEXT.mix(0.15))
             .light_line_style(TEXT.mix(0.0))
             .axis_style(TEXT.mix(0.6))
-            .label_style(("sans-serif", 12).into_font().color(&TEXT))
-            .axis_desc_style(("sans-serif", 13).into_font().color(&TEXT))
+            .label_style(("sans-serif", 13).into_font().color(&TEXT))
+            .axis_desc_style(("sans-serif", 14).into_font().color(&TEXT))
             .x_desc(x_name)
             .y_desc(y_name)
             .x_label_formatter(&|value| x_text(*value))
             .y_label_formatter(&|value| super::figures::power(*value))
             .draw()?;
         for line in lines {
-            chart.draw_series(LineSeries::new(line.points.iter().copied(), line.colour.stroke_width(2)))?;
-            let marks = line.points.iter().copied();
-            if line.has_triangles {
-                chart.draw_series(marks.map(|point| TriangleMarker::new(point, 5, line.colour.filled())))?;
+            let (points, stroke) = (|| line.points.iter().copied(), line.colour.stroke_width(2));
+            if line.is_dashed {
+                chart.draw_series(DashedLineSeries::new(points(), 6, 4, stroke))?;
+                chart
+                    .draw_series(points().map(|point| TriangleMarker::new(point, 5, line.colour.filled())))?;
             } else {
-                chart.draw_series(marks.map(|point| Circle::new(point, 4, line.colour.filled())))?;
+                chart.draw_series(LineSeries::new(points(), stroke))?;
+                chart.draw_series(points().map(|point| Circle::new(point, 4, line.colour.filled())))?;
             }
         }
         Ok(())

@@ -13,17 +13,28 @@ const OTHER: RGBColor = RGBColor(230, 159, 0);
 /// Of bars that go on, up to p99.
 const TAILS: [RGBColor; 3] = [RGBColor(120, 180, 215), RGBColor(190, 190, 190), RGBColor(245, 210, 130)];
 
-/// For lines, told apart by people who see fewer colours, too.
-const LINES: [RGBColor; 8] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    RGBColor(128, 96, 192),
-    RGBColor(150, 120, 70),
+/// A transport's lines, its own and that of its floor; told apart by people who see fewer colours, too.
+const FAMILIES: [(&str, RGBColor); 9] = [
+    ("dpdk", RGBColor(0, 114, 178)),
+    ("rdma", RGBColor(128, 96, 192)),
+    ("tap", RGBColor(230, 159, 0)),
+    ("packet", RGBColor(204, 121, 167)),
+    ("xdp", RGBColor(86, 180, 233)),
+    ("io_uring", RGBColor(213, 94, 0)),
+    ("epoll", RGBColor(0, 158, 115)),
+    ("blocking", RGBColor(150, 120, 70)),
+    ("tokio", RGBColor(140, 140, 140)),
 ];
+
+/// The colour of a system's line: of the system whose floor it is, or its own.
+fn line_colour(system: &System) -> RGBColor {
+    let above = SYSTEMS.iter().find(|above| above.floor == Some(system.id));
+    let id = above.map_or(system.id, |above| above.id);
+    FAMILIES.iter().find(|family| family.0 == id).map_or(FLOOR, |family| family.1)
+}
+
+/// What stands above a drawing: a colour, a name, and whether it is that of a dashed line.
+type Legend<'a> = [(RGBColor, &'a str, bool)];
 
 fn colour(role: Role) -> RGBColor {
     match role {
@@ -117,27 +128,27 @@ fn systems<'a>(
     })
 }
 
-fn figure(html: &mut String, caption: &str, legend: &[(RGBColor, &str)], svg: &str) {
+fn figure(html: &mut String, caption: &str, legend: &Legend<'_>, svg: &str) {
     if svg.is_empty() {
         return;
     }
-    html.push_str(&format!("<figure><figcaption>{}</figcaption>", escape(caption)));
-    if !legend.is_empty() {
-        html.push_str("<p class=\"legend\">");
-        for (RGBColor(red, green, blue), name) in legend {
-            html.push_str(&format!(
-                "<span><i style=\"background:rgb({red},{green},{blue})\"></i>{}</span> ",
-                escape(name)
-            ));
-        }
-        html.push_str("</p>");
+    html.push_str(&format!("<figure><figcaption>{}</figcaption><p class=\"legend\">", escape(caption)));
+    for (RGBColor(red, green, blue), name, is_dashed) in legend {
+        let class = if *is_dashed { " class=\"dashed\"" } else { "" };
+        html.push_str(&format!(
+            "<span><i{class} style=\"color:rgb({red},{green},{blue})\"></i>{}</span> ",
+            escape(name)
+        ));
     }
-    html.push_str(&format!("<div class=\"scroll\">{svg}</div></figure>\n"));
+    html.push_str(&format!("</p><div class=\"scroll\">{svg}</div></figure>\n"));
 }
 
 fn echo(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
-    let legend =
-        [(OURS, "demikernel’s share"), (FLOOR, "the transport without it"), (OTHER, "others, all of it")];
+    let legend = [
+        (OURS, "demikernel’s share", false),
+        (FLOOR, "the transport without it", false),
+        (OTHER, "others, all of it", false),
+    ];
     for (case, name) in [("tcp", "TCP"), ("udp", "UDP")] {
         let mut rows = Vec::new();
         for system in systems(figures, Experiment::Echo, case) {
@@ -207,7 +218,7 @@ fn log(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
     }
     let caption =
         "TCP, 64 bytes, durable before the answer: median round trip (p50), with quartiles over rounds";
-    let legend = [(OURS, "demikernel"), (OTHER, "write and fdatasync")];
+    let legend = [(OURS, "demikernel", false), (OTHER, "write and fdatasync", false)];
     figure(html, caption, &legend, &bars(caption, &rows, short_time)?);
     html.push_str(&table(&["TCP with a log", "p50", "p99", "p50 without a log"], &lines));
     Ok(())
@@ -250,12 +261,11 @@ fn sizes(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
         let mut row = vec![escape(system.label)];
         row.extend(sizes.iter().map(|size| of(size).map_or(String::new(), |[_, middle, _]| number(middle))));
         rows.push(row);
-        let colour = LINES[legend.len() % LINES.len()];
-        let has_triangles = system.role != Role::Ours;
-        legend.push((colour, system.label));
-        drawn.push(Line { points, colour, has_triangles });
+        let (colour, is_dashed) = (line_colour(system), system.role != Role::Ours);
+        legend.push((colour, system.label, is_dashed));
+        drawn.push(Line { points, colour, is_dashed });
     }
-    let caption = "TCP, messages there and back, one at a time: Gb/s by the size of a message (circles are demikernel’s)";
+    let caption = "TCP, messages there and back, one at a time: Gb/s by the size of a message (dashed: without demikernel)";
     let svg =
         lines(caption, &drawn, ("bytes of a message", "Gb/s"), |size| size_text(size.round() as usize))?;
     figure(html, caption, &legend, &svg);
@@ -284,7 +294,8 @@ fn relay(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
         rows.push(Bar { label, parts, between: None, text });
     }
     let caption = "UDP, 64 bytes, over the relay and back: average, and p99 in the lighter colour";
-    let legend = [(OURS, "demikernel"), (FLOOR, "bare sockets"), (OTHER, "a loop that blocks")];
+    let legend =
+        [(OURS, "demikernel", false), (FLOOR, "bare sockets", false), (OTHER, "a loop that blocks", false)];
     figure(html, caption, &legend, &bars(caption, &rows, short_time)?);
     html.push_str(&table(&["relay", "average", "p50", "p99"], &lines));
     Ok(())
@@ -293,7 +304,7 @@ fn relay(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
 fn key_value(html: &mut String, figures: &Figures<'_>) -> Result<(), Failed> {
     const CASES: [(&str, &str); 3] =
         [("memory set", "in memory, SET"), ("memory get", "in memory, GET"), ("durable set", "durable, SET")];
-    let legend = [(OURS, "demikernel"), (OTHER, "redis-server")];
+    let legend = [(OURS, "demikernel", false), (OTHER, "redis-server", false)];
     for (case, name) in CASES {
         let mut rows = Vec::new();
         for system in systems(figures, Experiment::KeyValue, case) {
