@@ -19,7 +19,7 @@ pub(crate) const SETUP: [(&str, &str); 8] = [
     ("governor", "performance"),
     ("memory for devices", "2 GB of huge pages of 2 MB"),
     ("priority", "raised by nice, and the real-time scheduler"),
-    ("repetitions", "5 runs, averages; echo a million messages each"),
+    ("repetitions", "5 runs, averages; a million echoes over them"),
 ];
 
 /// What a claim is compared with.

@@ -9,6 +9,7 @@ mod sections;
 
 use crate::published::{CLAIMS, SETUP};
 use crate::results::{Experiment, Results};
+use crate::systems;
 use figures::{Figures, number};
 use std::fmt::Write;
 
@@ -59,6 +60,7 @@ pub(crate) fn render(results: &Results) -> Result<String, plot::Failed> {
         )?;
         write!(html, "<p>{}</p>\n", escape(sections::method(experiment)))?;
         sections::measured(&mut html, &figures, experiment)?;
+        failures(&mut html, results, experiment);
         published(&mut html, &figures, experiment);
         html.push_str("</section>\n");
     }
@@ -170,6 +172,22 @@ fn transports(html: &mut String, results: &Results) {
     html.push_str("<section id=\"transports\"><h2>The transports</h2>\n");
     html.push_str(&table(&["transport", "measured", "why not"], &rows.collect::<Vec<_>>()));
     html.push_str("</section>\n");
+}
+
+/// What failed in a round, and has figures of others.
+fn failures(html: &mut String, results: &Results, experiment: Experiment) {
+    for absent in results.absent.iter().filter(|absent| absent.experiment == experiment) {
+        let has_figures = results.figures.iter().any(|figure| {
+            figure.experiment == experiment
+                && figure.system == absent.system
+                && (absent.case.is_empty() || figure.case.split(' ').next() == Some(&absent.case))
+        });
+        if has_figures {
+            let label = systems::named(&absent.system).map_or(absent.system.as_str(), |system| system.label);
+            let text = format!("{label} {} failed in a round: {}", absent.case, absent.why);
+            html.push_str(&format!("<p class=\"why\">{}</p>\n", escape(&text)));
+        }
+    }
 }
 
 /// The paper's figures beside ours.

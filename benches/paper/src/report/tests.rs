@@ -1,5 +1,5 @@
 use super::*;
-use crate::results::tests::RECORDED;
+use crate::results::{Absent, tests::RECORDED};
 use crate::systems::{Role, SYSTEMS, named};
 use roxmltree::{Document, Node};
 
@@ -79,6 +79,17 @@ fn what_is_absent_says_why() {
     assert_eq!(xdp[0][1], "no network namespace: Operation not permitted; it takes root");
     let claim = rows(&document, "figure-5", "Demikernel's share, Catmint (RDMA)");
     assert_eq!(claim[0][3], why);
+}
+
+#[test]
+fn what_failed_in_some_rounds_is_said_beside_what_did_not() {
+    let mut results: Results = serde_json::from_str(RECORDED).unwrap();
+    assert!(!render(&results).unwrap().contains("failed in a round"));
+    let (system, case, why) = ("redis".to_owned(), "durable".to_owned(), "it <ended>".to_owned());
+    results.absent.push(Absent { experiment: Experiment::KeyValue, system, case, why });
+    let page = render(&results).unwrap();
+    let section = text(section(&parse(&page), "figure-11"));
+    assert!(section.contains("redis-server durable failed in a round: it <ended>"), "{section}");
 }
 
 #[test]
