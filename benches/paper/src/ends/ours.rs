@@ -57,7 +57,7 @@ async fn serve(end: &End) -> io::Result<()> {
 /// Durably. The log keeps the last records only.
 async fn append(log: &Log, message: Sga) -> io::Result<()> {
     let appended = log.push(message).await?;
-    if appended.number % LOG_KEPT == 0 {
+    if appended.number.is_multiple_of(LOG_KEPT) {
         log.truncate(appended.number).await?;
     }
     Ok(())

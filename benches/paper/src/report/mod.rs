@@ -46,19 +46,19 @@ pub(crate) fn render(results: &Results) -> Result<String, plot::Failed> {
     let mut html = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\n");
     html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
     html.push_str("<title>demikernel: the paper's evaluation, again</title>\n");
-    write!(html, "<style>\n{STYLE}</style></head>\n<body><main>\n")?;
+    writeln!(html, "<style>\n{STYLE}</style></head>\n<body><main>")?;
     head(&mut html, results)?;
     machine(&mut html, results);
     transports(&mut html, results);
     for experiment in Experiment::ALL {
-        write!(
+        writeln!(
             html,
-            "<section id=\"figure-{}\"><h2>{} <small>Fig. {} of the paper</small></h2>\n",
+            "<section id=\"figure-{}\"><h2>{} <small>Fig. {} of the paper</small></h2>",
             experiment.figure(),
             escape(sections::title(experiment)),
             experiment.figure()
         )?;
-        write!(html, "<p>{}</p>\n", escape(sections::method(experiment)))?;
+        writeln!(html, "<p>{}</p>", escape(sections::method(experiment)))?;
         sections::measured(&mut html, &figures, experiment)?;
         failures(&mut html, results, experiment);
         published(&mut html, &figures, experiment);
@@ -71,13 +71,13 @@ pub(crate) fn render(results: &Results) -> Result<String, plot::Failed> {
 fn head(html: &mut String, results: &Results) -> std::fmt::Result {
     let plan = &results.plan;
     html.push_str("<h1>The Demikernel paper’s evaluation, again</h1>\n");
-    write!(
+    writeln!(
         html,
         "<p>The experiments of sections 7.3 to 7.5 of Zhang et al., <cite>The Demikernel Datapath OS Architecture for \
          Microsecond-scale Datacenter Systems</cite> (SOSP 2021), with demikernel for Rust in the place of its library \
          operating systems, on the transports that this machine has. Measured {} in {} interleaved rounds, {} ms for each \
          latency in each round, every process started anew. Figures are medians over rounds, with the first and third \
-         quartile in brackets; differences and ratios are taken inside of rounds.</p>\n",
+         quartile in brackets; differences and ratios are taken inside of rounds.</p>",
         date(plan.unix_time),
         plan.rounds,
         plan.milliseconds
@@ -86,10 +86,10 @@ fn head(html: &mut String, results: &Results) -> std::fmt::Result {
     let load = machine.load.iter().copied().fold(0.0, f64::max);
     // Both ends of a connection keep the average near 2 by themselves.
     if load > 2.0 + machine.cores as f64 / 2.0 {
-        write!(
+        writeln!(
             html,
             "<p class=\"warning\"><strong>The machine was busy with other things</strong>: up to {} processes wanted one of {} \
-             cores. These figures say that the experiments work, and nothing about how fast anything is.</p>\n",
+             cores. These figures say that the experiments work, and nothing about how fast anything is.</p>",
             number(load),
             machine.cores
         )?;

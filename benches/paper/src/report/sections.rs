@@ -235,7 +235,7 @@ fn all_sizes(figures: &Figures<'_>) -> Vec<usize> {
 
 fn size_text(size: usize) -> String {
     match size {
-        1024.. if size % 1024 == 0 => format!("{} KiB", size / 1024),
+        1024.. if size.is_multiple_of(1024) => format!("{} KiB", size / 1024),
         _ => format!("{size} B"),
     }
 }
