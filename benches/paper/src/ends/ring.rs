@@ -3,6 +3,7 @@
 use super::wire::{Socket, Wire};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// Tags of the two operations, one of each at most.
@@ -35,6 +36,13 @@ impl Ring {
             is_receiving: false,
             received: None,
             sent: None,
+        })
+    }
+
+    fn socket(&self) -> types::Fd {
+        types::Fd(match &self.socket {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Udp(socket) => socket.as_raw_fd(),
         })
     }
 
@@ -71,7 +79,7 @@ impl Wire for Ring {
         while sent < size {
             // SAFETY: within the room, as was just asserted.
             let rest = unsafe { self.room.add(sent) };
-            let send = opcode::Send::new(types::Fd(self.socket.fd()), rest, (size - sent) as u32);
+            let send = opcode::Send::new(self.socket(), rest, (size - sent) as u32);
             self.submit(&send.build().user_data(SEND))?;
             sent += loop {
                 self.turn()?;
@@ -88,7 +96,7 @@ impl Wire for Ring {
         if !self.is_receiving && self.received.is_none() {
             // SAFETY: within the room, as was just asserted.
             let part = unsafe { self.room.add(from) };
-            let receive = opcode::Recv::new(types::Fd(self.socket.fd()), part, (to - from) as u32);
+            let receive = opcode::Recv::new(self.socket(), part, (to - from) as u32);
             self.submit(&receive.build().user_data(RECEIVE))?;
             self.is_receiving = true;
         }

@@ -4,7 +4,6 @@ use super::{End, Means, PATIENCE, Side, Times, announce};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// How long a datagram may take that is the first of all: neighbours are looked for meanwhile.
@@ -17,13 +16,6 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    pub(super) fn fd(&self) -> RawFd {
-        match self {
-            Socket::Tcp(stream) => stream.as_raw_fd(),
-            Socket::Udp(socket) => socket.as_raw_fd(),
-        }
-    }
-
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.write(data),
