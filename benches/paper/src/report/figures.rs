@@ -119,7 +119,7 @@ pub(crate) fn power(value: f64) -> String {
 /// The unit of a time in ns, and how many ns it has.
 fn unit(nanoseconds: f64) -> (&'static str, f64) {
     match nanoseconds.abs() {
-        10_000_000.0.. => ("ms", 1e6),
+        1e6.. => ("ms", 1e6),
         1000.0.. => ("µs", 1e3),
         _ => ("ns", 1.0),
     }

@@ -66,16 +66,16 @@ fn drawing(
 
 /// Horizontal bars from 0, on an axis that `tick` names.
 pub(crate) fn bars(about: &str, rows: &[Bar], tick: impl Fn(f64) -> String) -> Result<String, Failed> {
-    let length = |bar: &Bar| {
-        let parts: f64 = bar.parts.iter().map(|part| part.0).sum();
-        parts.max(bar.between.map_or(0.0, |between| between.1))
-    };
+    let parts = |bar: &Bar| bar.parts.iter().map(|part| part.0).sum::<f64>();
+    let longest = rows.iter().map(parts).fold(0.0, f64::max);
+    // One round of a busy machine must not make everything else small: what is far beyond the bars is cut off.
+    let length = |bar: &Bar| parts(bar).max(bar.between.map_or(0.0, |between| between.1).min(1.2 * longest));
     let most = rows.iter().map(length).fold(0.0, f64::max);
     if !most.is_finite() || most <= 0.0 {
         return Ok(String::new());
     }
     let bottom = HEAD + ROW * rows.len() as i32;
-    let at = |value: f64| LEFT + (value.max(0.0) / most * f64::from(LENGTH)) as i32;
+    let at = |value: f64| LEFT + (value.clamp(0.0, most) / most * f64::from(LENGTH)) as i32;
     drawing((bottom + 28) as u32, about, |area| {
         for value in ticks(most) {
             let x = at(value);
