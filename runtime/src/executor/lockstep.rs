@@ -179,6 +179,7 @@ impl Stepped {
             }
         }
         core.turns.set(core.turns.get() + 1);
+        core.spans.look();
         if core.remote.pending() {
             runtime.take_remote();
         }

@@ -349,6 +349,7 @@ impl Runtime {
         let core = self.core;
         core.turns.set(core.turns.get() + 1);
         core.account.turn();
+        core.spans.look();
         if core.remote.pending() {
             self.take_remote();
         }
@@ -591,6 +592,7 @@ struct Counted(&'static Core);
 impl Counted {
     fn enter(core: &'static Core) -> Counted {
         core.account.enter();
+        core.spans.look();
         Counted(core)
     }
 }

@@ -1,83 +1,130 @@
 //! Spans of tasks and operations, for subscribers of `tracing`, at the level `TRACE`.
 //!
 //! A task's span lasts as long as the task and is entered for each poll. That of an operation or a timer lasts until
-//! it is over, is entered by nobody, and belongs to the span of the task that started it. Whether anybody wants them is
-//! asked when one begins.
+//! it is over, is entered by nobody, and belongs to the span of the task that started it. Whether anybody may want them is
+//! asked once in a turn.
+//!
+//! They are kept apart from what they are of: as long as nobody wants any, a task and an operation are as large as without
+//! the feature, and all that is on their path is a look at one flag.
 
-use super::core::Core;
-use pin_project::pin_project;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tracing::{Span, trace_span};
+use std::rc::Rc;
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+use tracing::{Level, Span, trace_span};
 
-/// The spans of operations, by their numbers.
+/// The spans of tasks and operations, by their numbers.
 #[derive(Default)]
-pub(super) struct Spans(RefCell<HashMap<u32, Span>>);
+pub(super) struct Spans {
+    /// Whether there are any, or somebody may want some.
+    active: Cell<bool>,
+    /// Shared with a poll that is inside, so that no code of the subscriber runs while the table is borrowed.
+    table: RefCell<HashMap<u32, Rc<Span>>>,
+}
+
+/// Whether anybody may want them: what the macros of `tracing` ask first, too.
+#[inline(always)]
+fn are_wanted() -> bool {
+    Level::TRACE <= STATIC_MAX_LEVEL && Level::TRACE <= LevelFilter::current()
+}
 
 impl Spans {
+    /// Asks whether anybody wants them from now on.
+    #[inline]
+    pub(super) fn look(&self) {
+        if self.active.get() || are_wanted() {
+            self.look_closely();
+        }
+    }
+
+    #[cold]
+    fn look_closely(&self) {
+        self.active.set(are_wanted() || !self.table.borrow().is_empty());
+    }
+
+    /// A task was spawned at `location`; `future` is the name of its future's type.
+    #[inline(always)]
+    pub(super) fn spawned(&self, number: u32, future: fn() -> &'static str, location: &'static Location<'_>) {
+        if self.active.get() {
+            self.begin_task(number, future, location);
+        }
+    }
+
+    #[cold]
+    fn begin_task(&self, number: u32, future: fn() -> &'static str, location: &'static Location<'_>) {
+        let future = future();
+        self.insert(number, trace_span!(target: "demikernel::task", "task", future, spawned = %location));
+    }
+
+    /// An operation was started.
+    #[inline(always)]
+    pub(super) fn started(&self, number: u32, result: fn() -> &'static str) {
+        if self.active.get() {
+            self.begin_operation(number, result);
+        }
+    }
+
+    #[cold]
+    fn begin_operation(&self, number: u32, result: fn() -> &'static str) {
+        let result = result();
+        self.insert(number, trace_span!(target: "demikernel::operation", "operation", number, result));
+    }
+
+    /// A timer was set, for that time of the runtime's clock.
+    #[inline(always)]
+    pub(super) fn set(&self, number: u32, deadline: u64) {
+        if self.active.get() {
+            self.begin_timer(number, deadline);
+        }
+    }
+
+    #[cold]
+    fn begin_timer(&self, number: u32, deadline: u64) {
+        self.insert(number, trace_span!(target: "demikernel::timer", "timer", number, deadline));
+    }
+
     fn insert(&self, number: u32, span: Span) {
         if !span.is_disabled() {
-            let former = self.0.borrow_mut().insert(number, span);
+            let former = self.table.borrow_mut().insert(number, Rc::new(span));
             // The subscriber's code.
             drop(former);
         }
     }
 
-    /// An operation was started.
-    pub(super) fn started(&self, number: u32, result: fn() -> &'static str) {
-        let span =
-            trace_span!(target: "demikernel::operation", "operation", number, result = tracing::field::Empty);
-        if !span.is_disabled() {
-            span.record("result", result());
-        }
-        self.insert(number, span);
+    /// Polls a task inside of its span.
+    #[inline(always)]
+    pub(super) fn within<T>(&self, number: u32, poll: impl FnOnce() -> T) -> T {
+        if self.active.get() { self.enter(number, poll) } else { poll() }
     }
 
-    /// A timer was set, for that time of the runtime's clock.
-    pub(super) fn set(&self, number: u32, deadline: u64) {
-        self.insert(number, trace_span!(target: "demikernel::timer", "timer", number, deadline));
+    #[cold]
+    fn enter<T>(&self, number: u32, poll: impl FnOnce() -> T) -> T {
+        let span = self.table.borrow().get(&number).cloned();
+        match span {
+            Some(span) => span.in_scope(poll),
+            None => poll(),
+        }
     }
 
     /// It is over.
+    #[inline(always)]
     pub(super) fn over(&self, number: u32) {
-        let span = self.0.borrow_mut().remove(&number);
+        if self.active.get() {
+            self.end(number);
+        }
+    }
+
+    #[cold]
+    fn end(&self, number: u32) {
+        let span = self.table.borrow_mut().remove(&number);
         drop(span);
     }
 
     /// Everything is over.
     pub(super) fn clear(&self) {
-        let spans = self.0.take();
+        self.active.set(false);
+        let spans = self.table.take();
         drop(spans);
-    }
-}
-
-impl Core {
-    /// A task's future, in its span.
-    pub(super) fn in_span<F: Future>(future: F, location: &'static Location<'static>) -> Traced<F> {
-        let name = std::any::type_name::<F>();
-        let span = trace_span!(target: "demikernel::task", "task", future = name, spawned = %location);
-        Traced { future, span }
-    }
-}
-
-/// A future in its span.
-#[pin_project]
-pub(super) struct Traced<F> {
-    #[pin]
-    future: F,
-    span: Span,
-}
-
-impl<F: Future> Future for Traced<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let it = self.project();
-        let _entered = it.span.enter();
-        it.future.poll(cx)
     }
 }

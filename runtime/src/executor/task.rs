@@ -214,15 +214,6 @@ impl Core {
         future: F,
         location: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        self.spawn_in_span(Core::in_span(future, location), location)
-    }
-
-    #[inline]
-    fn spawn_in_span<F: Future + 'static>(
-        &self,
-        future: F,
-        location: &'static Location<'static>,
-    ) -> JoinHandle<F::Output> {
         let slot = self.allocate_slot(Kind::Task);
         let cell = self.store.allocate(slot, Of::<F>::PLACE);
         // SAFETY: slot and cell are new, and the cell is large enough for the future.
@@ -233,6 +224,7 @@ impl Core {
             let functions = Of::<F>::FUNCTIONS;
             it.body::<TaskBody>().write(TaskBody { joiner: None, functions, cell, location });
             self.spawned.set(self.spawned.get() + 1);
+            self.spans.spawned(it.number.get(), functions.name, location);
             self.wake_local(Page::of(slot), Page::bit(slot));
             if self.closing() {
                 self.cancel_task(slot);
@@ -253,7 +245,8 @@ impl Core {
             if it.flags.get() & ABORT != 0 {
                 return self.cancel_task(slot);
             }
-            match ((*it.body::<TaskBody>()).functions.poll)(slot) {
+            let poll = || ((*it.body::<TaskBody>()).functions.poll)(slot);
+            match self.spans.within(it.number.get(), poll) {
                 Polled::Pending => {}
                 Polled::Ready => self.finish_task(slot, 0),
                 Polled::Panicked => self.finish_task(slot, PANICKED),
@@ -291,6 +284,7 @@ impl Core {
             let body = it.body::<TaskBody>();
             it.state.set(State::Done);
             it.flags.set((it.flags.get() & JOINED) | outcome);
+            self.spans.over(it.number.get());
             if it.flags.get() & JOINED != 0 {
                 wake_stored(&raw mut (*body).joiner);
             } else if !contained(|| self.discard_task(slot)) {
