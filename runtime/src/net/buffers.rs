@@ -125,7 +125,7 @@ impl<T: Transmit + Unpin> Sink<Buffer> for Buffers<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection().poll_flush(cx)
+        self.connection().poll_sent(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -48,8 +48,9 @@ macro_rules! async_write {
         ///
         /// A write waits while 64 KiB or 64 writes are under way, and while the pool is exhausted. An
         /// error is given by the write that caused it if it is known by then, else by the next write,
-        /// flush or close. A flush is done when the system has taken everything. Closing flushes, and ends
-        /// the sending direction.
+        /// flush or close. A flush therefore waits for nothing. Closing waits until the system has taken
+        /// everything, and ends the sending direction; a program that must know when that is without closing
+        /// pushes instead.
         impl<$($generics)*> AsyncWrite for $type {
             #[inline]
             fn poll_write(
@@ -68,8 +69,8 @@ macro_rules! async_write {
                 self.connection().poll_write(cx, data)
             }
 
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.connection().poll_flush(cx)
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.connection().flush())
             }
 
             fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -75,8 +75,15 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for nothing; gives an error that is known.
+    #[inline]
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.memory.cancel();
+        self.reap()
+    }
+
     /// Waits until all is done.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.memory.cancel();
         while let Some(result) = ready!(self.poll_front(cx)) {
             result?;

@@ -30,7 +30,8 @@ on_kernel_sockets! {
         a_stream_dropped_after_a_write_sends_it, a_dropped_accept_leaves_the_connection,
         a_connection_nobody_takes_is_closed, a_dropped_datagram_is_there_for_the_next, a_dropped_connect;
     pressure: a_peer_that_does_not_read_stops_the_writer, small_writes_are_bounded_too,
-        a_writer_waits_for_memory, many_connections, a_slow_one_among_fast_ones;
+        a_writer_waits_for_memory, many_connections, a_slow_one_among_fast_ones, requests_behind_answers,
+        receives_behind_sends_that_are_stuck;
     split: borrowed_halves_at_once, owned_halves_in_two_tasks, reunited_halves,
         halves_of_different_streams, a_dropped_writing_half_ends_its_direction, a_forgotten_one_does_not,
         lines_of_a_half;

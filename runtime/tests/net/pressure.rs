@@ -31,13 +31,14 @@ pub(crate) async fn a_peer_that_does_not_read_stops_the_writer() -> Result {
     let written = write_until_full(&mut one, &data).await?;
     let held = pool::stats().in_use() - before;
     assert!(held <= 256 << 10, "{held} bytes are held for a peer that does not read");
+    assert!(poll_once(one.flush()).await.is_some(), "a flush waits for nothing");
+    assert!(poll_once(one.close()).await.is_none(), "closing waits for the peer");
     // Nothing of it was lost, nor of what was not written.
     let reader = spawn(async move {
         let mut received = vec![0; written];
         other.read_exact(&mut received).await?;
         io::Result::Ok((other, received))
     });
-    one.flush().await?;
     let (mut other, received) = reader.await??;
     assert!(received.chunks(data.len()).all(|chunk| chunk == &data[..chunk.len()]));
     one.write_all(b"the end").await?;
@@ -176,4 +177,61 @@ pub(crate) async fn a_slow_one_among_fast_ones() -> Result {
     assert_eq!(peer.join().await, written);
     fast_peer.join().await;
     Ok(())
+}
+
+/// So many that a transport which treats receives of busy connections in another way does so.
+const TOGETHER: usize = 8;
+
+async fn answer(mut stream: TcpStream) -> Result {
+    loop {
+        let request = stream.pop().await?;
+        if request.is_empty() {
+            return Ok(());
+        }
+        // Not waited for: the receive of the next request goes behind it.
+        stream.write_all(&request).await?;
+        stream.flush().await?;
+    }
+}
+
+pub(crate) async fn requests_behind_answers() -> Result {
+    let mut clients = Vec::new();
+    for _ in 0..TOGETHER {
+        let (client, server) = pair().await?;
+        spawn(answer(server)).detach();
+        clients.push(client);
+    }
+    for round in 0..100_u8 {
+        for client in &mut clients {
+            client.write_all(&[round; 64]).await?;
+        }
+        for client in &mut clients {
+            let mut reply = [0; 64];
+            timeout(Duration::from_secs(20), client.read_exact(&mut reply)).await??;
+            assert_eq!(reply, [round; 64]);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn receives_behind_sends_that_are_stuck() -> Result {
+    // More than the system takes for a peer that does not read.
+    const MUCH: usize = 16 << 20;
+    let talk = async |mut client: TcpStream, server: TcpStream| {
+        let sent = server.push(Buffer::from(vec![7; MUCH]));
+        let heard = server.pop();
+        client.write_all(b"I read when I was heard").await?;
+        let heard = timeout(Duration::from_secs(20), heard).await??;
+        assert!(!heard.is_empty());
+        let mut all = vec![0; MUCH];
+        let (read, sent) = futures::join!(client.read_exact(&mut all), sent);
+        assert!(all == vec![7; MUCH]);
+        read.and(sent)
+    };
+    let mut pairs = Vec::new();
+    for _ in 0..TOGETHER {
+        pairs.push(pair().await?);
+    }
+    let talks = pairs.into_iter().map(|(client, server)| talk(client, server));
+    join_all(talks).await.into_iter().collect()
 }

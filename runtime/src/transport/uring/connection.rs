@@ -111,7 +111,10 @@ impl Connection {
             self.update_send(head, io);
         }
         if self.receive != Receive::None || self.inbound.is_awaited() {
-            self.update_receive(head, io);
+            let behind_send = self.send != Send::None && self.receive == Receive::None;
+            if !(behind_send && !head.closing && io.put_off(head)) {
+                self.update_receive(head, io);
+            }
         }
         match head.closing && head.in_kernel == 0 && self.outbound.is_empty() {
             true => Updated::Over,

@@ -19,6 +19,9 @@ use socket2::Socket;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
+/// From so many sockets on that are brought up to date together, receives are [put off](Io::put_off).
+const BATCH: usize = 4;
+
 /// Everything of the device that changes. It is borrowed for moments only: never while a completion is
 /// delivered, which may run foreign code.
 pub(super) struct Inner {
@@ -44,6 +47,9 @@ pub(super) struct Io {
     pub(super) counters: Counters,
     /// Sockets to look at before the kernel is entered.
     pub(super) dirty: Vec<u32>,
+    /// Receives behind a send wait for the next time that the sockets are looked at: see [`Io::put_off`].
+    puts_off: bool,
+    later: Vec<u32>,
     /// Operations of the device itself under way: watches, cancellations, closes.
     pub(super) own_operations: usize,
 }
@@ -101,6 +107,8 @@ impl Inner {
             fixed,
             counters: Counters::default(),
             dirty: Vec::new(),
+            puts_off: false,
+            later: Vec::new(),
             own_operations: 0,
         };
         Ok(Inner {
@@ -137,8 +145,16 @@ impl Inner {
         }
     }
 
+    /// Whether receives were [put off](Io::put_off).
+    #[inline]
+    pub(super) fn has_put_off(&self) -> bool {
+        // All others were brought up to date.
+        !self.io.dirty.is_empty()
+    }
+
     fn flush_sockets(&mut self) {
         let mut dirty = std::mem::take(&mut self.io.dirty);
+        self.io.puts_off = dirty.len() >= BATCH;
         for &index in &dirty {
             let Entry { head, role } = self.sockets.at(index);
             head.dirty = false;
@@ -153,6 +169,7 @@ impl Inner {
         }
         dirty.clear();
         debug_assert!(self.io.dirty.is_empty(), "updating marks no socket");
+        dirty.append(&mut self.io.later);
         self.io.dirty = dirty;
     }
 
@@ -225,6 +242,25 @@ impl Inner {
 }
 
 impl Io {
+    /// Puts the receive of a socket off, once, if it would be submitted together with a send of the same socket: whether
+    /// that is so.
+    ///
+    /// Who is sent a response sends its next request after that, so that a receive along with the response finds nothing
+    /// and has to be armed; by the next batch the request may be there. It is the next time that the sockets are looked
+    /// at, not when the send is over: a peer may read nothing until it has been read from. With few sockets no time
+    /// passes until then, and another system call is all that there would be of it.
+    #[inline]
+    pub(super) fn put_off(&mut self, head: &mut Head) -> bool {
+        if !self.puts_off || head.put_off {
+            head.put_off = false;
+            return false;
+        }
+        head.put_off = true;
+        head.dirty = true;
+        self.later.push(head.index());
+        true
+    }
+
     /// Asks the kernel to end an operation early.
     pub(super) fn cancel(&mut self, key: Key) {
         self.own_operations += 1;

@@ -183,8 +183,12 @@ impl Device for Uring {
     #[inline]
     fn poll(&self, turn: Turn) -> bool {
         let mut any = self.reap();
-        self.inner.borrow_mut().flush();
-        if turn == Turn::BeforeParking && self.parks.get() {
+        let put_off = {
+            let mut inner = self.inner.borrow_mut();
+            inner.flush();
+            inner.has_put_off()
+        };
+        if turn == Turn::BeforeParking && self.parks.get() && !put_off {
             // To be submitted and waited for in one call.
             return any;
         }
@@ -201,9 +205,11 @@ impl Device for Uring {
         if self.parks.get() {
             return Interest::Parker;
         }
-        // Somebody else blocks the thread: everything must be with the kernel.
-        self.inner.borrow_mut().flush();
-        self.submit();
+        // Somebody else blocks the thread: everything must be with the kernel, also what was put off once.
+        for _ in 0..2 {
+            self.inner.borrow_mut().flush();
+            self.submit();
+        }
         let inner = self.inner.borrow();
         match inner.io.starving.is_empty() {
             true => Interest::Descriptor(inner.io.ring.as_raw_fd()),

@@ -36,6 +36,8 @@ pub(super) struct Head {
     pub(super) in_kernel: u32,
     /// It is in the list of those to look at before the kernel is entered.
     pub(super) dirty: bool,
+    /// Its receive was put off the last time.
+    pub(super) put_off: bool,
     /// The program has given it up.
     pub(super) closing: bool,
     /// close(2) may take long.
@@ -124,6 +126,7 @@ impl Sockets {
             generation: self.generation,
             in_kernel: 0,
             dirty: false,
+            put_off: false,
             closing: false,
             lingers: false,
         };
