@@ -43,6 +43,10 @@ enum What {
     Net,
     /// The key-value example under redis-benchmark; against redis-server
     Kv,
+    /// The sharded-key-value example with two cores against one
+    Shards,
+    /// axum under wrk, with TLS and without; against tokio, monoio and compio
+    Web,
     /// The userspace stack on DPDK between two processes; against bare frames and the kernel. Takes huge pages, and is
     /// not among "all"
     Dpdk,
@@ -66,6 +70,8 @@ impl What {
             Self::Echo => Some("echo"),
             Self::Net => Some("net"),
             Self::Kv => Some("kv"),
+            Self::Shards => Some("shards"),
+            Self::Web => Some("web"),
             Self::Dpdk | Self::Storage | Self::Rdma | Self::Criterion | Self::All => None,
         }
     }
@@ -75,10 +81,14 @@ impl What {
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let chosen = |what: &What| options.what.contains(what) || options.what.contains(&What::All);
-    let comparisons: Vec<_> =
-        [What::Executor, What::Echo, What::Net, What::Kv].into_iter().filter(chosen).collect();
-    if comparisons.contains(&What::Kv) && !setup::install(&[&setup::REDIS_BENCHMARK, &setup::REDIS_SERVER])? {
+    let comparable = [What::Executor, What::Echo, What::Net, What::Kv, What::Shards, What::Web];
+    let comparisons: Vec<_> = comparable.into_iter().filter(chosen).collect();
+    let key_value = comparisons.contains(&What::Kv) || comparisons.contains(&What::Shards);
+    if key_value && !setup::install(&[&setup::REDIS_BENCHMARK, &setup::REDIS_SERVER])? {
         bail!("the comparison with redis-server needs redis-server and redis-benchmark: cargo xtask setup");
+    }
+    if comparisons.contains(&What::Web) && !setup::install(&[&setup::WRK])? {
+        bail!("the comparison of web servers needs wrk: cargo xtask setup");
     }
     if chosen(&What::Criterion) {
         measure(workspace.cargo("bench").args(["-p", "demikernel", "--all-features"]))?;
@@ -98,10 +108,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if comparisons.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    if comparisons.contains(&What::Kv) {
+    if key_value {
         let mut build = workspace.cargo("build");
         build.args(["--release", "-p", "demikernel", "--all-features", "--example", "key-value"]);
-        measure(&mut build)?;
+        measure(build.args(["--example", "sharded-key-value"]))?;
     }
     // All of its programs, as the one that is run starts the others.
     measure(workspace.cargo("build").args(["--release", "--manifest-path", PEERS]))?;
@@ -109,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut peers = workspace.cargo("run");
     peers.args(["--release", "--manifest-path", PEERS, "--", "measure"]).args(names);
     peers.arg("--key-value").arg(workspace.target.join("release/examples/key-value"));
+    peers.arg("--sharded").arg(workspace.target.join("release/examples/sharded-key-value"));
     measure(peers.args(&options.arguments))?;
     Ok(ExitCode::SUCCESS)
 }

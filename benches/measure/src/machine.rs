@@ -10,14 +10,19 @@ pub const CLIENT_CORE: usize = 1;
 
 /// Pins the calling thread, and every thread it starts later, to one core.
 pub fn pin(core: usize) {
+    pin_to(&[core]);
+}
+
+/// Pins the calling thread, and every thread and process it starts later, to some cores.
+pub fn pin_to(cores: &[usize]) {
     // SAFETY: the set is plain data, for which all zeros is the empty set; the kernel copies it.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
+        cores.iter().for_each(|core| libc::CPU_SET(*core, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     if result != 0 {
-        eprintln!("cannot pin to core {core}: {}", std::io::Error::last_os_error());
+        eprintln!("cannot pin to {cores:?}: {}", std::io::Error::last_os_error());
     }
 }
 

@@ -28,11 +28,14 @@ pub struct Peer {
 
 /// All peers of the executor and of kernel sockets, in the order of the columns.
 pub const PEERS: [Peer; 8] = [
-    Peer { name: "tokio", variants: &["tokio", "tokio-local", "tokio-localset"] },
+    Peer {
+        name: "tokio",
+        variants: &["tokio", "tokio-local", "tokio-localset", "tokio-multi", "tokio-axum"],
+    },
     Peer { name: "tokio-uring", variants: &["tokio-uring", "tokio-uring-single"] },
-    Peer { name: "monoio", variants: &["monoio", "monoio-defer", "monoio-legacy"] },
+    Peer { name: "monoio", variants: &["monoio", "monoio-defer", "monoio-poll", "monoio-legacy"] },
     Peer { name: "glommio", variants: &["glommio"] },
-    Peer { name: "compio", variants: &["compio", "compio-defer"] },
+    Peer { name: "compio", variants: &["compio", "compio-defer", "compio-axum"] },
     Peer { name: "smol", variants: &["smol", "smol-static"] },
     Peer { name: "embassy", variants: &["embassy"] },
     Peer { name: "futures", variants: &["futures"] },

@@ -23,7 +23,7 @@ const SIZE: usize = 64;
 /// The connections with which servers are counted.
 pub const CONNECTIONS: [usize; 2] = [1, 32];
 
-fn wrapper() -> Vec<String> {
+pub(crate) fn wrapper() -> Vec<String> {
     ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"].map(String::from).to_vec()
 }
 
@@ -33,7 +33,7 @@ pub fn available() -> bool {
 }
 
 /// The total in callgrind's last lines.
-fn collected(stderr: &str) -> io::Result<u64> {
+pub(crate) fn collected(stderr: &str) -> io::Result<u64> {
     let total = stderr.split_once("Collected :").and_then(|(_, rest)| rest.split_whitespace().next());
     total.and_then(|x| x.parse().ok()).ok_or_else(|| {
         let last = stderr.lines().last().unwrap_or("nothing");

@@ -11,7 +11,9 @@ pub mod key_value;
 pub mod operations;
 pub mod record;
 pub mod runtimes;
+pub mod sharded;
 pub mod stack;
 pub mod table;
+pub mod web;
 
 pub use demikernel_measure::{child, machine, stats};

@@ -5,7 +5,7 @@ use peers::echo::{self, rounds::Lengths};
 use peers::machine::Pace;
 use peers::operations::{self, Plan};
 use peers::record::Log;
-use peers::{contenders, executor, floor, instructions, key_value, machine, stack, table};
+use peers::{contenders, executor, floor, instructions, key_value, machine, sharded, stack, table, web};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +31,8 @@ enum Command {
     Goodput,
     /// Print what the machine allows: clocks, atomics, the heap, polls, system calls, wakes between cores
     Floor,
+    /// Print what TLS costs by rustls, and by the kernel if it has that
+    Ktls,
     /// What `measure` starts for each round and runtime
     #[command(hide = true)]
     ExecutorChild {
@@ -79,6 +81,22 @@ enum Command {
         #[arg(long, default_value_t = machine::SERVER_CORE)]
         core: usize,
     },
+    /// Serve axum's hello on a port of the kernel's choice
+    ServeWeb(ServeWeb),
+}
+
+/// What runs in the process of a server.
+#[derive(clap::Args)]
+struct ServeWeb {
+    /// Which server
+    #[arg(value_parser = web::SERVERS)]
+    server: String,
+    /// The core
+    #[arg(long, default_value_t = machine::SERVER_CORE)]
+    core: usize,
+    /// With a certificate that is made at the start
+    #[arg(long)]
+    tls: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -91,14 +109,18 @@ enum What {
     Net,
     /// The key-value example against redis-server
     Kv,
+    /// The sharded-key-value example with two cores against one
+    Shards,
+    /// axum under wrk, with TLS and without
+    Web,
 }
 
 #[derive(clap::Args)]
 struct Measure {
     /// What to measure
-    #[arg(value_enum, default_values_t = [What::Executor, What::Echo, What::Net, What::Kv])]
+    #[arg(value_enum, default_values_t = [What::Executor, What::Echo, What::Net, What::Kv, What::Shards, What::Web])]
     what: Vec<What>,
-    /// Interleaved rounds of the executor operations, of the userspace stack and of key-value
+    /// Interleaved rounds of the executor operations, of the userspace stack, of key-value and of web servers
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Interleaved rounds of echo, which are shorter
@@ -113,18 +135,24 @@ struct Measure {
     /// Only these servers in echo
     #[arg(long, value_delimiter = ',', value_parser = echo::SERVERS)]
     servers: Vec<String>,
+    /// Only these web servers
+    #[arg(long, value_delimiter = ',', value_parser = web::SERVERS)]
+    web_servers: Vec<String>,
     /// Only these items of the userspace stack
     #[arg(long, value_delimiter = ',', value_parser = stack::ITEMS)]
     items: Vec<String>,
     /// Do not count instructions, which takes minutes
     #[arg(long)]
     no_instructions: bool,
-    /// Echo and key-value without bursts of real-time priority
+    /// Echo, key-value and web without bursts of real-time priority
     #[arg(long)]
     no_real_time: bool,
     /// The key-value example
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/key-value"))]
     key_value: PathBuf,
+    /// The sharded-key-value example
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/sharded-key-value"))]
+    sharded: PathBuf,
     /// Keep the records in this file; one that exists is continued
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
@@ -171,6 +199,10 @@ fn run(command: Command) -> io::Result<()> {
             floor::run();
             Ok(())
         }
+        Command::Ktls => {
+            floor::tls();
+            Ok(())
+        }
         #[cfg(feature = "dpdk")]
         Command::Dpdk { items, rounds, key_value } => {
             peers::dpdk::run(&peers::dpdk::Plan { rounds, items: &items, key_value: &key_value })
@@ -179,6 +211,10 @@ fn run(command: Command) -> io::Result<()> {
         Command::DpdkChild(child) => peers::dpdk::ends::run(&child),
         Command::Serve { server, core } => {
             echo::serve(&server, core);
+            Ok(())
+        }
+        Command::ServeWeb(ServeWeb { server, core, tls }) => {
+            web::serve(&server, core, tls);
             Ok(())
         }
     }
@@ -200,6 +236,8 @@ fn measure(options: &Measure) -> io::Result<()> {
                 stack::run(&items, options.rounds, instructions, &mut log)
             }
             What::Kv => key_value::run(&options.key_value, options.rounds, !options.no_real_time, &mut log),
+            What::Shards => measure_shards(options, &mut log),
+            What::Web => measure_web(options, &mut log),
         };
         // What has been measured is worth a table, whatever happens to the rest.
         failed.extend(result.err().map(|error| error.to_string()));
@@ -258,6 +296,26 @@ fn measure_echo(options: &Measure, log: &mut Log) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn measure_shards(options: &Measure, log: &mut Log) -> io::Result<()> {
+    sharded::run(&options.sharded, options.rounds, log)?;
+    if options.no_instructions || !have_valgrind() {
+        return Ok(());
+    }
+    eprintln!("{}: counting instructions", sharded::OURS);
+    sharded::count(&options.sharded, log)
+}
+
+fn measure_web(options: &Measure, log: &mut Log) -> io::Result<()> {
+    let servers = chosen(&options.web_servers, &web::SERVERS);
+    let pace = Pace { real_time: !options.no_real_time, pause: Duration::from_millis(500) };
+    web::rounds::run(&servers, options.rounds, pace, log)?;
+    if options.no_instructions || !have_valgrind() {
+        return Ok(());
+    }
+    eprintln!("web: counting instructions");
+    web::rounds::count(&servers, log)
 }
 
 fn have_valgrind() -> bool {

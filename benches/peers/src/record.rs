@@ -24,13 +24,21 @@ pub enum Kind {
     MessageInstructions,
     /// Key-value: requests/s, server's CPU ns per request.
     Requests,
+    /// Sharded key-value: requests/s, server's CPU ns per request.
+    Shards,
+    /// Sharded key-value: instructions in user space per request.
+    ShardInstructions,
+    /// Web servers: requests/s, server's CPU ns per request, server's share of its core.
+    Web,
+    /// Web servers: instructions in user space per request.
+    WebInstructions,
     /// The userspace stack: CPU ns per operation, or what the item is measured in.
     Stack,
     /// The userspace stack: instructions per operation.
     StackInstructions,
 }
 
-const KINDS: [(Kind, &str); 9] = [
+const KINDS: [(Kind, &str); 13] = [
     (Kind::Time, "time"),
     (Kind::Allocations, "allocations"),
     (Kind::Instructions, "instructions"),
@@ -38,6 +46,10 @@ const KINDS: [(Kind, &str); 9] = [
     (Kind::Throughput, "throughput"),
     (Kind::MessageInstructions, "message-instructions"),
     (Kind::Requests, "requests"),
+    (Kind::Shards, "shards"),
+    (Kind::ShardInstructions, "shard-instructions"),
+    (Kind::Web, "web"),
+    (Kind::WebInstructions, "web-instructions"),
     (Kind::Stack, "stack"),
     (Kind::StackInstructions, "stack-instructions"),
 ];

@@ -19,9 +19,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server `name` of this program, through `wrapper` (a command with its arguments) if there
-    /// is one, and waits until it listens.
+    /// Starts the server of echo `name`; see [`Server::launch`].
     pub fn start(name: &str, wrapper: &[String]) -> io::Result<Self> {
+        let mut server = Self::launch(&["serve", name], wrapper)?;
+        server.spins = super::spins(name);
+        Ok(server)
+    }
+
+    /// Starts this program with these arguments, through `wrapper` (a command with its arguments) if there is one, and
+    /// waits until it listens.
+    pub fn launch(arguments: &[&str], wrapper: &[String]) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         let mut command = match wrapper {
             [] => Command::new(program),
@@ -32,17 +39,17 @@ impl Server {
             }
         };
         let core = machine::SERVER_CORE.to_string();
-        command.args(["serve", name, "--core", &core]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).args(["--core", &core]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line)?;
         match line.trim().strip_prefix(READY).and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { child, address, spins: super::spins(name) }),
+            Some(address) => Ok(Self { child, address, spins: false }),
             None => {
                 let _ = child.kill();
                 let output = child.wait_with_output()?;
                 let errors = String::from_utf8_lossy(&output.stderr);
-                Err(io::Error::other(format!("{name} does not start: {}", errors.trim())))
+                Err(io::Error::other(format!("{} does not start: {}", arguments.join(" "), errors.trim())))
             }
         }
     }
@@ -70,8 +77,23 @@ impl Server {
     }
 
     /// Asks it to end, and gives what it wrote to standard error.
-    pub fn terminate(mut self) -> io::Result<String> {
+    pub fn terminate(self) -> io::Result<String> {
         TcpStream::connect(self.address)?.write_all(&[END])?;
+        self.errors()
+    }
+
+    /// Ends it by a signal, and gives what it wrote to standard error, such as what callgrind prints when its program is
+    /// killed.
+    pub fn kill(self) -> io::Result<String> {
+        // SAFETY: the child has not been waited for, so that the id is still its own.
+        unsafe { libc::kill(self.pid() as libc::pid_t, libc::SIGTERM) };
+        // Under valgrind the signal waits until the system call in which the server sleeps returns. If it has ended, nobody
+        // listens.
+        let _ = TcpStream::connect(self.address);
+        self.errors()
+    }
+
+    fn errors(mut self) -> io::Result<String> {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {

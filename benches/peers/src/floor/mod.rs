@@ -5,6 +5,7 @@ mod bitmap;
 mod cores;
 mod cpu;
 mod kernel;
+mod ktls;
 mod polls;
 
 use crate::machine::{self, cpu_ns};
@@ -19,6 +20,14 @@ pub fn run() {
     bitmap::run();
     kernel::run();
     cores::run();
+    ktls::run();
+}
+
+/// Prints what TLS costs here in the program, and in the kernel if it has that.
+pub fn tls() {
+    machine::pin(machine::SERVER_CORE);
+    println!("| operation, ns | least | median |\n|---|---|---|");
+    ktls::run();
 }
 
 /// One row: `work` does so many operations.

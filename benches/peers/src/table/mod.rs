@@ -7,6 +7,7 @@
 
 mod rows;
 mod stack;
+mod web;
 
 use crate::contenders::{PEERS, Peer, STACKS, peer_variants};
 use crate::record::{Kind, Log};
@@ -18,7 +19,8 @@ use std::fmt::Write;
 pub fn render(log: &Log) -> String {
     let runtime = section(log, &PEERS, &["floor", "floor 2"], &rows::all(), LEGEND);
     let stack = section(log, &STACKS, &[], &stack::rows(), STACK_LEGEND);
-    [runtime, stack].into_iter().flatten().collect::<Vec<_>>().join("\n")
+    let web = section(log, &PEERS, &[], &web::rows(), WEB_LEGEND);
+    [runtime, stack, web].into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 fn section(log: &Log, peers: &[Peer], floors: &[&str], rows: &[Row], legend: &str) -> Option<String> {
@@ -43,6 +45,11 @@ Instructions per operation in user space: demikernel's / those of the peer that 
 const STACK_LEGEND: &str = "\
 Two stacks of a kind in one thread, joined in memory: CPU time of both ends, but for receive (from the frame to what
 wakes a task) and transmit (from the call to the frame), bursts of 32. Goodput is in virtual time.
+";
+
+const WEB_LEGEND: &str = "\
+axum's hello under wrk, 64 connections, one core each; the same router and hyper for all. Where wrk is the limit, the
+server's CPU per request tells more than requests/s.
 ";
 
 fn is_measured(log: &Log, row: &Row) -> bool {

@@ -5,6 +5,7 @@ use crate::instructions;
 use crate::key_value;
 use crate::operations::{SLOT, TOKEN};
 use crate::record::Kind;
+use crate::sharded;
 
 /// Whether little or much is good.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Row> {
     rows.extend(latencies());
     rows.extend(throughputs());
     rows.extend(requests());
+    rows.extend(shards());
     rows
 }
 
@@ -198,6 +200,37 @@ fn requests() -> Vec<Row> {
             let goals = vec![Goal::Of(key_value::REDIS, target)];
             rows.push(row("thousand requests/s", 0, Better::More, goals));
             rows.push(row("server's CPU per request, us", 1, Better::Less, vec![]));
+        }
+    }
+    rows
+}
+
+/// What a request costs with two cores may be so many times what it costs with one: then two do 1.8 times its work.
+const TWO_CORES: f64 = 1.11;
+
+fn shards() -> Vec<Row> {
+    let mut rows = vec![];
+    for command in sharded::COMMANDS {
+        // A goal names the item it stands against.
+        let alone = if command == "set" { "set-1" } else { "get-1" };
+        for cores in sharded::CORES {
+            let name = command.to_uppercase();
+            let plural = if cores == 1 { "core" } else { "cores" };
+            let row = |what: &str, kind, scale| Row {
+                label: format!("sharded-key-value, {cores} {plural}, -P 16, {name}: {what}"),
+                kind,
+                index: usize::from(kind == Kind::Shards),
+                item: sharded::item(command, cores),
+                peer_item: String::new(),
+                scale,
+                digits: if scale == 1.0 { 0 } else { 2 },
+                better: Better::Less,
+                own: sharded::OURS,
+                floors: [None, None],
+                goals: if cores == 1 { vec![] } else { vec![Goal::OfItem(alone, TWO_CORES)] },
+            };
+            rows.push(row("server's CPU per request, us", Kind::Shards, 1e3));
+            rows.push(row("user-space instructions per request", Kind::ShardInstructions, 1.0));
         }
     }
     rows
