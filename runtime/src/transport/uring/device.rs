@@ -145,6 +145,15 @@ impl Inner {
         }
     }
 
+    /// Brings the kernel up to date before the thread is blocked, with what was [put off](Io::put_off), too.
+    pub(super) fn flush_all(&mut self) {
+        self.flush();
+        // What was put off once is not again.
+        if self.has_put_off() {
+            self.flush();
+        }
+    }
+
     /// Whether receives were [put off](Io::put_off).
     #[inline]
     pub(super) fn has_put_off(&self) -> bool {
@@ -171,6 +180,8 @@ impl Inner {
         debug_assert!(self.io.dirty.is_empty(), "updating marks no socket");
         dirty.append(&mut self.io.later);
         self.io.dirty = dirty;
+        // For sockets that are brought up to date one by one.
+        self.io.puts_off = false;
     }
 
     /// Gives the descriptor back and forgets the socket, of which the kernel has nothing any more.

@@ -205,11 +205,9 @@ impl Device for Uring {
         if self.parks.get() {
             return Interest::Parker;
         }
-        // Somebody else blocks the thread: everything must be with the kernel, also what was put off once.
-        for _ in 0..2 {
-            self.inner.borrow_mut().flush();
-            self.submit();
-        }
+        // Somebody else blocks the thread: everything must be with the kernel.
+        self.inner.borrow_mut().flush_all();
+        self.submit();
         let inner = self.inner.borrow();
         match inner.io.starving.is_empty() {
             true => Interest::Descriptor(inner.io.ring.as_raw_fd()),
@@ -301,7 +299,7 @@ impl Parker for Uring {
 
     fn park(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut inner = self.inner.borrow_mut();
-        inner.flush();
+        inner.flush_all();
         inner.arm_watches();
         let timeout = match inner.io.starving.is_empty() {
             true => timeout,
