@@ -77,9 +77,13 @@ pub(crate) fn clients_speak_tls_to_the_servers(lab: &Lab) {
     let server = lab.serve("http", &["--listen", "10.9.0.2:0", "--tls"]);
     let url = format!("https://{}/through", server.address);
     let body: Vec<u8> = (0..1_000_000_usize).map(|index| (index * 7 % 251) as u8).collect();
-    let arguments = ["-sS", "--fail", "--insecure", "--http2", "-H", "Expect:", "--data-binary", "@-", &url];
+    let arguments =
+        ["-sS", "--fail", "--insecure", "--http2", "-H", "Expect:", "-w", "%{stderr}%{http_version}"];
+    let arguments = [&arguments[..], &["--data-binary", "@-", &url]].concat();
     let Some(output) = client("curl", &arguments, &body) else { return };
-    assert!(output.status.success() && output.stdout == body, "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == body, "{said}");
+    assert_eq!(said, "2", "the version that was agreed on");
     drop(server);
     let server = lab.serve("key-value", &["--listen", "10.9.0.2:0", "--tls"]);
     let port = server.port();

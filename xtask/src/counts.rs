@@ -15,8 +15,9 @@ pub(crate) fn run_tests(job: &mut Job<'_>, command: &mut Command) -> Result<Coun
     if job.require_all {
         command.env("DEMIKERNEL_REQUIRE_ALL", "1");
     }
-    let (status, output) = job.runner.attempt(command)?;
+    let (status, [output, errors]) = job.runner.execute(command)?;
     let counts = Counts::of(&output)?;
+    job.passed.extend(passed_by_cargo(&output, &errors));
     ensure!(status.success(), "{}: {status}", command.get_program().display());
     Ok(counts)
 }
@@ -24,6 +25,53 @@ pub(crate) fn run_tests(job: &mut Job<'_>, command: &mut Command) -> Result<Coun
 /// The name of a test, if the line says that it failed.
 fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+impl Job<'_> {
+    /// What a test binary has printed: how many tests have passed, and their names for the table of what works.
+    ///
+    /// # Errors
+    /// If a test has failed.
+    pub(crate) fn count(&mut self, target: &str, output: &str) -> Result<Counts> {
+        let counts = Counts::of(output)?;
+        self.passed.extend(passed_names(output).map(|name| format!("{target} {name}")));
+        Ok(counts)
+    }
+}
+
+/// The names of the tests that have passed. What a test prints itself, if it is shown, stands between its name and "ok".
+fn passed_names(output: &str) -> impl Iterator<Item = &str> {
+    let mut running = None;
+    output.lines().filter_map(move |line| {
+        let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        let end = begun.map_or(line, |(name, rest)| {
+            running = Some(name);
+            rest
+        });
+        if end == "ok" { running.take() } else { None }
+    })
+}
+
+/// The same of all test binaries that cargo has run, behind the name of each. Cargo says on one stream which binary it runs,
+/// and the binary on the other one what it does: both in the same order. Examples in documentation are no tests here.
+fn passed_by_cargo(output: &str, errors: &str) -> Vec<String> {
+    let targets: Vec<_> = errors.lines().filter_map(target_run).collect();
+    let mut outputs: Vec<_> = output.split("\nrunning ").collect();
+    // What stands before the first, if anything does.
+    if !output.starts_with("running ") {
+        outputs.remove(0);
+    }
+    if targets.len() != outputs.len() {
+        return Vec::new();
+    }
+    let named = |(target, output)| passed_names(output).map(move |name| format!("{target} {name}"));
+    targets.into_iter().zip(outputs).flat_map(named).collect()
+}
+
+/// The binary, if cargo says that it runs one: `Running tests/tap/main.rs (target/debug/deps/tap-0123456789abcdef)`.
+fn target_run(line: &str) -> Option<&str> {
+    let path = line.trim_start().strip_prefix("Running ")?.split_once(" (")?.1.strip_suffix(')')?;
+    Some(path.rsplit('/').next()?.rsplit_once('-')?.0)
 }
 
 /// The sums of the result lines of test binaries.
@@ -95,5 +143,21 @@ mod tests {
         let counts = Counts::read(output);
         assert_eq!(counts, Counts { passed: 42, ignored: 1 });
         assert_eq!(counts.to_string(), "42 tests, 1 ignored");
+    }
+
+    #[test]
+    fn tests_that_passed_are_told_apart_by_their_binary() {
+        let errors = "   Compiling a v0.1.0\n     Running unittests src/lib.rs (target/debug/deps/a_b-0f)\n     \
+                      Running tests/tap/main.rs (target/debug/deps/tap-1e)\n";
+        let output = "\nrunning 2 tests\ntest one ... ok\ntest two ... ignored\n\ntest result: ok. 1 passed\n\
+                      \nrunning 2 tests\ntest one ... FAILED\ntest more::two ... ok\n\ntest result: FAILED.\n";
+        assert_eq!(passed_by_cargo(output, errors), ["a_b one", "tap more::two"]);
+        assert_eq!(passed_by_cargo(output, "   Doc-tests a\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_test_that_prints_passes_with_its_last_line() {
+        let output = "test one ... 19 of 24\nmore\nok\ntest two ... it prints\ntest three ... ok\nok\n";
+        assert_eq!(passed_names(output).collect::<Vec<_>>(), ["one", "three"]);
     }
 }

@@ -61,7 +61,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let limit = Duration::from_secs(3600);
     let runner = Runner::new(&workspace.target, "exact", "exact", limit, options.verbose)?;
-    let mut job = Job { workspace: &workspace, runner, require_all: true, soak_seconds: 0 };
+    let mut job =
+        Job { workspace: &workspace, runner, require_all: true, soak_seconds: 0, passed: Default::default() };
     let measured = measure_all(&mut job, &options.operations)?;
     let compiler = dependencies::compiler_version(&mut job)?;
     drop(job);

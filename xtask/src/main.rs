@@ -14,6 +14,7 @@
 //! | `exact`        | instructions, system calls and allocations per operation    |
 //! | `lint`         | the stages that only read the source                        |
 //! | `rfc`          | which requirements of RFCs are implemented and tested       |
+//! | `works`        | what works on which transport, as tests have shown it       |
 //! | `vm`           | commands under Debian's kernel, in an emulator              |
 //! | `bench`        | criterion, and the comparison with peers                    |
 //! | `paper`        | the experiments of the Demikernel paper, and a page of them |
@@ -34,6 +35,7 @@ mod stages;
 mod test;
 mod tidy;
 mod vm;
+mod works;
 mod workspace;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ enum Command {
     Lint(lint::Options),
     Exact(exact::Options),
     Rfc(rfc::Options),
+    Works(works::Options),
     Vm(vm::Options),
     Lab(vm::lab::Options),
     Bench(bench::Options),
@@ -81,6 +84,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Lint(options) => lint::run(&options),
         Command::Exact(options) => exact::run(&options),
         Command::Rfc(options) => rfc::run(&options),
+        Command::Works(options) => works::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Lab(options) => vm::lab::run(&options),
         Command::Bench(options) => bench::run(&options),

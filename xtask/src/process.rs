@@ -104,7 +104,8 @@ impl Runner {
         Ok((status, output))
     }
 
-    fn execute(&mut self, command: &mut Command) -> Result<(ExitStatus, [String; 2])> {
+    /// Runs a command and returns how it ended, its standard output and its standard error.
+    pub(crate) fn execute(&mut self, command: &mut Command) -> Result<(ExitStatus, [String; 2])> {
         let text = describe(command);
         self.note(&format!("$ {text}"))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);

@@ -3,6 +3,7 @@
 //! They stand in the order in which they run: first what fails fastest, and stages that share a build next to each
 //! other. Only `asan` and `loom` have build directories of their own, as their compiler flags would rebuild everything.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,7 +12,7 @@ use crate::counts::{Counts, run_tests, tests};
 use crate::process::Runner;
 use crate::setup::{self, Tool};
 use crate::workspace::{Package, Workspace};
-use crate::{dependencies, exact, instrumented, rfc, tidy, vm};
+use crate::{dependencies, exact, instrumented, rfc, tidy, vm, works};
 
 /// One thing to check.
 pub(crate) struct Stage {
@@ -45,6 +46,8 @@ pub(crate) struct Job<'a> {
     pub(crate) require_all: bool,
     /// How long the soak lasts.
     pub(crate) soak_seconds: u64,
+    /// The tests that have passed, each behind the name of its binary.
+    pub(crate) passed: BTreeSet<String>,
 }
 
 /// How a stage ended, if not with an error.
@@ -74,7 +77,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "tidy",
-        about: "lengths of files and functions, stray notes, machine paths, tabs",
+        about: "lengths of files and functions, stray notes, machine paths, tabs; the table of what works",
         needs: &[],
         minutes: 1,
         applies: always,
@@ -300,7 +303,8 @@ fn fmt(job: &mut Job<'_>) -> Result<Outcome> {
 }
 
 fn tidy(job: &mut Job<'_>) -> Result<Outcome> {
-    let report = tidy::check(&job.workspace.root)?;
+    let mut report = tidy::check(&job.workspace.root)?;
+    report.findings.extend(works::findings(job.workspace)?);
     for finding in &report.findings {
         job.runner.note(finding)?;
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: chooses stages, runs them, prints the summary.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 use crate::process::{Runner, interrupted};
 use crate::setup::{self, Tool};
 use crate::stages::{Job, Outcome, STAGES, Stage};
+use crate::works;
 use crate::workspace::Workspace;
 
 /// Lines of a failed stage's log that are shown; all of it stays in the file.
@@ -133,11 +135,12 @@ fn run_stage(workspace: &Workspace, options: &Options, stage: &Stage, position: 
     )?;
     let log = runner.log_path().to_path_buf();
     let (require_all, soak_seconds) = (options.require_all, options.soak_seconds);
-    let mut job = Job { workspace, runner, require_all, soak_seconds };
+    let mut job = Job { workspace, runner, require_all, soak_seconds, passed: BTreeSet::new() };
     let result = match stage.needs.iter().find_map(|tool| tool.missing()) {
         Some(reason) => Ok(Outcome::Skipped(reason)),
         None => (stage.run)(&mut job),
     };
+    let result = result.and_then(|outcome| works::after(workspace, stage.name, &job.passed, outcome));
     // Takes its line of progress away, which the line with the result replaces.
     drop(job);
     let (verdict, note) = match result {

@@ -82,20 +82,27 @@ pub(crate) struct Package {
     pub(crate) features: Vec<String>,
     /// Its integration tests.
     pub(crate) tests: Vec<String>,
+    /// Everything that is built of it, as its files are named.
+    pub(crate) targets: Vec<String>,
+    /// Where it is.
+    pub(crate) directory: PathBuf,
 }
 
 impl Package {
     fn read(value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
         let features = value["features"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
-        let targets = value["targets"].as_array().into_iter().flatten();
-        let tests = targets.filter(|target| target["kind"][0] == "test");
+        let targets = || value["targets"].as_array().into_iter().flatten();
+        let names = targets().filter_map(|target| Some(target["name"].as_str()?.replace('-', "_")));
+        let tests = targets().filter(|target| target["kind"][0] == "test");
         Self {
             name: text("name").unwrap_or_default(),
             rust_version: text("rust_version"),
             licence: text("license"),
             features: features.filter(|name| name != "default").collect(),
             tests: tests.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect(),
+            targets: names.collect(),
+            directory: Path::new(&text("manifest_path").unwrap_or_default()).with_file_name(""),
         }
     }
 }

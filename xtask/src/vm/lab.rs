@@ -140,12 +140,12 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
     let mut boot = lab.alone(&kernel, &tests.package, &command)?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
-    let mut counts = Counts::of(&output)?;
+    let mut counts = job.count(stages::RXE, &output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
     counts += facade(job, &kernel, &lab)?;
     let tests = find(stages::WIRE)?;
     let command = [tests.path.clone().into_os_string(), "--test-threads=1".into(), "--nocapture".into()];
-    counts += wire(job, &kernel, &lab, &tests.package, &command)?;
+    counts += wire(job, &kernel, &lab, (stages::WIRE, &tests.package), &command)?;
     counts.outcome()
 }
 
@@ -166,8 +166,8 @@ fn facade(job: &mut Job<'_>, kernel: &Kernel, lab: &Lab) -> Result<Counts> {
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
     ensure!(status == 0, "{FACADE} ended with {status}");
-    let mut counts = Counts::of(&output)?;
-    counts += wire(job, kernel, lab, &tests.package, &[&command[..], &["wire".into()]].concat())?;
+    let mut counts = job.count(FACADE, &output)?;
+    counts += wire(job, kernel, lab, (FACADE, &tests.package), &[&command[..], &["wire".into()]].concat())?;
     Ok(counts)
 }
 
@@ -176,7 +176,7 @@ fn wire(
     job: &mut Job<'_>,
     kernel: &Kernel,
     lab: &Lab,
-    package: &Path,
+    (target, package): (&str, &Path),
     command: &[OsString],
 ) -> Result<Counts> {
     let mut counts = Counts::default();
@@ -184,7 +184,7 @@ fn wire(
         let output = end.lines.join("\n");
         job.runner.note(&output)?;
         // The second guest is turned off in the middle of its last test, and says no sum.
-        counts += Counts::of(&output)?;
+        counts += job.count(target, &output)?;
         let status = end.status?;
         ensure!(status == 0, "the tests of guest {} ended with {status}", index + 1);
     }

@@ -165,7 +165,7 @@ pub(crate) fn stage(job: &mut Job<'_>) -> Result<Outcome> {
         let mut boot = guest.boot(&kernel, &built.package, &command)?;
         let (_, output) = job.runner.attempt(&mut boot.command)?;
         let status = boot.status()?;
-        counts += Counts::of(&output)?;
+        counts += job.count(&built.target, &output)?;
         ensure!(status == 0, "{} ended with {status}", built.target);
     }
     counts.outcome()
@@ -204,7 +204,7 @@ pub(crate) fn cards_stage(job: &mut Job<'_>) -> Result<Outcome> {
     let mut boot = guest.boot(&kernel, &tests.package, &command)?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
-    let counts = Counts::of(&output)?;
+    let counts = job.count(&tests.target, &output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
     counts.outcome()
 }
@@ -231,7 +231,7 @@ pub(crate) fn nvme_stage(job: &mut Job<'_>) -> Result<Outcome> {
     let mut boot = guest.boot(&kernel, &tests.package, &command(&tests.path, &["DEMIKERNEL_NVME=1"], &[]))?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
-    counts += Counts::of(&output)?;
+    counts += job.count(&tests.target, &output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
     counts += switched_off(job, &kernel, guest, &tests)?;
     counts.outcome()
@@ -255,7 +255,7 @@ fn switched_off(job: &mut Job<'_>, kernel: &Kernel, guest: Guest, tests: &Execut
     let mut boot = guest.boot(kernel, &tests.package, &command(&tests.path, &[&told], &filter))?;
     let (_, output) = job.runner.attempt(&mut boot.command)?;
     let status = boot.status()?;
-    let counts = Counts::of(&output)?;
+    let counts = job.count(&tests.target, &output)?;
     ensure!(status == 0, "{} ended with {status}", tests.target);
     fs::remove_dir_all(&drives).with_context(|| format!("cannot remove {}", drives.display()))?;
     Ok(counts)
