@@ -38,9 +38,9 @@
 //! ```
 //!
 //! Which transport it runs on is the environment's to say (`DEMIKERNEL_TRANSPORT=epoll`), or the attribute's:
-//! `#[demikernel::main(transport = "io_uring", cores = 4, idle = "spin")]`. What was called, `accept`, `pop`, `push`, has
-//! started an operation and given a [`QToken`], which may be awaited at once, later, together with others
-//! ([`wait_any`], or any combinator of `futures`), or dropped, which cancels it.
+//! `#[demikernel::main(transport = "io_uring", cores = 4, idle = "spin")]`. A call of `pop` or `push` has started
+//! its operation and gives a [`QToken`], which may be awaited at once, later, together with others ([`wait_any`], or any
+//! combinator of `futures`), or dropped, which cancels it.
 //!
 //! # What is where
 //!

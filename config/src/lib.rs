@@ -35,6 +35,10 @@
 //! let expected = "line 4: udp.receive-buffer: found 0, expected a value from 1 to 1048576";
 //! assert_eq!(error.to_string(), expected);
 //! ```
+//!
+//! The crate has no features. What each section has stands with the crate it belongs to: `demikernel_net::config` (`[network]` to
+//! `[faults]`), `demikernel_rdma::transport::RdmaConfig`, `demikernel::storage::StorageConfig`, and
+//! `demikernel_inspect::InspectConfig`. A program names its file by the variable `DEMIKERNEL_CONFIG`.
 
 mod error;
 mod place;

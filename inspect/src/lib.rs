@@ -23,6 +23,10 @@
 //! assert!(!path.exists());
 //! # std::io::Result::Ok(())
 //! ```
+//!
+//! Programs have it by the feature `inspect` of the facade `demikernel`, which is one of its defaults, and see themselves by
+//! `demikernel::metrics()` and `dump()`. `demikernel-top` shows it in a terminal; `socat - UNIX-CONNECT:PATH` is enough, too. The
+//! crate has no features.
 
 mod client;
 mod config;

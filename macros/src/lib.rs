@@ -1,7 +1,20 @@
 //! `#[demikernel::main]` and `#[demikernel::test]`.
 //!
 //! Use them through the facade crate `demikernel`, which re-exports both; what they expand to calls
-//! functions of its hidden module `demikernel::macros`.
+//! functions of its hidden module `demikernel::macros`. The documentation of [`main`](macro@main) and [`test`](macro@test) says
+//! which keys they have, and shows the code that each stands for. The crate has no features.
+//!
+//! ```ignore
+//! #[demikernel::main(cores = 2)]
+//! async fn main() {
+//!     println!("this is core {}", demikernel::core_index());
+//! }
+//!
+//! #[demikernel::test(transport = "sim", seeds = 20)]
+//! async fn survives_a_partition() {}
+//! ```
+//!
+//! # For those who change it
 //!
 //! Data flows through the modules in this order:
 //!

@@ -67,6 +67,11 @@
 //! The example `replicated-key-value` is a whole server, and `tests/simulated` how one is tested against partitions and
 //! losses of power: nodes on simulated machines, and whether the history of their clients is linearizable.
 //!
+//! # Features
+//!
+//! Those of `demikernel` of the same names, passed on: `io-uring` (default), `sim`, `tap`, `xdp`, `dpdk`, `rdma`, `nvme`, `spdk`. The
+//! crate works on any of the transports, and is tested with `sim`.
+//!
 //! # Sizes
 //!
 //! A store needs room for two snapshots and for the entries between them: openraft's `snapshot_policy` and

@@ -1,9 +1,45 @@
 //! RDMA for demikernel: verbs queues, and sockets on reliable connections.
 //!
+//! A stream is a reliable connection: the hardware delivers, and neither side enters the kernel for a message. Beside it there
+//! are one-sided operations on the peer's memory (`Remote`, which has an example), and datagrams.
+//!
+#![cfg_attr(feature = "verbs", doc = "```")]
+#![cfg_attr(not(feature = "verbs"), doc = "```ignore")]
+//! use demikernel_rdma::transport::{RdmaConfig, RdmaTransport};
+//! use demikernel_rdma::verbs::double;
+//! use demikernel_runtime::net::{TcpListener, TcpStream};
+//!
+//! let runtime = demikernel_runtime::Runtime::new()?;
+//! // A device in the process, for tests; `RdmaTransport::open` takes that of the machine.
+//! let (device, manager) = (double::device()?, double::event_channel()?);
+//! let transport = RdmaTransport::with_device(device, manager, &RdmaConfig::default())?;
+//! runtime.attach(transport.transport());
+//! runtime.block_on(async {
+//!     let listener = TcpListener::bind((double::ADDRESS, 0)).await?;
+//!     let client = TcpStream::connect(listener.local_addr()?).await?;
+//!     let (server, _) = listener.accept().await?;
+//!     client.push("hello".into()).await?;
+//!     assert_eq!(server.pop().await?, b"hello");
+//!     std::io::Result::Ok(())
+//! })?;
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # What is where
+//!
 //! - `link`: the protocol of a connection, as state machines that do no input or output.
 //! - `verbs` (with the feature of that name): devices, memory, queues and connections of RDMA.
 //! - `onesided` (likewise with the feature `verbs`): memory of the peer, by queue tokens.
 //! - `transport` (likewise): sockets of the runtime on the first two, and one-sided operations on streams (`Remote`).
+//!
+//! # Features
+//!
+//! | feature | what it adds | what it needs |
+//! |---|---|---|
+//! | `verbs` | all but `link` | libibverbs, librdmacm, CMake and libclang to build; a device to run |
+//!
+//! Without it there is the protocol alone. Programs use the transport `rdma` of the facade `demikernel`, whose feature `rdma` has
+//! this one; the README says what a machine needs. `WIRE.md` is what goes over the wire, and `link` obeys it.
 //!
 //! # The verbs room
 //!
