@@ -53,6 +53,13 @@ impl fmt::Display for Place {
 }
 
 /// A key that there is not, or that has a value which cannot be.
+///
+/// ```
+/// use demikernel_config::Invalid;
+///
+/// let invalid = Invalid::new("network.mtu", 12, "a value from 576 to 65535");
+/// assert_eq!(invalid.to_string(), "network.mtu: found 12, expected a value from 576 to 65535");
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{key}: found {found}, expected {expected}")]
 pub struct Invalid {

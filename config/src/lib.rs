@@ -118,6 +118,14 @@ fn from_variable<T: Sections>(value: Option<&OsStr>) -> Result<T, ConfigError> {
 
 /// Whether a value is in its range, as [`Sections::validate`] says it.
 ///
+/// ```
+/// use demikernel_config::within;
+///
+/// assert!(within("tcp.retries", 15, 1..=30).is_ok());
+/// let error = within("tcp.retries", 0, 1..=30).unwrap_err();
+/// assert_eq!(error.to_string(), "tcp.retries: found 0, expected a value from 1 to 30");
+/// ```
+///
 /// # Errors
 /// That it is not.
 pub fn within<T: PartialOrd + Debug>(key: &str, value: T, range: RangeInclusive<T>) -> Result<(), Invalid> {

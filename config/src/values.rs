@@ -8,6 +8,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// What is written as a string.
+///
+/// ```
+/// use demikernel_config::values::Text;
+/// use std::time::Duration;
+///
+/// assert_eq!(Duration::parse("50us"), Some(Duration::from_micros(50)));
+/// assert_eq!(Duration::parse("50"), None, "a time has a unit");
+/// assert!(Duration::EXPECTED.starts_with("a time with a unit"));
+/// ```
 pub trait Text: Sized {
     /// What such a string is.
     const EXPECTED: &'static str;
@@ -17,6 +26,22 @@ pub trait Text: Sized {
 }
 
 /// A string.
+///
+/// ```
+/// use demikernel_config::values;
+/// use serde::Deserialize;
+/// use std::time::Duration;
+///
+/// #[derive(Deserialize)]
+/// struct Section {
+///     #[serde(deserialize_with = "values::text")]
+///     idle: Duration,
+/// }
+///
+/// let section: Section = toml::from_str("idle = \"2h\"").unwrap();
+/// assert_eq!(section.idle, Duration::from_secs(7200));
+/// assert!(toml::from_str::<Section>("idle = 7200").is_err());
+/// ```
 ///
 /// # Errors
 /// What else there is.
@@ -47,6 +72,23 @@ impl<T: Text> Visitor<'_> for TextVisitor<T> {
 }
 
 /// A list of strings. One alone may be written without brackets.
+///
+/// ```
+/// use demikernel_config::values;
+/// use serde::Deserialize;
+/// use std::net::IpAddr;
+///
+/// #[derive(Deserialize)]
+/// struct Section {
+///     #[serde(deserialize_with = "values::texts")]
+///     gateways: Vec<IpAddr>,
+/// }
+///
+/// let section: Section = toml::from_str("gateways = [\"10.0.0.1\", \"fe80::1\"]").unwrap();
+/// assert_eq!(section.gateways.len(), 2);
+/// let section: Section = toml::from_str("gateways = \"10.0.0.1\"").unwrap();
+/// assert_eq!(section.gateways.len(), 1);
+/// ```
 ///
 /// # Errors
 /// What else there is.
@@ -85,6 +127,22 @@ impl<'de, T: Text> de::Deserialize<'de> for Element<T> {
 }
 
 /// An amount of memory: bytes, or a string with a unit.
+///
+/// ```
+/// use demikernel_config::values;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Section {
+///     #[serde(deserialize_with = "values::size")]
+///     memory: u32,
+/// }
+///
+/// let section: Section = toml::from_str("memory = \"64KiB\"").unwrap();
+/// assert_eq!(section.memory, 65536);
+/// let section: Section = toml::from_str("memory = 65536").unwrap();
+/// assert_eq!(section.memory, 65536);
+/// ```
 ///
 /// # Errors
 /// What else there is.

@@ -4,6 +4,15 @@ use demikernel_config::values;
 use serde::Deserialize;
 
 /// The port, and the environment of DPDK.
+///
+/// ```
+/// use demikernel_net::config::NetConfig;
+///
+/// let config: NetConfig = "[dpdk]\nport = \"net_memif0,role=server\"\nhuge-pages = false".parse()?;
+/// assert!(!config.dpdk.huge_pages);
+/// assert_eq!(config.dpdk.receive_descriptors, 512);
+/// # Ok::<(), demikernel_net::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DpdkConfig {

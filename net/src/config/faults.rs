@@ -6,6 +6,14 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// What goes wrong on the device, in both directions alike, for whoever wants to see how a program bears it.
+///
+/// ```
+/// use demikernel_net::config::NetConfig;
+///
+/// let config: NetConfig = "[faults]\nseed = 7\ndrop = 0.01\ndelay = \"5ms\"".parse()?;
+/// assert_eq!((config.faults.seed, config.faults.drop), (7, 0.01));
+/// # Ok::<(), demikernel_net::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FaultsConfig {

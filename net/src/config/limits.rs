@@ -20,6 +20,15 @@ impl Default for UdpConfig {
 }
 
 /// What is limited, so that nothing that comes from outside grows without end.
+///
+/// ```
+/// use demikernel_net::config::NetConfig;
+///
+/// let config: NetConfig = "[limits]\nsockets = 10000\nhalf-open = 256".parse()?;
+/// assert_eq!((config.limits.sockets, config.limits.half_open), (10_000, 256));
+/// assert_eq!(config.limits.backlog, 4096, "as it is without");
+/// # Ok::<(), demikernel_net::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitsConfig {

@@ -5,6 +5,15 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// TCP.
+///
+/// ```
+/// use demikernel_net::config::{CongestionControl, NetConfig};
+///
+/// let config: NetConfig = "[tcp]\ncongestion-control = \"bbr\"\nno-delay = true".parse()?;
+/// assert_eq!(config.tcp.congestion_control, CongestionControl::Bbr);
+/// assert!(config.tcp.no_delay && config.tcp.sack);
+/// # Ok::<(), demikernel_net::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TcpConfig {

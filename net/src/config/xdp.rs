@@ -4,6 +4,15 @@ use demikernel_config::{named, values};
 use serde::Deserialize;
 
 /// The queues of an interface, and how they are used.
+///
+/// ```
+/// use demikernel_net::config::{NetConfig, XdpMode};
+///
+/// let config: NetConfig = "[xdp]\nqueues = [0, 1]\nmode = \"zero-copy\"".parse()?;
+/// assert_eq!(config.xdp.queues, [0, 1]);
+/// assert_eq!(config.xdp.mode, XdpMode::ZeroCopy);
+/// # Ok::<(), demikernel_net::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct XdpConfig {

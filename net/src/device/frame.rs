@@ -7,6 +7,14 @@ use demikernel_runtime::buffer::{Buffer, Sga};
 /// A frame that is to be sent has all its headers in `head`, which nobody else holds, and payload behind them or in
 /// `rest`, which others may hold for retransmission. So no two frames under way share bytes that anybody writes.
 /// A frame that was received has at least its headers in `head`.
+///
+/// ```
+/// use demikernel_net::device::Frame;
+/// use demikernel_runtime::buffer::Buffer;
+///
+/// let frame = Frame::new(Buffer::from(vec![0; 60]));
+/// assert_eq!((frame.len(), frame.is_empty()), (60, false));
+/// ```
 #[derive(Debug, Default)]
 pub struct Frame {
     /// The headers, and what follows them in the same memory.

@@ -33,6 +33,16 @@ pub enum Direction {
 }
 
 /// Writes a capture.
+///
+/// ```
+/// use demikernel_net::device::Medium;
+/// use demikernel_net::device::pcapng::Writer;
+///
+/// let mut file = Vec::new();
+/// Writer::new(&mut file, "sim", Medium::Ip, 65536)?;
+/// assert_eq!(file[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a capture begins with its section header");
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     output: W,

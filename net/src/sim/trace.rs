@@ -5,6 +5,20 @@ use std::fmt;
 
 /// Every packet that was sent and that arrived, when and where, folded into one number: two runs that did the same have
 /// the same trace, and two that differ in a bit or a nanosecond have not, but by a chance of one in 2^64.
+///
+/// ```
+/// use demikernel_net::sim::Simulation;
+/// use demikernel_runtime::net::TcpStream;
+///
+/// let run = |seed| {
+///     let simulation = Simulation::new(seed).unwrap();
+///     simulation.host("server", async || {});
+///     simulation.block_on("client", async { TcpStream::connect("server:7").await.unwrap_err() });
+///     simulation.trace()
+/// };
+/// assert_eq!(run(1), run(1));
+/// assert_ne!(run(1), run(2));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Trace {
     hash: u64,

@@ -15,6 +15,13 @@ pub const REFUSAL: usize = 6;
 const LEAST_BUFFER: u32 = 64;
 
 /// What a side says of itself when it connects, or accepts.
+///
+/// ```
+/// use demikernel_rdma::link::{Hello, Refusal};
+///
+/// // What comes from a peer is looked at before it counts.
+/// assert!(matches!(Hello::parse(b"GET / HTTP/1.1\r\n\r\n"), Err(Refusal::Foreign)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hello {
     /// Data frames that the other side may send at first.

@@ -12,6 +12,17 @@ use super::events::{nothing_yet, unblock};
 use super::raw::*;
 
 /// A descriptor for the notifications of completion queues. A clone is the same.
+///
+/// ```
+/// use demikernel_rdma::verbs::{CompletionChannel, CompletionQueue, double};
+///
+/// let device = double::device()?;
+/// let channel = CompletionChannel::new(&device)?;
+/// let completions = CompletionQueue::new(&device, 64, Some(&channel))?;
+/// completions.arm(false)?; // whatever completes from here on makes the channel readable
+/// assert_eq!(channel.drain()?, 0);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct CompletionChannel(Rc<Inner>);
 

@@ -23,6 +23,16 @@ const BATCH: usize = 32;
 ///
 /// It is always long enough for all that can complete there: queues that are to complete there make it longer, up to the
 /// [limit](super::Limits::completions) of the device.
+///
+/// ```
+/// use demikernel_rdma::verbs::{CompletionQueue, double};
+///
+/// let device = double::device()?;
+/// let completions = CompletionQueue::new(&device, 64, None)?;
+/// assert_eq!(completions.poll()?, 0, "nothing is under way");
+/// assert!(completions.take().is_none());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct CompletionQueue(Rc<Inner>);
 

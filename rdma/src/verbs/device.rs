@@ -28,6 +28,16 @@ pub fn devices() -> io::Result<Vec<String>> {
 ///
 /// Each thread opens its own, and all that belongs to it stays on the thread: so nothing is locked that another core
 /// uses.
+///
+/// ```
+/// use demikernel_rdma::verbs::double;
+///
+/// let device = double::device()?; // or Device::open("mlx5_0"), Device::open_by_address(...)
+/// let port = device.active_port(1)?;
+/// println!("{}: {}, messages of {} bytes", device.name(), port.state(), port.message());
+/// assert!(port.is_active() && !device.gids()?.is_empty());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct Device(Rc<Inner>);
 

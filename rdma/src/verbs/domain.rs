@@ -16,6 +16,15 @@ use super::raw::*;
 ///
 /// Its queues send buffers from where they are, and receive into where they stay. Each region of the heap is registered
 /// once, when it is mapped, for this side alone: no key for it is ever given to a peer.
+///
+/// ```
+/// use demikernel_rdma::verbs::{ProtectionDomain, double};
+///
+/// let device = double::device()?;
+/// let domain = ProtectionDomain::new(&device)?;
+/// assert_eq!(domain.device().name(), device.name());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct ProtectionDomain(Rc<Inner>);
 

@@ -18,6 +18,22 @@ use super::raw::*;
 /// [revoked](MemoryRegion::revoke) or dropped.
 ///
 /// As they may do so at any time, its bytes are copied in and out, and are no slice before it is revoked.
+///
+/// ```
+/// use demikernel_rdma::verbs::{Access, MemoryRegion, ProtectionDomain, double};
+/// use demikernel_runtime::buffer::BufferMut;
+///
+/// let device = double::device()?;
+/// let domain = ProtectionDomain::new(&device)?;
+/// let mut memory = BufferMut::with_capacity(4096)?;
+/// memory.resize(4096, 0);
+/// let mut region = MemoryRegion::new(&domain, memory, Access::READ)?;
+/// region.copy_from(8, b"for peers");
+/// let told = region.describe().to_bytes(); // what a peer has to know
+/// assert!(!told.is_empty());
+/// assert_eq!(&region.revoke()?[8..17], b"for peers");
+/// # std::io::Result::Ok(())
+/// ```
 pub struct MemoryRegion {
     region: NonNull<ibv_mr>,
     /// Of the memory's bytes.

@@ -19,6 +19,18 @@ use super::work::{Held, Side};
 const BATCH: usize = 16;
 
 /// A shared receive queue. A clone is the same.
+///
+/// ```
+/// use demikernel_rdma::verbs::{ProtectionDomain, SharedReceiveQueue, double};
+/// use demikernel_runtime::buffer::BufferMut;
+///
+/// let device = double::device()?;
+/// let domain = ProtectionDomain::new(&device)?;
+/// let receives = SharedReceiveQueue::new(&domain, 16)?;
+/// receives.post(BufferMut::with_capacity(2048)?)?;
+/// assert_eq!((receives.posted(), receives.depth()), (1, 16));
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct SharedReceiveQueue(Rc<Inner>);
 

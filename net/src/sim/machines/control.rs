@@ -15,6 +15,24 @@ use std::time::Duration;
 /// from the programs of the machines ([`Control::current`]).
 ///
 /// Machines are named. All calls about a machine panic if there is none of that name.
+///
+/// ```
+/// use demikernel_net::sim::{Control, Simulation};
+/// use demikernel_runtime::time::{Duration, sleep};
+///
+/// let simulation = Simulation::new(0)?;
+/// simulation.host("server", async || sleep(Duration::from_secs(1)).await);
+/// simulation.block_on("test", async {
+///     let control = Control::current();
+///     control.link("test", "server", |link| link.loss = 0.5);
+///     control.isolate("server");
+///     control.crash("server");
+///     sleep(Duration::from_millis(1)).await; // what was asked for is done when no machine runs
+///     assert!(!control.is_on("server") && control.is_on("test"));
+///     assert_eq!(control.elapsed(), Duration::from_millis(1));
+/// });
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone)]
 pub struct Control(pub(super) Rc<Inner>);
 
