@@ -68,10 +68,12 @@ fn passed_by_cargo(output: &str, errors: &str) -> Vec<String> {
     targets.into_iter().zip(outputs).flat_map(named).collect()
 }
 
-/// The binary, if cargo says that it runs one: `Running tests/tap/main.rs (target/debug/deps/tap-0123456789abcdef)`.
+/// The binary, if cargo says that it runs one: `Running tests/tap/main.rs (target/debug/deps/tap-0123456789abcdef)`. Programs
+/// that tests have started may have written before it in the same line.
 fn target_run(line: &str) -> Option<&str> {
-    let path = line.trim_start().strip_prefix("Running ")?.split_once(" (")?.1.strip_suffix(')')?;
-    Some(path.rsplit('/').next()?.rsplit_once('-')?.0)
+    let path = line.rsplit_once("Running ")?.1.split_once(" (")?.1.strip_suffix(')')?;
+    let (target, hash) = path.rsplit('/').next()?.rsplit_once('-')?;
+    (hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(target)
 }
 
 /// The sums of the result lines of test binaries.
@@ -147,8 +149,9 @@ mod tests {
 
     #[test]
     fn tests_that_passed_are_told_apart_by_their_binary() {
-        let errors = "   Compiling a v0.1.0\n     Running unittests src/lib.rs (target/debug/deps/a_b-0f)\n     \
-                      Running tests/tap/main.rs (target/debug/deps/tap-1e)\n";
+        let errors = "   Compiling a v0.1.0\n     Running unittests src/lib.rs (target/debug/deps/a_b-0123456789abcdef)\n\
+                      100 %     Running tests/tap/main.rs (target/debug/deps/tap-fedcba9876543210)\n\
+                      Running away (from it)\n";
         let output = "\nrunning 2 tests\ntest one ... ok\ntest two ... ignored\n\ntest result: ok. 1 passed\n\
                       \nrunning 2 tests\ntest one ... FAILED\ntest more::two ... ok\n\ntest result: FAILED.\n";
         assert_eq!(passed_by_cargo(output, errors), ["a_b one", "tap more::two"]);
