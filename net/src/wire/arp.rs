@@ -73,6 +73,21 @@ pub struct Packet {
 impl Packet {
     /// A packet; what is behind it pads the frame.
     ///
+    /// ```
+    /// use demikernel_net::ip::conflict;
+    /// use demikernel_net::wire::{Malformed, arp::{PACKET, Packet}, ethernet::MacAddress};
+    ///
+    /// let probe = conflict::probe(MacAddress([2, 0, 0, 0, 0, 1]), "192.0.2.7".parse().unwrap());
+    /// // Ethernet frames have 46 bytes at least: what is behind the packet is padding.
+    /// let mut bytes = [0xff; 46];
+    /// probe.emit(&mut bytes);
+    /// assert_eq!(Packet::parse(&bytes), Ok(probe));
+    ///
+    /// assert_eq!(Packet::parse(&bytes[..PACKET - 1]), Err(Malformed::Truncated));
+    /// bytes[5] = 16;
+    /// assert_eq!(Packet::parse(&bytes), Err(Malformed::Length), "no protocol address has 16 bytes");
+    /// ```
+    ///
     /// # Errors
     /// If it does not fit into the bytes, or it is not about Ethernet and IPv4, or does neither ask nor answer
     /// [rfc826 reception].
@@ -105,6 +120,16 @@ impl Packet {
 
     /// Writes the packet to the beginning of `bytes` [rfc826 generation].
     ///
+    /// ```
+    /// use demikernel_net::ip::conflict;
+    /// use demikernel_net::wire::{arp::PACKET, ethernet::MacAddress};
+    ///
+    /// let mut bytes = [0; PACKET];
+    /// conflict::probe(MacAddress([2, 0, 0, 0, 0, 1]), "192.0.2.7".parse().unwrap()).emit(&mut bytes);
+    /// assert_eq!(bytes[..8], [0, 1, 8, 0, 6, 4, 0, 1], "Ethernet, IPv4, their lengths, a request");
+    /// assert_eq!(bytes[24..], [192, 0, 2, 7], "the address that is asked for");
+    /// ```
+    ///
     /// # Panics
     /// If there are fewer than [`PACKET`] bytes.
     pub fn emit(&self, bytes: &mut [u8]) {
@@ -124,6 +149,23 @@ impl Packet {
 
     /// The answer to a question about an address that `hardware` has: source and target change places
     /// [rfc826 reply].
+    ///
+    /// ```
+    /// use demikernel_net::wire::{arp::{Operation, Packet}, ethernet::MacAddress};
+    /// use std::net::Ipv4Addr;
+    ///
+    /// let question = Packet {
+    ///     operation: Operation::Request,
+    ///     sender_hardware: MacAddress([2, 0, 0, 0, 0, 1]),
+    ///     sender_protocol: Ipv4Addr::new(192, 0, 2, 1),
+    ///     target_hardware: MacAddress::default(),
+    ///     target_protocol: Ipv4Addr::new(192, 0, 2, 2),
+    /// };
+    /// let answer = question.reply(MacAddress([2, 0, 0, 0, 0, 2]));
+    /// assert_eq!(answer.operation, Operation::Reply);
+    /// assert_eq!((answer.sender_protocol, answer.sender_hardware.0[5]), (question.target_protocol, 2));
+    /// assert_eq!((answer.target_protocol, answer.target_hardware.0[5]), (question.sender_protocol, 1));
+    /// ```
     #[must_use]
     pub const fn reply(&self, hardware: MacAddress) -> Packet {
         Packet {

@@ -142,6 +142,16 @@ impl Default for Header {
 impl Header {
     /// The whole payload of a datagram.
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, dhcp::Header};
+    ///
+    /// let mut bytes = Header::default().emit(&[]);
+    /// assert!(Header::parse(&bytes).is_ok());
+    /// // Without the cookie it is a message of BOOTP.
+    /// bytes[236..240].fill(0);
+    /// assert_eq!(Header::parse(&bytes).unwrap_err(), Malformed::Value);
+    /// ```
+    ///
     /// # Errors
     /// If it is truncated, is no message of DHCP, or is about other hardware than Ethernet.
     pub fn parse(bytes: &[u8]) -> Result<(Header, Options<'_>), Malformed> {
@@ -165,6 +175,14 @@ impl Header {
     }
 
     /// The message with these options, padded to the least that servers take.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, Kind, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::MESSAGE_TYPE, &[Kind::Discover as u8])]);
+    /// assert_eq!(bytes[240..244], [53, 1, 1, 255], "the option, and the end of options");
+    /// assert_eq!(bytes.len(), 300, "old servers take no less");
+    /// ```
     ///
     /// # Panics
     /// If a value has more than 255 bytes.
@@ -202,6 +220,23 @@ impl Header {
 
 /// The options of a message: those behind the header, then those that it has put into the fields for names
 /// [rfc2131 4.1-overload].
+///
+/// ```
+/// use demikernel_net::wire::dhcp::{Header, Kind, option};
+///
+/// let answer = Header { is_reply: true, yours: [192, 0, 2, 10].into(), ..Header::default() };
+/// let bytes = answer.emit(&[
+///     (option::MESSAGE_TYPE, &[Kind::Ack as u8]),
+///     (option::SUBNET_MASK, &[255, 255, 255, 0]),
+///     (option::LEASE_TIME, &3600u32.to_be_bytes()),
+/// ]);
+/// let (header, options) = Header::parse(&bytes)?;
+/// assert_eq!(header.yours.to_string(), "192.0.2.10");
+/// assert_eq!(options.kind(), Some(Kind::Ack));
+/// assert_eq!(options.address(option::SUBNET_MASK), Some([255, 255, 255, 0].into()));
+/// assert_eq!(options.number(option::LEASE_TIME), Some(3600));
+/// # Ok::<(), demikernel_net::wire::Malformed>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     fields: [&'a [u8]; 3],
@@ -216,16 +251,45 @@ impl<'a> Options<'a> {
     }
 
     /// Numbers and values. A field ends with its end option, or where it is malformed.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::INTERFACE_MTU, &[5, 220]), (200, b"what is it?")]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// let numbers: Vec<_> = options.iter().map(|(number, value)| (number, value.len())).collect();
+    /// assert_eq!(numbers, [(option::INTERFACE_MTU, 2), (200, 11)], "unknown ones, too");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         self.fields.into_iter().flat_map(|mut rest| std::iter::from_fn(move || next_option(&mut rest)))
     }
 
     /// The bytes of an option: of all its parts, as one that stands several times is one whose value is long (RFC 3396).
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::Header;
+    ///
+    /// let bytes = Header::default().emit(&[(200, b"one "), (201, b"other"), (200, b"value")]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// assert_eq!(options.bytes(200).collect::<Vec<_>>(), b"one value");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     pub fn bytes(&self, code: u8) -> impl Iterator<Item = u8> + use<'a> {
         self.iter().filter(move |(known, _)| *known == code).flat_map(|(_, value)| value.iter().copied())
     }
 
     /// The value of an option that has so many bytes, neither more nor less.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::INTERFACE_MTU, &1500u16.to_be_bytes())]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// assert_eq!(options.fixed(option::INTERFACE_MTU).map(u16::from_be_bytes), Some(1500));
+    /// assert_eq!(options.fixed::<4>(option::INTERFACE_MTU), None, "it has two bytes");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     #[must_use]
     pub fn fixed<const LENGTH: usize>(&self, code: u8) -> Option<[u8; LENGTH]> {
         let mut bytes = self.bytes(code);
@@ -237,24 +301,68 @@ impl<'a> Options<'a> {
     }
 
     /// A number of 32 bits.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::LEASE_TIME, &86_400u32.to_be_bytes())]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// assert_eq!(options.number(option::LEASE_TIME), Some(86_400));
+    /// assert_eq!(options.number(option::RENEWAL_TIME), None, "the server says nothing of it");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     #[must_use]
     pub fn number(&self, code: u8) -> Option<u32> {
         self.fixed(code).map(u32::from_be_bytes)
     }
 
     /// An address.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::SERVER_IDENTIFIER, &[192, 0, 2, 1])]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// assert_eq!(options.address(option::SERVER_IDENTIFIER), Some([192, 0, 2, 1].into()));
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     #[must_use]
     pub fn address(&self, code: u8) -> Option<Ipv4Addr> {
         self.fixed(code).map(Ipv4Addr::from)
     }
 
     /// A list of addresses; what is left over at its end is no address.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// let servers = [192, 0, 2, 53, 198, 51, 100, 53, 203, 0];
+    /// let bytes = Header::default().emit(&[(option::DOMAIN_NAME_SERVER, &servers)]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// let servers: Vec<_> = options.addresses(option::DOMAIN_NAME_SERVER).collect();
+    /// assert_eq!(servers.len(), 2, "half an address is none");
+    /// assert_eq!(servers[1].to_string(), "198.51.100.53");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     pub fn addresses(&self, code: u8) -> impl Iterator<Item = Ipv4Addr> + use<'a> {
         let mut bytes = self.bytes(code);
         std::iter::from_fn(move || take(&mut bytes).map(Ipv4Addr::from))
     }
 
     /// Routes, as RFC 3442 writes them: the length of a prefix, as many bytes of it as that needs, and a router.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, option};
+    ///
+    /// // To 10.17.0.0/16 by 192.0.2.2, to everything else by 192.0.2.1.
+    /// let routes = [16, 10, 17, 192, 0, 2, 2, 0, 192, 0, 2, 1];
+    /// let bytes = Header::default().emit(&[(option::CLASSLESS_STATIC_ROUTE, &routes)]);
+    /// let (_, options) = Header::parse(&bytes)?;
+    /// let routes: Vec<_> = options.routes().collect();
+    /// assert_eq!(routes[0], ([10, 17, 0, 0].into(), 16, [192, 0, 2, 2].into()));
+    /// assert_eq!(routes[1], ([0, 0, 0, 0].into(), 0, [192, 0, 2, 1].into()));
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     pub fn routes(&self) -> impl Iterator<Item = (Ipv4Addr, u8, Ipv4Addr)> + use<'a> {
         let mut bytes = self.bytes(option::CLASSLESS_STATIC_ROUTE);
         std::iter::from_fn(move || {
@@ -268,6 +376,16 @@ impl<'a> Options<'a> {
     }
 
     /// What the message is for.
+    ///
+    /// ```
+    /// use demikernel_net::wire::dhcp::{Header, Kind, option};
+    ///
+    /// let bytes = Header::default().emit(&[(option::MESSAGE_TYPE, &[6])]);
+    /// assert_eq!(Header::parse(&bytes)?.1.kind(), Some(Kind::Nak));
+    /// let bytes = Header::default().emit(&[(option::MESSAGE_TYPE, &[77])]);
+    /// assert_eq!(Header::parse(&bytes)?.1.kind(), None);
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         let [kind] = self.fixed(option::MESSAGE_TYPE)?;

@@ -33,6 +33,14 @@ pub mod ether_type {
 }
 
 /// An Ethernet address.
+///
+/// ```
+/// use demikernel_net::wire::ethernet::MacAddress;
+///
+/// let address = MacAddress([0x02, 0, 0, 0, 0, 0x1f]);
+/// assert_eq!(address.to_string(), "02:00:00:00:00:1f");
+/// assert!(!address.is_multicast() && MacAddress::BROADCAST.is_multicast());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MacAddress(pub [u8; 6]);
 
@@ -55,6 +63,14 @@ impl MacAddress {
     }
 
     /// Of a group of IPv6: 32 of its bits are the group's [rfc2464 7].
+    ///
+    /// ```
+    /// use demikernel_net::wire::{ethernet::MacAddress, ndp::solicited_node};
+    ///
+    /// // Who asks for a neighbour's address reaches those few whose addresses end alike.
+    /// let group = solicited_node("2001:db8::12:3456".parse().unwrap());
+    /// assert_eq!(MacAddress::of_group_v6(group).to_string(), "33:33:ff:12:34:56");
+    /// ```
     #[inline]
     pub const fn of_group_v6(group: Ipv6Addr) -> MacAddress {
         let [.., a, b, c, d] = group.octets();
@@ -62,6 +78,14 @@ impl MacAddress {
     }
 
     /// Whether it names a group, which broadcast is one of.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ethernet::MacAddress;
+    ///
+    /// assert!(MacAddress::of_group_v4("239.1.2.3".parse().unwrap()).is_multicast());
+    /// // The lowest bit of the first byte decides.
+    /// assert!(!MacAddress([0x02, 0, 0x5e, 0, 0, 1]).is_multicast());
+    /// ```
     #[inline]
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
@@ -130,6 +154,17 @@ pub struct Header {
 impl Header {
     /// The header, and where the payload begins. One tag or two, with their priorities, are skipped.
     ///
+    /// ```
+    /// use demikernel_net::wire::ethernet::{Header, ether_type};
+    ///
+    /// // Both tags of 802.1ad stand between the addresses and what is inside.
+    /// let frame = b"\xff\xff\xff\xff\xff\xff\x02\0\0\0\0\x01\x88\xa8\0\x07\x81\0\0\x2a\x08\0packet";
+    /// let (header, payload) = Header::parse(frame)?;
+    /// assert_eq!((header.vlan, header.ether_type), (Some(42), ether_type::IPV4));
+    /// assert_eq!(&frame[payload..], b"packet");
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
+    ///
     /// # Errors
     /// If the header does not fit into the bytes, is of IEEE 802.3, or has more than two tags.
     #[inline]
@@ -165,6 +200,13 @@ impl Header {
     }
 
     /// Bytes that [`emit`](Header::emit) writes.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ethernet::Header;
+    ///
+    /// assert_eq!(Header::default().header_len(), 14);
+    /// assert_eq!(Header { vlan: Some(7), ..Header::default() }.header_len(), 18);
+    /// ```
     #[inline]
     #[must_use]
     pub const fn header_len(&self) -> usize {
@@ -172,6 +214,15 @@ impl Header {
     }
 
     /// Writes the header to the beginning of `bytes`, with at most one tag, of no priority.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ethernet::{Header, ether_type};
+    ///
+    /// let header = Header { vlan: Some(7), ether_type: ether_type::IPV6, ..Header::default() };
+    /// let mut bytes = [0; 18];
+    /// header.emit(&mut bytes);
+    /// assert_eq!(bytes[12..], [0x81, 0x00, 0, 7, 0x86, 0xdd]);
+    /// ```
     ///
     /// # Panics
     /// If there are fewer than [`header_len`](Header::header_len) bytes.

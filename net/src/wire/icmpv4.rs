@@ -38,6 +38,20 @@ mod kind {
 const FRAGMENTATION_NEEDED: u8 = 4;
 
 /// What questions and answers have in common.
+///
+/// ```
+/// use demikernel_net::wire::icmpv4::{Echo, Message};
+///
+/// let question = Echo { identifier: 0x1234, sequence: 1 };
+/// let mut bytes = *b"--------are you there?";
+/// Message::EchoRequest(question).emit(&mut bytes);
+/// assert_eq!(bytes[4..8], [0x12, 0x34, 0, 1]);
+///
+/// // The answer has the same of both, and the same text.
+/// let Ok((Message::EchoRequest(asked), _)) = Message::parse(&bytes) else { panic!("it is a request") };
+/// Message::EchoReply(asked).emit(&mut bytes);
+/// assert_eq!((bytes[0], &bytes[8..]), (0, &b"are you there?"[..]));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Echo {
     /// Who asks.
@@ -58,6 +72,18 @@ impl Echo {
 }
 
 /// Why a destination is unreachable: the code, of which these are known.
+///
+/// ```
+/// use demikernel_net::wire::icmpv4::{Message, Unreachable};
+///
+/// let mut bytes = [0; 8 + 28];
+/// Message::DestinationUnreachable(Unreachable::PORT).emit(&mut bytes);
+/// assert_eq!(bytes[..2], [3, 3]);
+/// // Codes that are not named here come through as they are.
+/// bytes[1] = 15;
+/// bytes[3] -= 12;
+/// assert_eq!(Message::parse(&bytes).unwrap().0, Message::DestinationUnreachable(Unreachable(15)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Unreachable(pub u8);
 
@@ -146,6 +172,18 @@ pub enum Message {
 impl Message {
     /// The message, and where what it quotes or echoes begins.
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, icmpv4::Message};
+    ///
+    /// let mut bytes = *b"--------the packet that was too long";
+    /// Message::FragmentationNeeded { mtu: 1400 }.emit(&mut bytes);
+    /// let (message, quote) = Message::parse(&bytes)?;
+    /// assert_eq!(message, Message::FragmentationNeeded { mtu: 1400 });
+    /// assert_eq!(&bytes[quote..], b"the packet that was too long");
+    /// assert_eq!(Message::parse(&bytes[..30]), Err(Malformed::Checksum), "it covers what is quoted");
+    /// # Ok::<(), Malformed>(())
+    /// ```
+    ///
     /// # Errors
     /// If there are fewer bytes than a header has, or the checksum over all of them is wrong [rfc792 checksum].
     pub fn parse(bytes: &[u8]) -> Result<(Message, usize), Malformed> {
@@ -200,6 +238,15 @@ impl Message {
     /// Writes the header, and the checksum, of a message that has all of `bytes`, with what it quotes or echoes
     /// already in its place.
     ///
+    /// ```
+    /// use demikernel_net::wire::{checksum::Sum, icmpv4::Message};
+    ///
+    /// let mut bytes = *b"--------quoted packet";
+    /// Message::TimeExceeded { code: 1 }.emit(&mut bytes);
+    /// assert_eq!(bytes[..2], [11, 1]);
+    /// assert!(Sum::of(&bytes).is_valid());
+    /// ```
+    ///
     /// # Panics
     /// If there are fewer than [`HEADER`] bytes.
     pub fn emit(&self, bytes: &mut [u8]) {
@@ -212,6 +259,13 @@ impl Message {
     }
 
     /// Whether it tells of an error: none is ever told about one [rfc1122 3.2.2-no-error-about].
+    ///
+    /// ```
+    /// use demikernel_net::wire::icmpv4::{Echo, Message};
+    ///
+    /// assert!(Message::TimeExceeded { code: 0 }.is_error());
+    /// assert!(!Message::EchoRequest(Echo::default()).is_error(), "so it may be answered with an error");
+    /// ```
     #[must_use]
     pub const fn is_error(&self) -> bool {
         match self {

@@ -67,6 +67,15 @@ pub mod kind {
 const FIRST_INFORMATIONAL: u8 = 128;
 
 /// Why a destination is unreachable: the code, of which these are known.
+///
+/// ```
+/// use demikernel_net::wire::icmpv6::{Message, Unreachable, pseudo_header};
+///
+/// let pseudo_header = pseudo_header("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap(), 48);
+/// let mut bytes = [0; 48];
+/// Message::DestinationUnreachable(Unreachable::PORT).emit(&mut bytes, pseudo_header);
+/// assert_eq!(bytes[..2], [1, 4], "the numbers are others than in ICMP of IPv4");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Unreachable(pub u8);
 
@@ -138,6 +147,20 @@ pub enum Message {
 impl Message {
     /// The message, and where what it quotes or echoes begins.
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, icmpv6::{HEADER, Message, pseudo_header}};
+    ///
+    /// let (router, host) = ("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap());
+    /// let mut bytes = *b"--------the packet that was too long";
+    /// let sum = pseudo_header(router, host, bytes.len());
+    /// Message::PacketTooBig { mtu: 1280 }.emit(&mut bytes, sum);
+    /// assert_eq!(Message::parse(&bytes, sum), Ok((Message::PacketTooBig { mtu: 1280 }, HEADER)));
+    ///
+    /// // The checksum covers the addresses, too: it was for somebody else.
+    /// let other = pseudo_header(router, "fe80::3".parse().unwrap(), bytes.len());
+    /// assert_eq!(Message::parse(&bytes, other), Err(Malformed::Checksum));
+    /// ```
+    ///
     /// # Errors
     /// If there are fewer bytes than a header has, or the checksum over all of them is wrong [rfc4443 2.3].
     pub fn parse(bytes: &[u8], pseudo_header: Sum) -> Result<(Message, usize), Malformed> {
@@ -198,6 +221,16 @@ impl Message {
     }
 
     /// Whether it tells of an error.
+    ///
+    /// ```
+    /// use demikernel_net::wire::icmpv6::{Echo, Message};
+    ///
+    /// assert!(Message::PacketTooBig { mtu: 1280 }.is_error());
+    /// assert!(!Message::EchoReply(Echo::default()).is_error());
+    /// // Of unknown ones the highest bit of the type decides.
+    /// assert!(Message::Other { kind: 100, code: 0, rest: [0; 4] }.is_error());
+    /// assert!(!Message::Other { kind: 200, code: 0, rest: [0; 4] }.is_error());
+    /// ```
     #[must_use]
     pub const fn is_error(&self) -> bool {
         match self {
@@ -209,6 +242,13 @@ impl Message {
 
     /// Whether none may be told about it: neither about errors [rfc4443 2.4-e1] nor about redirects
     /// [rfc4443 2.4-e2].
+    ///
+    /// ```
+    /// use demikernel_net::wire::icmpv6::{Message, kind};
+    ///
+    /// let redirect = Message::Other { kind: kind::REDIRECT, code: 0, rest: [0; 4] };
+    /// assert!(redirect.forbids_errors() && !redirect.is_error());
+    /// ```
     #[must_use]
     pub const fn forbids_errors(&self) -> bool {
         self.is_error() || matches!(self, Message::Other { kind: kind::REDIRECT, .. })
@@ -216,6 +256,17 @@ impl Message {
 }
 
 /// What the checksum of a message of this length begins with [rfc4443 2.3].
+///
+/// ```
+/// use demikernel_net::wire::{checksum::Sum, icmpv6::{Echo, Message, pseudo_header}};
+/// use std::net::Ipv6Addr;
+///
+/// let mut bytes = *b"--------abcdefgh";
+/// let sum = pseudo_header(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, bytes.len());
+/// Message::EchoRequest(Echo::default()).emit(&mut bytes, sum);
+/// assert!(sum.then(Sum::of(&bytes)).is_valid());
+/// assert!(!Sum::of(&bytes).is_valid(), "alone it says nothing");
+/// ```
 pub fn pseudo_header(source: Ipv6Addr, destination: Ipv6Addr, length: usize) -> Sum {
     Sum::pseudo_header_v6(source, destination, protocol::ICMPV6, length as u32)
 }

@@ -77,6 +77,18 @@ impl<'a> Message<'a> {
     ///
     /// Queries tell their version by their length [rfc3376 7.1].
     ///
+    /// ```
+    /// use demikernel_net::wire::igmp::Message;
+    /// use std::time::Duration;
+    ///
+    /// // "Who listens to anything?", to be answered within two seconds: a query of version 2 has no more.
+    /// let query = Message::QueryV2 { group: None, max_response: Duration::from_secs(2) };
+    /// let mut bytes = [0; 8];
+    /// query.emit(&mut bytes);
+    /// assert_eq!(bytes[..2], [0x11, 20], "in tenths of a second");
+    /// assert_eq!(Message::parse(&bytes), Ok(query));
+    /// ```
+    ///
     /// # Errors
     /// If it is truncated, its checksum over the whole payload is wrong [rfc3376 4.1.2], it has an unknown type
     /// [rfc3376 4-unknown], or it is about what is no group.
@@ -98,6 +110,16 @@ impl<'a> Message<'a> {
     }
 
     /// Bytes that [`emit`](Message::emit) writes.
+    ///
+    /// ```
+    /// use demikernel_net::wire::igmp::Message;
+    /// use demikernel_net::wire::multicast::{Record, Records};
+    ///
+    /// let groups = ["239.0.0.1".parse().unwrap(), "239.0.0.2".parse().unwrap()];
+    /// assert_eq!(Message::Leave { group: groups[0] }.len(), 8);
+    /// let records = groups.map(Record::leave);
+    /// assert_eq!(Message::ReportV3(Records::new(&records)).len(), 8 + 2 * 8);
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no message is empty")]
     pub fn len(&self) -> usize {
@@ -109,6 +131,15 @@ impl<'a> Message<'a> {
     }
 
     /// Writes the message, with its checksum, to all of `bytes`.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{checksum::Sum, igmp::Message};
+    ///
+    /// let mut bytes = [0; 8];
+    /// Message::Leave { group: "239.0.0.1".parse().unwrap() }.emit(&mut bytes);
+    /// assert_eq!((bytes[0], &bytes[4..]), (0x17, &[239, 0, 0, 1][..]));
+    /// assert!(Sum::of(&bytes).is_valid());
+    /// ```
     ///
     /// # Panics
     /// If there are not [`len`](Message::len) bytes.

@@ -40,6 +40,12 @@ pub enum Ecn {
 
 impl Ecn {
     /// From the low two bits of a traffic class; others are ignored.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ip::Ecn;
+    ///
+    /// assert_eq!(Ecn::from_bits(0b1011_1011), Ecn::Ce, "the DSCP above is ignored");
+    /// ```
     #[inline]
     pub const fn from_bits(bits: u8) -> Ecn {
         match bits & 0b11 {
@@ -58,6 +64,15 @@ impl Ecn {
 }
 
 /// IPv4's type of service and IPv6's traffic class: DSCP (RFC 2474) and ECN.
+///
+/// ```
+/// use demikernel_net::wire::ip::{Ecn, TrafficClass};
+///
+/// // Expedited forwarding (RFC 3246), and a mark of congestion.
+/// let class = TrafficClass { dscp: 46, ecn: Ecn::Ce };
+/// assert_eq!(class.bits(), 0xbb);
+/// assert_eq!(TrafficClass::from_bits(0xbb), class);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct TrafficClass {
     /// Differentiated services code point: 6 bits.
@@ -81,6 +96,17 @@ impl TrafficClass {
 }
 
 /// A version of IP.
+///
+/// ```
+/// use demikernel_net::wire::ip::Version;
+/// use demikernel_net::wire::{ipv4, ipv6};
+///
+/// let mut packet = [0; 40];
+/// ipv6::Header::default().emit(&mut packet);
+/// assert_eq!(Version::of(&packet), Ok(Version::V6));
+/// ipv4::Header::default().emit(&mut packet);
+/// assert_eq!(Version::of(&packet), Ok(Version::V4));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Version {
     /// IPv4.
@@ -91,6 +117,14 @@ pub enum Version {
 
 impl Version {
     /// By a packet's first four bits, for media that have no other sign.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, ip::Version};
+    ///
+    /// assert_eq!(Version::of(&[0x45, 0, 0, 20]), Ok(Version::V4));
+    /// assert_eq!(Version::of(&[0x50]), Err(Malformed::Version));
+    /// assert_eq!(Version::of(&[]), Err(Malformed::Truncated));
+    /// ```
     ///
     /// # Errors
     /// If there is no byte, or it is of another version.

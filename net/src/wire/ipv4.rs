@@ -129,6 +129,18 @@ impl Plain {
 impl Header {
     /// The header, and where the payload is: what is behind it pads the frame.
     ///
+    /// ```
+    /// use demikernel_net::wire::ipv4::Header;
+    ///
+    /// let header = Header { payload_len: 4, ..Header::default() };
+    /// // An Ethernet frame pads what is short.
+    /// let mut bytes = [0xff; 46];
+    /// header.emit(&mut bytes);
+    /// let (parsed, payload) = Header::parse(&bytes)?;
+    /// assert_eq!((parsed, payload), (header, 20..24));
+    /// # Ok::<(), demikernel_net::wire::Malformed>(())
+    /// ```
+    ///
     /// # Errors
     /// If the header or the packet does not fit into the bytes, contradicts itself, or has a wrong checksum.
     #[inline]
@@ -145,6 +157,18 @@ impl Header {
 
     /// [`parse`](Header::parse) where a device has verified the checksum.
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, ipv4::Header};
+    ///
+    /// let header = Header { time_to_live: 64, ..Header::default() };
+    /// let mut bytes = [0; 20];
+    /// header.emit(&mut bytes);
+    /// // Sent on this machine: the checksum was left to a device.
+    /// bytes[10..12].fill(0);
+    /// assert_eq!(Header::parse(&bytes), Err(Malformed::Checksum));
+    /// assert_eq!(Header::parse_unverified(&bytes), Ok((header, 20..20)));
+    /// ```
+    ///
     /// # Errors
     /// As for that, but for the checksum.
     #[inline]
@@ -156,6 +180,16 @@ impl Header {
 
     /// The header that an ICMP message quotes, and where the payload begins, of which all or less is there. The
     /// checksum is as the last router left it, which may be wrong, so nobody looks at it.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, ipv4::Header};
+    ///
+    /// let header = Header { payload_len: 1000, ..Header::default() };
+    /// let mut quote = [0; 28];
+    /// header.emit(&mut quote);
+    /// assert_eq!(Header::parse_quoted(&quote), Ok((header, 20)), "eight bytes are left of a thousand");
+    /// assert_eq!(Header::parse(&quote), Err(Malformed::Truncated));
+    /// ```
     ///
     /// # Errors
     /// If the header does not fit into the bytes or contradicts itself.
@@ -192,6 +226,14 @@ impl Header {
     }
 
     /// Whether it is a part of a packet only.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ipv4::Header;
+    ///
+    /// assert!(!Header { dont_fragment: true, ..Header::default() }.is_fragment());
+    /// assert!(Header { more_fragments: true, ..Header::default() }.is_fragment(), "the first");
+    /// assert!(Header { fragment_offset: 1480, ..Header::default() }.is_fragment(), "the last");
+    /// ```
     #[inline]
     #[must_use]
     pub fn is_fragment(&self) -> bool {
@@ -199,6 +241,13 @@ impl Header {
     }
 
     /// Bytes that [`emit`](Header::emit) writes.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ipv4::Header;
+    ///
+    /// assert_eq!(Header::default().header_len(), 20);
+    /// assert_eq!(Header { router_alert: true, ..Header::default() }.header_len(), 24);
+    /// ```
     #[inline(always)]
     #[must_use]
     pub fn header_len(&self) -> usize {
@@ -206,6 +255,16 @@ impl Header {
     }
 
     /// Writes the header, and its checksum, to the beginning of `bytes`.
+    ///
+    /// ```
+    /// use demikernel_net::wire::ipv4::Header;
+    ///
+    /// let header = Header { fragment_offset: 1480, more_fragments: true, ..Header::default() };
+    /// let mut bytes = [0; 20];
+    /// header.emit(&mut bytes);
+    /// // Offsets are in units of eight bytes, below three flags.
+    /// assert_eq!(u16::from_be_bytes([bytes[6], bytes[7]]), 0x2000 | 1480 / 8);
+    /// ```
     ///
     /// # Panics
     /// If there are fewer than [`header_len`](Header::header_len) bytes, if the packet is longer than 65535, or if

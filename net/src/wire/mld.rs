@@ -73,6 +73,23 @@ impl<'a> Message<'a> {
     ///
     /// Queries tell their version by their length [rfc3810 8.1].
     ///
+    /// ```
+    /// use demikernel_net::wire::mld::{ALL_ROUTERS, Message};
+    /// use demikernel_net::wire::{Malformed, icmpv6, ipv6};
+    ///
+    /// let done = Message::Done { group: "ff15::1".parse().unwrap() };
+    /// let source = "fe80::1".parse().unwrap();
+    /// let ip = ipv6::Header { source, destination: ALL_ROUTERS, hop_limit: 1, ..ipv6::Header::default() };
+    /// let mut bytes = vec![0; done.len()];
+    /// done.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, done.len()));
+    /// assert_eq!(Message::parse(&ip, true, &bytes), Ok(done));
+    ///
+    /// // It may have come from beyond the link: nobody believes it.
+    /// let far = ipv6::Header { hop_limit: 64, ..ip };
+    /// assert_eq!(Message::parse(&far, true, &bytes), Err(Malformed::Value));
+    /// assert_eq!(Message::parse(&ip, false, &bytes), Err(Malformed::Value));
+    /// ```
+    ///
     /// # Errors
     /// If it is truncated, is about what is no group, or is not one that RFC 3810 lets anybody believe: it came
     /// through a router, without alert, or, if it is a query or a report of version 1, not from an address of the
@@ -102,6 +119,16 @@ impl<'a> Message<'a> {
     }
 
     /// Bytes that [`emit`](Message::emit) writes.
+    ///
+    /// ```
+    /// use demikernel_net::wire::mld::Message;
+    /// use demikernel_net::wire::multicast::{Record, Records};
+    ///
+    /// let groups = ["ff15::1".parse().unwrap(), "ff15::2".parse().unwrap()];
+    /// assert_eq!(Message::ReportV1 { group: groups[0] }.len(), 24);
+    /// let records = groups.map(Record::join);
+    /// assert_eq!(Message::ReportV2(Records::new(&records)).len(), 8 + 2 * 20);
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no message is empty")]
     pub fn len(&self) -> usize {

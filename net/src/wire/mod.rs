@@ -13,6 +13,44 @@
 //! - [`dhcp`]: addresses that servers give.
 //! - `plain`: nearly every segment, with all its headers at once.
 //! - [`checksum`]: the sum that most of them share.
+//!
+//! ```
+//! use demikernel_net::wire::ethernet::{self, MacAddress, ether_type};
+//! use demikernel_net::wire::{Malformed, checksum::Sum, ip::protocol, ipv4, udp};
+//! use std::net::Ipv4Addr;
+//!
+//! let (here, there, payload) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2), b"hello");
+//! let ethernet = ethernet::Header {
+//!     destination: MacAddress([2, 0, 0, 0, 0, 2]),
+//!     source: MacAddress([2, 0, 0, 0, 0, 1]),
+//!     vlan: None,
+//!     ether_type: ether_type::IPV4,
+//! };
+//! let udp = udp::Header { source: 1234, destination: 53, payload_len: 5 };
+//! let ip = ipv4::Header {
+//!     source: here,
+//!     destination: there,
+//!     protocol: protocol::UDP,
+//!     payload_len: 13,
+//!     ..ipv4::Header::default()
+//! };
+//! let mut frame = vec![0; ethernet.header_len() + ip.header_len() + udp.header_len()];
+//! frame.extend_from_slice(payload);
+//! ethernet.emit(&mut frame);
+//! ip.emit(&mut frame[14..]);
+//! let sum = udp.emit(&mut frame[34..]).then(Sum::of(payload));
+//! let pseudo_header = Sum::pseudo_header_v4(here, there, protocol::UDP, 13);
+//! udp::set_checksum(&mut frame[34..], pseudo_header.then(sum).checksum());
+//!
+//! // And back: each parser says where the next one begins.
+//! let (link, packet) = ethernet::Header::parse(&frame)?;
+//! let (network, datagram) = ipv4::Header::parse(&frame[packet..])?;
+//! let datagram = &frame[packet..][datagram];
+//! let (transport, text) = udp::Header::parse(datagram)?;
+//! assert_eq!((link, network, transport), (ethernet, ip, udp));
+//! assert_eq!(&datagram[text], payload);
+//! # Ok::<(), Malformed>(())
+//! ```
 
 pub mod arp;
 pub mod checksum;
@@ -39,6 +77,18 @@ mod testing;
 mod tests;
 
 /// Why bytes are not what they should be.
+///
+/// ```
+/// use demikernel_net::wire::{Malformed, ipv4};
+///
+/// let mut packet = [0; 20];
+/// ipv4::Header::default().emit(&mut packet);
+/// // A hop fewer to go, but the checksum is still the old one.
+/// packet[8] -= 1;
+/// assert_eq!(ipv4::Header::parse(&packet), Err(Malformed::Checksum));
+/// assert_eq!(ipv4::Header::parse(&packet[..19]), Err(Malformed::Truncated));
+/// assert_eq!(Malformed::Checksum.to_string(), "wrong checksum");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {

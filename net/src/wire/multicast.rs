@@ -58,10 +58,34 @@ address!(Ipv4Addr, 4);
 address!(Ipv6Addr, 16);
 
 /// Addresses of sources: as they stand in a message, or as they are to be written into one.
+///
+/// ```
+/// use demikernel_net::wire::multicast::Sources;
+/// use std::net::Ipv4Addr;
+///
+/// let addresses = [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 2)];
+/// let sources = Sources::new(&addresses);
+/// assert_eq!((sources.len(), sources.is_empty()), (2, false));
+/// assert!(sources.iter().eq(addresses));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Sources<'a, A>(List<'a, A>);
 
 /// Group records, in the same way.
+///
+/// ```
+/// use demikernel_net::wire::igmp::Message;
+/// use demikernel_net::wire::multicast::{Record, Records};
+///
+/// let records = ["239.0.0.1", "239.0.0.2"].map(|group| Record::join(group.parse().unwrap()));
+/// let report = Message::ReportV3(Records::new(&records));
+/// let mut bytes = vec![0; report.len()];
+/// report.emit(&mut bytes);
+///
+/// // Of a message that was received nothing is copied: records are read where they stand.
+/// let Ok(Message::ReportV3(received)) = Message::parse(&bytes) else { panic!("it is a report") };
+/// assert!(received.iter().eq(records));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Records<'a, A: Address>(List<'a, Record<'a, A>>);
 
@@ -123,6 +147,17 @@ impl<'a, A: Address> Sources<'a, A> {
 }
 
 /// What a record says of its group (RFC 3376 section 4.2.12, RFC 3810 section 5.2.12).
+///
+/// ```
+/// use demikernel_net::wire::multicast::{Record, RecordKind};
+/// use std::net::Ipv4Addr;
+///
+/// let group = Ipv4Addr::new(239, 0, 0, 1);
+/// // Joining is to exclude nobody from now on; leaving, to include nobody.
+/// assert_eq!(Record::join(group).kind, RecordKind::ChangeToExclude);
+/// assert_eq!(Record::leave(group).kind, RecordKind::ChangeToInclude);
+/// assert_eq!(RecordKind::ChangeToExclude as u8, 4, "as it is in a message");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum RecordKind {
@@ -155,6 +190,20 @@ impl RecordKind {
 }
 
 /// What a host says of one group.
+///
+/// ```
+/// use demikernel_net::wire::multicast::{Record, RecordKind, Sources};
+/// use std::net::Ipv4Addr;
+///
+/// // From one source only: source-specific multicast (RFC 4607).
+/// let source = [Ipv4Addr::new(198, 51, 100, 1)];
+/// let record = Record {
+///     kind: RecordKind::AllowNewSources,
+///     group: Ipv4Addr::new(232, 1, 2, 3),
+///     sources: Sources::new(&source),
+/// };
+/// assert_ne!(record, Record::join(record.group), "that would be from all sources");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a, A: Address> {
     /// What of it.
@@ -283,6 +332,25 @@ impl<A: Address> fmt::Debug for Records<'_, A> {
 }
 
 /// A query of the current version.
+///
+/// ```
+/// use demikernel_net::wire::igmp::Message;
+/// use demikernel_net::wire::multicast::{Query, Sources};
+/// use std::time::Duration;
+///
+/// let sources = ["198.51.100.1".parse().unwrap()];
+/// let query = Message::QueryV3(Query {
+///     group: Some("232.1.2.3".parse().unwrap()),
+///     max_response: Duration::from_secs(1),
+///     suppress: false,
+///     robustness: 2,
+///     interval: Duration::from_secs(125),
+///     sources: Sources::new(&sources),
+/// });
+/// let mut bytes = vec![0; query.len()];
+/// query.emit(&mut bytes);
+/// assert_eq!(Message::parse(&bytes), Ok(query));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Query<'a, A: Address> {
     /// About one group, or all.

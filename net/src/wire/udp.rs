@@ -55,6 +55,18 @@ impl Header {
     ///
     /// The checksum is not looked at: it needs the addresses, and a device may have verified it. See [`verify`].
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, udp::Header};
+    ///
+    /// let header = Header { source: 0, destination: 9, payload_len: 4 };
+    /// let mut bytes = *b"--------datapadding";
+    /// header.emit(&mut bytes);
+    /// let (parsed, payload) = Header::parse(&bytes)?;
+    /// assert_eq!((parsed, &bytes[payload]), (header, &b"data"[..]));
+    /// assert_eq!(Header::parse(&bytes[..11]), Err(Malformed::Truncated));
+    /// # Ok::<(), Malformed>(())
+    /// ```
+    ///
     /// # Errors
     /// If the datagram does not fit into the bytes, or its length is below that of a header [rfc768 length].
     #[inline]
@@ -65,6 +77,15 @@ impl Header {
     }
 
     /// The header that an ICMP message quotes, where there may be less of the payload than it says.
+    ///
+    /// ```
+    /// use demikernel_net::wire::udp::Header;
+    ///
+    /// let header = Header { source: 1234, destination: 53, payload_len: 500 };
+    /// let mut quote = [0; 8];
+    /// header.emit(&mut quote);
+    /// assert_eq!(Header::parse_quoted(&quote), Ok(header), "though nothing is left of its payload");
+    /// ```
     ///
     /// # Errors
     /// If the header does not fit into the bytes or contradicts itself.
@@ -88,6 +109,15 @@ impl Header {
     /// Writes the header to the beginning of `bytes`, without a checksum, and returns the sum of what it wrote:
     /// [`set_checksum`] then needs to read none of it again.
     ///
+    /// ```
+    /// use demikernel_net::wire::{checksum::Sum, udp::Header};
+    ///
+    /// let mut bytes = [0xff; 8];
+    /// let sum = Header { source: 1234, destination: 53, payload_len: 5 }.emit(&mut bytes);
+    /// assert_eq!(bytes, [0x04, 0xd2, 0, 53, 0, 13, 0, 0]);
+    /// assert_eq!(sum.fold(), Sum::of(&bytes).fold());
+    /// ```
+    ///
     /// # Panics
     /// If there are fewer than [`HEADER`] bytes, or the datagram is longer than 65535.
     #[inline]
@@ -107,6 +137,14 @@ impl Header {
 /// Writes the checksum into a header that [`Header::emit`] wrote. One that is 0 is sent as its other
 /// representation, since 0 means that there is none [rfc768 zero] [rfc8200 8.1-zero-sent].
 ///
+/// ```
+/// use demikernel_net::wire::udp::set_checksum;
+///
+/// let mut header = [0x04, 0xd2, 0, 53, 0, 8, 0, 0];
+/// set_checksum(&mut header, 0);
+/// assert_eq!(header[6..], [0xff, 0xff], "0 would say that there is none");
+/// ```
+///
 /// # Panics
 /// If there are fewer bytes than a header has.
 #[inline]
@@ -117,6 +155,14 @@ pub fn set_checksum(header: &mut [u8], checksum: u16) {
 
 /// Whether the checksum of a datagram, without what may be behind it, is right. IPv4 allows to send none
 /// [rfc768 none]; IPv6 does not [rfc8200 8.1-zero-received].
+///
+/// ```
+/// use demikernel_net::wire::{Malformed, checksum::Sum, ip::Version, udp};
+///
+/// let (pseudo_header, without) = (Sum::of_u16(1), [0x04, 0xd2, 0, 53, 0, 8, 0, 0]);
+/// assert_eq!(udp::verify(Version::V4, pseudo_header, &without), Ok(()));
+/// assert_eq!(udp::verify(Version::V6, pseudo_header, &without), Err(Malformed::Checksum));
+/// ```
 ///
 /// # Errors
 /// If it is not.

@@ -44,6 +44,21 @@ mod option {
 }
 
 /// What the headers between the fixed one and the payload say.
+///
+/// ```
+/// use demikernel_net::wire::ip::protocol;
+/// use demikernel_net::wire::ipv6::{Chain, HEADER, HOP_BY_HOP_ROUTER_ALERT, Header, next_header};
+///
+/// let header = Header { next_header: next_header::HOP_BY_HOP, payload_len: 12, ..Header::default() };
+/// let mut packet = vec![0; HEADER + 12];
+/// header.emit(&mut packet);
+/// packet[HEADER..][..8].copy_from_slice(&HOP_BY_HOP_ROUTER_ALERT);
+///
+/// let chain = Chain::walk(&header, &packet)?;
+/// assert_eq!((chain.protocol, chain.payload), (protocol::ICMPV6, HEADER + 8));
+/// assert!(chain.router_alert && chain.fragment.is_none());
+/// # Ok::<(), demikernel_net::wire::ipv6::Refusal>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chain {
     /// Of the payload: what a transport takes, or [`next_header::NONE`]. Of a fragment, what the first header of its
@@ -60,6 +75,20 @@ pub struct Chain {
 }
 
 /// A fragment header.
+///
+/// ```
+/// use demikernel_net::wire::ip::protocol;
+/// use demikernel_net::wire::ipv6::{Chain, Fragment, HEADER, Header, next_header};
+///
+/// let fragment = Fragment { next_header: protocol::UDP, offset: 1232, more: false, identification: 7 };
+/// let header = Header { next_header: next_header::FRAGMENT, payload_len: 8 + 5, ..Header::default() };
+/// let mut packet = vec![0; HEADER + Fragment::HEADER + 5];
+/// header.emit(&mut packet);
+/// fragment.emit(&mut packet[HEADER..]);
+/// let chain = Chain::walk(&header, &packet)?;
+/// assert_eq!((chain.fragment, chain.payload), (Some(fragment), HEADER + Fragment::HEADER));
+/// # Ok::<(), demikernel_net::wire::ipv6::Refusal>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment {
     /// Of the first header behind the fragment header, in the whole packet.
@@ -73,6 +102,25 @@ pub struct Fragment {
 }
 
 /// Why a packet goes no further.
+///
+/// ```
+/// use demikernel_net::wire::ip::protocol;
+/// use demikernel_net::wire::ipv6::{Chain, HEADER, Header, ProblemCode, Refusal, next_header};
+///
+/// let header = Header { next_header: next_header::DESTINATION, payload_len: 8, ..Header::default() };
+/// let mut packet = vec![0; HEADER + 8];
+/// header.emit(&mut packet);
+/// // An option that nobody knows, and whose two highest bits say what is to become of the packet.
+/// packet[HEADER..].copy_from_slice(&[protocol::UDP, 0, 0b10_011110, 4, 0, 0, 0, 0]);
+/// let pointer = HEADER as u32 + 2;
+/// let problem =
+///     Refusal::Problem { code: ProblemCode::UnrecognizedOption, pointer, even_if_multicast: true };
+/// assert_eq!(Chain::walk(&header, &packet), Err(problem));
+/// packet[HEADER + 2] = 0b01_011110;
+/// assert_eq!(Chain::walk(&header, &packet), Err(Refusal::Discard));
+/// packet[HEADER + 2] = 0b00_011110;
+/// assert!(Chain::walk(&header, &packet).is_ok(), "it is skipped");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
     /// Its bytes are not what they should be; nobody is told.

@@ -74,6 +74,17 @@ pub struct Header {
 impl Header {
     /// The header, and where the extension headers and the payload are: what is behind them pads the frame.
     ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, ipv4, ipv6::Header};
+    ///
+    /// let header = Header { payload_len: 4, ..Header::default() };
+    /// let mut bytes = [0xff; 46];
+    /// header.emit(&mut bytes);
+    /// assert_eq!(Header::parse(&bytes), Ok((header, 40..44)), "two bytes pad the frame");
+    /// ipv4::Header::default().emit(&mut bytes);
+    /// assert_eq!(Header::parse(&bytes), Err(Malformed::Version));
+    /// ```
+    ///
     /// # Errors
     /// If the header or the packet does not fit into the bytes, or it is of another version.
     #[inline]
@@ -84,6 +95,16 @@ impl Header {
     }
 
     /// The header that an ICMP message quotes, where there may be less of the payload than it says.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, ipv6::Header};
+    ///
+    /// let header = Header { payload_len: 1400, ..Header::default() };
+    /// let mut quote = [0; 48];
+    /// header.emit(&mut quote);
+    /// assert_eq!(Header::parse_quoted(&quote), Ok(header));
+    /// assert_eq!(Header::parse(&quote), Err(Malformed::Truncated));
+    /// ```
     ///
     /// # Errors
     /// If the header does not fit into the bytes, or it is of another version.
@@ -114,6 +135,15 @@ impl Header {
     }
 
     /// Writes the header to the beginning of `bytes`.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{ip::{Ecn, TrafficClass}, ipv6::Header};
+    ///
+    /// let traffic_class = TrafficClass { dscp: 46, ecn: Ecn::Ect0 };
+    /// let mut bytes = [0; 40];
+    /// Header { traffic_class, flow_label: 0x12345, ..Header::default() }.emit(&mut bytes);
+    /// assert_eq!(bytes[..4], [0x6b, 0xa1, 0x23, 0x45], "version, class, and label, in 4, 8 and 20 bits");
+    /// ```
     ///
     /// # Panics
     /// If there are fewer than [`HEADER`] bytes.

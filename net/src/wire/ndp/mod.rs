@@ -72,6 +72,31 @@ pub enum Message {
 }
 
 /// What a router says of itself and the link (RFC 4861 section 4.2). Times of 0 say nothing.
+///
+/// ```
+/// use demikernel_net::wire::ndp::{HOP_LIMIT, Message, PrefixInformation, RouterAdvertisement};
+/// use demikernel_net::wire::{icmpv6, ipv6, mld};
+///
+/// let mut router = RouterAdvertisement { lifetime: 1800, mtu: Some(1500), ..Default::default() };
+/// router.prefixes[0] = Some(PrefixInformation {
+///     prefix: "2001:db8:1::".parse().unwrap(),
+///     length: 64,
+///     on_link: true,
+///     autonomous: true,
+///     valid_lifetime: 86_400,
+///     preferred_lifetime: 14_400,
+/// });
+/// let message = Message::RouterAdvertisement(router);
+/// let ip = ipv6::Header {
+///     source: "fe80::1".parse().unwrap(),
+///     destination: mld::ALL_NODES,
+///     hop_limit: HOP_LIMIT,
+///     ..ipv6::Header::default()
+/// };
+/// let mut bytes = vec![0; message.len()];
+/// message.emit(&mut bytes, icmpv6::pseudo_header(ip.source, ip.destination, message.len()));
+/// assert_eq!(Message::parse(&ip, &bytes), Ok(message));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RouterAdvertisement {
     /// To be set in packets; 0 says nothing.
@@ -97,6 +122,29 @@ pub struct RouterAdvertisement {
 }
 
 /// Who has an address (RFC 4861 section 4.4).
+///
+/// ```
+/// use demikernel_net::wire::ndp::{HOP_LIMIT, Message, NeighborAdvertisement};
+/// use demikernel_net::wire::{Malformed, checksum::Sum, ipv6, mld};
+///
+/// let message = Message::NeighborAdvertisement(NeighborAdvertisement {
+///     target: "fe80::2".parse().unwrap(),
+///     router: false,
+///     solicited: true,
+///     replaces: true,
+///     target_link_layer: None,
+/// });
+/// let mut bytes = vec![0; message.len()];
+/// message.emit(&mut bytes, Sum::ZERO);
+/// assert_eq!(bytes[4], 0x60, "solicited, and to override");
+///
+/// let asker = "fe80::1".parse().unwrap();
+/// let ip = ipv6::Header { destination: asker, hop_limit: HOP_LIMIT, ..ipv6::Header::default() };
+/// assert_eq!(Message::parse(&ip, &bytes), Ok(message));
+/// // Nobody's question is answered to all.
+/// let to_all = ipv6::Header { destination: mld::ALL_NODES, ..ip };
+/// assert_eq!(Message::parse(&to_all, &bytes), Err(Malformed::Value));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NeighborAdvertisement {
     /// The address.
@@ -113,6 +161,19 @@ pub struct NeighborAdvertisement {
 
 impl Message {
     /// A whole message of ICMPv6 whose checksum is right.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{Malformed, checksum::Sum, ipv6, ndp::Message};
+    ///
+    /// let message = Message::RouterSolicitation { source_link_layer: None };
+    /// let mut bytes = vec![0; message.len()];
+    /// message.emit(&mut bytes, Sum::ZERO);
+    /// let from_link = ipv6::Header { hop_limit: 255, ..ipv6::Header::default() };
+    /// assert_eq!(Message::parse(&from_link, &bytes), Ok(message));
+    /// // A router has passed it on, and its sender may be anywhere.
+    /// let from_afar = ipv6::Header { hop_limit: 254, ..from_link };
+    /// assert_eq!(Message::parse(&from_afar, &bytes), Err(Malformed::Value));
+    /// ```
     ///
     /// # Errors
     /// If it is not one that RFC 4861 lets a host believe [rfc4861 6.1.1] [rfc4861 6.1.2] [rfc4861 7.1.1]
@@ -134,6 +195,14 @@ impl Message {
     }
 
     /// Bytes that [`emit`](Message::emit) writes.
+    ///
+    /// ```
+    /// use demikernel_net::wire::{ethernet::MacAddress, ndp::Message};
+    ///
+    /// let source_link_layer = Some(MacAddress([2, 0, 0, 0, 0, 1]));
+    /// assert_eq!(Message::RouterSolicitation { source_link_layer: None }.len(), 8);
+    /// assert_eq!(Message::RouterSolicitation { source_link_layer }.len(), 8 + 8);
+    /// ```
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no message is empty")]
     pub fn len(&self) -> usize {

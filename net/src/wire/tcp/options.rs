@@ -4,6 +4,14 @@ use super::SequenceNumber;
 use std::ops::Deref;
 
 /// The options of a segment that the stack knows. Others are skipped (RFC 9293, MUST-6).
+///
+/// ```
+/// use demikernel_net::wire::tcp::{Options, Timestamps};
+///
+/// let timestamps = Some(Timestamps { value: 1, echo: 2 });
+/// assert_eq!(Options::default().sack_room(), 4);
+/// assert_eq!(Options { timestamps, ..Options::default() }.sack_room(), 3, "beside ten bytes of stamps");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// Maximum segment size (kind 2).
@@ -39,6 +47,18 @@ pub struct SackBlock {
 }
 
 /// At most four blocks: no more fit in a header (RFC 2018 section 3).
+///
+/// ```
+/// use demikernel_net::wire::tcp::{SackBlock, SackBlocks, SequenceNumber};
+///
+/// let mut blocks = SackBlocks::new();
+/// for start in [1000, 3000, 5000, 7000] {
+///     let left = SequenceNumber::new(start);
+///     assert!(blocks.push(SackBlock { left, right: left + 500 }));
+/// }
+/// assert!(!blocks.push(SackBlock::default()), "a header has no room for a fifth");
+/// assert_eq!(blocks.iter().map(|block| block.right - block.left).sum::<u32>(), 2000);
+/// ```
 #[derive(Clone, Copy, Default)]
 pub struct SackBlocks {
     count: u8,
