@@ -44,6 +44,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const BURST: usize = 32;
 
 /// What frames begin with.
+///
+/// ```
+/// use demikernel_net::device::{Capabilities, MacAddress, Medium};
+/// use demikernel_net::stack::{Stack, StackConfig};
+/// use demikernel_runtime::buffer::{Buffer, Sga};
+/// use demikernel_runtime::time::Instant;
+/// use demikernel_runtime::transport::{Domain, SocketKind};
+///
+/// /// What a stack sends first when it has something for a host on the link.
+/// fn first_frame(medium: Medium) -> std::io::Result<Vec<u8>> {
+///     let config = StackConfig::new(Capabilities::new(medium, 1500), [7; 32]);
+///     let config = config.address("192.0.2.1".parse().unwrap(), 24);
+///     let (now, mut burst) = (Instant::from_nanos(1), vec![]);
+///     let mut stack = Stack::new(now, config);
+///     let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+///     let data = Sga::from(Buffer::from("hello"));
+///     stack.send_to(now, socket, &data, Some("192.0.2.2:9".parse().unwrap()))?;
+///     stack.transmit(now, &mut burst);
+///     Ok(burst[0].head.to_vec())
+/// }
+///
+/// assert_eq!(first_frame(Medium::Ip)?[0], 0x45, "the packet itself");
+/// let ethernet = first_frame(Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, 1])))?;
+/// assert_eq!(ethernet[12..14], [0x08, 0x06], "a question to all: who is 192.0.2.2?");
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Medium {
     /// An Ethernet header; the device has an address.
@@ -53,6 +79,27 @@ pub enum Medium {
 }
 
 /// What a device does better than software. Without a bit, the stack does it.
+///
+/// ```
+/// use demikernel_net::device::{Capabilities, ChecksumOffload, Medium};
+/// use demikernel_net::stack::{Stack, StackConfig};
+/// use demikernel_runtime::buffer::{Buffer, Sga};
+/// use demikernel_runtime::time::Instant;
+/// use demikernel_runtime::transport::{Domain, SocketKind};
+///
+/// let mut capabilities = Capabilities::new(Medium::Ip, 1500);
+/// capabilities.transmit_l4_checksum = true;
+/// let config = StackConfig::new(capabilities, [7; 32]).address("192.0.2.1".parse().unwrap(), 24);
+/// let (now, mut burst) = (Instant::from_nanos(1), vec![]);
+/// let mut stack = Stack::new(now, config);
+/// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+/// let data = Sga::from(Buffer::from("hello"));
+/// stack.send_to(now, socket, &data, Some("192.0.2.2:9".parse().unwrap()))?;
+/// stack.transmit(now, &mut burst);
+/// // The header of UDP begins behind 20 bytes, and has its checksum at its sixth.
+/// assert_eq!(burst[0].checksum, ChecksumOffload { ip: None, l4: Some((20, 6)) });
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -93,6 +140,41 @@ pub(crate) fn wall_clock() -> Duration {
 }
 
 /// Carries frames. All calls come from one thread and none blocks.
+///
+/// ```
+/// use demikernel_net::device::{BURST, Capabilities, Frame, FrameDevice, Medium};
+/// use demikernel_runtime::buffer::Buffer;
+/// use std::{collections::VecDeque, io};
+///
+/// /// What is sent comes back.
+/// #[derive(Default)]
+/// struct Mirror(VecDeque<Frame>);
+///
+/// impl FrameDevice for Mirror {
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities::new(Medium::Ip, 1500)
+///     }
+///
+///     fn receive(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+///         let count = self.0.len().min(BURST);
+///         burst.extend(self.0.drain(..count));
+///         Ok(count)
+///     }
+///
+///     fn transmit(&mut self, burst: &mut Vec<Frame>) -> io::Result<usize> {
+///         let count = burst.len();
+///         self.0.extend(burst.drain(..));
+///         Ok(count)
+///     }
+/// }
+///
+/// let mut mirror = Mirror::default();
+/// let mut burst = vec![Frame::new(Buffer::from("a packet"))];
+/// assert_eq!((mirror.transmit(&mut burst)?, burst.len()), (1, 0));
+/// assert_eq!((mirror.receive(&mut burst)?, &burst[0].head[..]), (1, &b"a packet"[..]));
+/// assert!(mirror.descriptor().is_none() && mirror.counters().is_empty(), "unless it says otherwise");
+/// # io::Result::Ok(())
+/// ```
 pub trait FrameDevice {
     /// What it does. Constant but for the MTU.
     fn capabilities(&self) -> Capabilities;

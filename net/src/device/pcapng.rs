@@ -24,6 +24,21 @@ const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
 
 /// Which way a packet went.
+///
+/// ```
+/// use demikernel_net::device::pcapng::{Direction, Writer};
+/// use demikernel_net::device::{Frame, Medium};
+/// use demikernel_runtime::buffer::Buffer;
+/// use std::time::Duration;
+///
+/// let mut file = Vec::new();
+/// let mut writer = Writer::new(&mut file, "sim", Medium::Ip, 65_536)?;
+/// writer.packet(Duration::ZERO, Direction::Out, &Frame::new(Buffer::from("sent")))?;
+/// // An option of the last block: "flags", of four bytes, then the end of options, and the block's length.
+/// let flags = &file[file.len() - 16..][..8];
+/// assert_eq!(flags, [2, 0, 4, 0, Direction::Out as u8, 0, 0, 0]);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
     /// Received.
@@ -64,6 +79,21 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes one packet with the time since the Unix epoch.
+    ///
+    /// ```
+    /// use demikernel_net::device::pcapng::{Direction, Writer};
+    /// use demikernel_net::device::{Frame, Medium};
+    /// use demikernel_runtime::buffer::Buffer;
+    /// use std::time::Duration;
+    ///
+    /// let mut file = Vec::new();
+    /// let mut writer = Writer::new(&mut file, "sim", Medium::Ip, 8)?;
+    /// let frame = Frame::new(Buffer::from("headers and payload"));
+    /// writer.packet(Duration::from_secs(1), Direction::In, &frame)?;
+    /// assert!(file.windows(8).any(|bytes| bytes == b"headers "));
+    /// assert!(!file.windows(7).any(|bytes| bytes == b"payload"), "eight bytes of each packet are kept");
+    /// # std::io::Result::Ok(())
+    /// ```
     ///
     /// # Errors
     /// Those of the output.

@@ -21,6 +21,28 @@ const IDENTIFIER: u16 = 0x0fff;
 /// One VLAN of a device.
 ///
 /// Devices that take tags off what they receive are to leave them: `ethtool -K INTERFACE rxvlan off`.
+///
+/// ```
+/// use demikernel_net::device::{Capabilities, Frame, FrameDevice, MacAddress, Medium, Pair, Vlan};
+/// use demikernel_runtime::buffer::Buffer;
+///
+/// let capabilities = Capabilities::new(Medium::Ethernet(MacAddress([2, 0, 0, 0, 0, 1])), 1500);
+/// let (near, mut far) = Pair::new(capabilities, capabilities, 8);
+/// let mut vlan = Vlan::new(near, 42);
+/// let untagged = b"addressesof2\x08\0packet";
+/// vlan.transmit(&mut vec![Frame::new(Buffer::from(&untagged[..]))])?;
+///
+/// let mut burst = vec![];
+/// far.receive(&mut burst)?;
+/// assert_eq!(burst[0].head[12..16], [0x81, 0, 0, 42]);
+/// // The same frame comes back, and then one without the tag, which is none of ours.
+/// burst.push(Frame::new(Buffer::from(&untagged[..])));
+/// far.transmit(&mut burst)?;
+/// burst.clear();
+/// assert_eq!(vlan.receive(&mut burst)?, 1);
+/// assert_eq!(burst[0].head[..], untagged[..]);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Vlan<D> {
     device: D,

@@ -84,6 +84,39 @@ const FRAGMENTS: u32 = 1;
 const AUTOMATIC: u32 = 2;
 
 /// A TCP/UDP/IP stack with one interface. See the [module](self).
+///
+/// ```
+/// use demikernel_net::device::{Capabilities, FrameDevice, Medium, Pair};
+/// use demikernel_net::stack::{Stack, StackConfig};
+/// use demikernel_runtime::buffer::{Buffer, Sga};
+/// use demikernel_runtime::time::Instant;
+/// use demikernel_runtime::transport::{Domain, SocketKind};
+///
+/// let capabilities = Capabilities::new(Medium::Ip, 1500);
+/// let (mut cable, mut other_end) = Pair::new(capabilities, capabilities, 64);
+/// let now = Instant::from_nanos(1);
+/// let stack = |key, address: &str| {
+///     let config = StackConfig::new(capabilities, [key; 32]);
+///     Stack::new(now, config.address(address.parse().unwrap(), 24))
+/// };
+/// let (mut client, mut server) = (stack(1, "192.0.2.1"), stack(2, "192.0.2.2"));
+/// let address = "192.0.2.2:53".parse().unwrap();
+/// let service = server.socket(Domain::V4, SocketKind::Datagram)?;
+/// server.bind(service, address)?;
+///
+/// let socket = client.socket(Domain::V4, SocketKind::Datagram)?;
+/// client.send_to(now, socket, &Sga::from(Buffer::from("who is it?")), Some(address))?;
+/// let mut burst = vec![];
+/// client.transmit(now, &mut burst);
+/// cable.transmit(&mut burst)?;
+///
+/// other_end.receive(&mut burst)?;
+/// server.receive(now, &mut burst);
+/// let datagram = server.recv_from(service)?;
+/// assert_eq!(&datagram.payload[..], b"who is it?");
+/// assert_eq!(datagram.source.ip().to_string(), "192.0.2.1");
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Stack {
     interface: Interface,
     sockets: Slots<Socket>,
@@ -177,16 +210,53 @@ impl Stack {
     }
 
     /// Our addresses.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::time::Instant;
+    /// let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// let stack = Stack::new(Instant::from_nanos(1), config.address("192.0.2.1".parse().unwrap(), 24));
+    /// assert!(stack.addresses().is_local("192.0.2.1".parse().unwrap()));
+    /// assert!(stack.addresses().is_broadcast("192.0.2.255".parse().unwrap()));
+    /// ```
     pub fn addresses(&self) -> &Addresses {
         &self.interface.addresses
     }
 
     /// Where packets go.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::time::Instant;
+    /// # use std::net::IpAddr;
+    /// let now = Instant::from_nanos(1);
+    /// let (own, router): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.254".parse().unwrap());
+    /// let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// let stack = Stack::new(now, config.address(own, 24).gateway(router));
+    /// let hop = |address: &str| stack.routes().look_up(now, address.parse().unwrap()).map(|found| found.hop);
+    /// assert_eq!(hop("198.51.100.1"), Some(router));
+    /// assert_eq!(hop("192.0.2.7"), "192.0.2.7".parse().ok(), "it is on the link");
+    /// assert_eq!(hop("2001:db8::1"), None);
+    /// ```
     pub fn routes(&self) -> &Routes {
         &self.interface.routes
     }
 
     /// How often has happened what is counted, by name.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Frame, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{buffer::Buffer, time::Instant};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config);
+    /// stack.receive(now, &mut vec![Frame::new(Buffer::from("not a packet"))]);
+    /// let happened: Vec<_> = stack.counters().into_iter().filter(|(_, count)| *count > 0).collect();
+    /// assert_eq!(happened, [("frames_received", 1), ("malformed_ip", 1)]);
+    /// ```
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let own = Counter::ALL.iter().map(|counter| (counter.name(), self.interface.counters.get(*counter)));
         let tcp = tcp::Counter::ALL.iter().map(|counter| (counter.name(), self.shared.counter(*counter)));
@@ -194,11 +264,43 @@ impl Stack {
     }
 
     /// How often it has happened.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Frame, Medium};
+    /// use demikernel_net::stack::{Counter, Stack, StackConfig};
+    /// use demikernel_net::wire::ipv4;
+    /// # use demikernel_runtime::{buffer::Buffer, time::Instant};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    ///
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// let (source, destination) = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    /// let mut packet = vec![0; 20];
+    /// ipv4::Header { source, destination, protocol: 200, ..ipv4::Header::default() }.emit(&mut packet);
+    /// stack.receive(now, &mut vec![Frame::new(Buffer::from(packet))]);
+    /// assert_eq!(stack.counter(Counter::UnknownProtocol), 1);
+    /// assert_eq!(stack.transmit(now, &mut vec![]), 1, "whoever has sent it is told");
+    /// ```
     pub fn counter(&self, counter: Counter) -> u64 {
         self.interface.counters.get(counter)
     }
 
     /// How many sockets and connections there are, those in TIME-WAIT included.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{time::Instant, transport::{Domain, SocketKind}};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config);
+    /// let socket = stack.socket(Domain::V6, SocketKind::Stream)?;
+    /// assert_eq!(stack.sockets(), 1);
+    /// stack.close(now, socket)?;
+    /// assert_eq!(stack.sockets(), 0);
+    /// assert!(stack.local(socket).is_err(), "the name stands for nothing any more");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn sockets(&self) -> usize {
         self.sockets.len()
     }
@@ -210,17 +312,71 @@ impl Stack {
 
     /// When [`handle_deadlines`](Stack::handle_deadlines) is to be called: at once if there is something to
     /// [`transmit`](Stack::transmit) or to [`receive`](Stack::receive) from ourselves.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{time::Instant, transport::{Domain, SocketKind}};
+    /// # use std::time::Duration;
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// assert_eq!(stack.next_deadline(), None, "nothing happens of itself");
+    /// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// let _in_progress = stack.connect(now, socket, "192.0.2.2:80".parse().unwrap());
+    /// assert!(stack.next_deadline().is_some_and(|at| at <= now), "the SYN is to leave");
+    /// stack.transmit(now, &mut vec![]);
+    /// let deadline = stack.next_deadline().expect("it may get lost");
+    /// assert!(deadline > now && deadline <= now + Duration::from_secs(2));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.is_busy() { Some(Instant::from_nanos(0)) } else { self.deadlines.next() }
     }
 
     /// Whether something waits to be transmitted, or to be received from ourselves.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{buffer::{Buffer, Sga}, time::Instant, transport::{Domain, SocketKind}};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// stack.send_to(now, socket, &Sga::from(Buffer::from("hello")), Some("192.0.2.2:9".parse().unwrap()))?;
+    /// assert!(stack.is_busy());
+    /// assert_eq!(stack.transmit(now, &mut vec![]), 1);
+    /// assert!(!stack.is_busy());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[inline]
     pub fn is_busy(&self) -> bool {
         !self.ready.is_empty() || !self.interface.outbound.is_empty() || !self.interface.loopback.is_empty()
     }
 
     /// Does what is due.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{time::Instant, transport::{Domain, SocketKind}};
+    /// # use std::time::Duration;
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// let _in_progress = stack.connect(now, socket, "192.0.2.2:80".parse().unwrap());
+    /// let mut burst = vec![];
+    /// assert_eq!(stack.transmit(now, &mut burst), 1);
+    /// assert_eq!(stack.transmit(now, &mut burst), 0);
+    ///
+    /// // Nobody has answered for two seconds: the SYN leaves again.
+    /// let later = now + Duration::from_secs(2);
+    /// stack.handle_deadlines(later);
+    /// assert_eq!(stack.transmit(later, &mut burst), 1);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle_deadlines(&mut self, now: Instant) {
         while let Some(number) = self.deadlines.expire(now) {
             match number.checked_sub(RESERVED) {
@@ -249,6 +405,28 @@ impl Stack {
     }
 
     /// Something has happened to a socket.
+    ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// use demikernel_net::tcp::Events;
+    /// # use demikernel_runtime::{buffer::{Buffer, Sga}, time::Instant, transport::{Domain, SocketKind}};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    ///
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// let address = "192.0.2.1:9".parse().unwrap();
+    /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// stack.bind(socket, address)?;
+    /// stack.send_to(now, socket, &Sga::from(Buffer::from("to myself")), Some(address))?;
+    /// assert!(stack.poll_event().is_none());
+    ///
+    /// stack.receive(now, &mut vec![]);
+    /// let (who, what) = stack.poll_event().expect("it has come");
+    /// assert!(who == socket && what.contains(Events::READABLE));
+    /// assert!(stack.poll_event().is_none(), "it is told once");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[inline]
     pub fn poll_event(&mut self) -> Option<(SocketId, Events)> {
         while let Some(slot) = self.events.pop() {

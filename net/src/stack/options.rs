@@ -7,6 +7,24 @@ use std::io;
 use super::errno;
 
 /// An option and its value.
+///
+/// ```
+/// # use demikernel_net::device::{Capabilities, Medium};
+/// use demikernel_net::stack::{OptionName, SocketOption, Stack, StackConfig};
+/// # use demikernel_runtime::{time::Instant, transport::{Domain, SocketKind}};
+/// # let mut config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+/// # let now = Instant::from_nanos(1);
+///
+/// // Of all sockets at first, and of one.
+/// config.set_stream_option(&SocketOption::NoDelay(true))?;
+/// let mut stack = Stack::new(now, config);
+/// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+/// assert_eq!(stack.option(socket, OptionName::NoDelay)?, SocketOption::NoDelay(true));
+/// stack.set_option(now, socket, &SocketOption::Congestion("bbr".to_owned()))?;
+/// assert_eq!(stack.option(socket, OptionName::Congestion)?, SocketOption::Congestion("bbr".to_owned()));
+/// assert!(stack.set_option(now, socket, &SocketOption::TimeToLive(0)).is_err(), "nothing would get anywhere");
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum SocketOption {

@@ -121,6 +121,26 @@ impl NetTransport {
     }
 
     /// Has `lookup` asked for the addresses of names, instead of the system.
+    ///
+    /// ```
+    /// use demikernel_net::device::{Capabilities, Medium, Pair};
+    /// use demikernel_net::stack::{Stack, StackConfig};
+    /// use demikernel_net::transport::NetTransport;
+    /// use demikernel_runtime::{time::Instant, transport::Network};
+    /// use std::io;
+    ///
+    /// let capabilities = Capabilities::new(Medium::Ip, 1500);
+    /// let (here, _there) = Pair::new(capabilities, capabilities, 256);
+    /// let stack = Stack::new(Instant::now(), StackConfig::new(capabilities, [7; 32]));
+    /// let transport = NetTransport::new("pair", stack, here);
+    /// transport.set_names(|name| match name {
+    ///     "server" => Ok(vec!["192.0.2.2".parse().unwrap()]),
+    ///     _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such host")),
+    /// });
+    /// assert_eq!(transport.lookup("server").unwrap()?[0].to_string(), "192.0.2.2");
+    /// assert!(transport.lookup("client").unwrap().is_err());
+    /// # io::Result::Ok(())
+    /// ```
     pub fn set_names(&self, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + 'static) {
         *self.names.borrow_mut() = Some(Box::new(lookup));
     }
@@ -140,6 +160,20 @@ impl NetTransport {
     }
 
     /// What `look` makes of the stack: for figures that have no call of their own.
+    ///
+    /// ```
+    /// use demikernel_net::device::{Capabilities, Medium, Pair};
+    /// use demikernel_net::stack::{Stack, StackConfig};
+    /// use demikernel_net::transport::NetTransport;
+    /// use demikernel_runtime::time::Instant;
+    ///
+    /// let capabilities = Capabilities::new(Medium::Ip, 1500);
+    /// let (here, _there) = Pair::new(capabilities, capabilities, 256);
+    /// let config = StackConfig::new(capabilities, [7; 32]).address("192.0.2.1".parse().unwrap(), 24);
+    /// let transport = NetTransport::new("pair", Stack::new(Instant::now(), config), here);
+    /// let counters = transport.with_stack(|stack| stack.counters());
+    /// assert!(counters.iter().any(|(name, count)| *name == "frames_received" && *count == 0));
+    /// ```
     ///
     /// # Panics
     /// If it is called by the destructor of memory that was sent, or by `look`.

@@ -15,6 +15,40 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What `shutdown` ends.
+///
+/// ```
+/// # use demikernel_net::device::{Capabilities, Medium};
+/// use demikernel_net::stack::{Shutdown, Stack, StackConfig};
+/// # use demikernel_runtime::{buffer::{Buffer, Sga}, time::Instant, transport::{Domain, SocketKind}};
+/// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+/// # let now = Instant::from_nanos(1);
+/// # let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+/// # let address = "192.0.2.1:80".parse().unwrap();
+/// # let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+/// # stack.bind(listener, address)?;
+/// # stack.listen(listener, 8)?;
+/// # let client = stack.socket(Domain::V4, SocketKind::Stream)?;
+/// # let _in_progress = stack.connect(now, client, address);
+/// # fn settle(now: Instant, stack: &mut Stack) {
+/// #     while stack.is_busy() {
+/// #         stack.transmit(now, &mut vec![]);
+/// #         stack.receive(now, &mut vec![]);
+/// #     }
+/// # }
+/// # settle(now, &mut stack);
+/// # let (server, _) = stack.accept(listener)?;
+///
+/// // The client has asked all it wants to know.
+/// stack.shutdown(now, client, Shutdown::Write)?;
+/// settle(now, &mut stack);
+/// assert!(stack.recv(now, server, 100)?.is_empty(), "the end");
+/// stack.send(now, server, &mut Sga::from(Buffer::from("the answer")))?;
+/// settle(now, &mut stack);
+/// assert_eq!(&stack.recv(now, client, 100)?[..], b"the answer");
+/// let more = stack.send(now, client, &mut Sga::from(Buffer::from("more")));
+/// assert_eq!(more.unwrap_err().raw_os_error(), Some(libc::EPIPE));
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Shutdown {
     /// Receiving.
@@ -36,6 +70,22 @@ impl Shutdown {
 }
 
 /// What `poll` would say of a socket.
+///
+/// ```
+/// # use demikernel_net::device::{Capabilities, Medium};
+/// use demikernel_net::stack::{Readiness, Stack, StackConfig};
+/// # use demikernel_runtime::{time::Instant, transport::{Domain, SocketKind}};
+/// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+/// # let now = Instant::from_nanos(1);
+///
+/// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+/// let datagrams = stack.socket(Domain::V4, SocketKind::Datagram)?;
+/// assert_eq!(stack.readiness(datagrams)?, Readiness { writable: true, ..Readiness::default() });
+/// let stream = stack.socket(Domain::V4, SocketKind::Stream)?;
+/// let _in_progress = stack.connect(now, stream, "192.0.2.2:80".parse().unwrap());
+/// assert_eq!(stack.readiness(stream)?, Readiness::default(), "neither, while it is being connected");
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Readiness {
     /// There is something to receive, or to accept, or it is the end.

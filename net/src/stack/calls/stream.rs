@@ -59,6 +59,37 @@ impl Stack {
 
     /// The next connection that waits, and its peer.
     ///
+    /// ```
+    /// # use demikernel_net::device::{Capabilities, Medium};
+    /// # use demikernel_net::stack::{Stack, StackConfig};
+    /// # use demikernel_runtime::{buffer::{Buffer, Sga}, time::Instant, transport::{Domain, SocketKind}};
+    /// # let config = StackConfig::new(Capabilities::new(Medium::Ip, 1500), [7; 32]);
+    /// # let now = Instant::from_nanos(1);
+    /// let mut stack = Stack::new(now, config.address("192.0.2.1".parse().unwrap(), 24));
+    /// let address = "192.0.2.1:80".parse().unwrap();
+    /// let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// stack.bind(listener, address)?;
+    /// stack.listen(listener, 8)?;
+    /// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// let error = stack.connect(now, socket, address).unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS));
+    ///
+    /// // Segments go from here to here, without a device.
+    /// fn settle(now: Instant, stack: &mut Stack) {
+    ///     while stack.is_busy() {
+    ///         stack.transmit(now, &mut vec![]);
+    ///         stack.receive(now, &mut vec![]);
+    ///     }
+    /// }
+    /// settle(now, &mut stack);
+    /// let (accepted, peer) = stack.accept(listener)?;
+    /// assert_eq!(peer, stack.local(socket)?);
+    /// assert_eq!(stack.send(now, socket, &mut Sga::from(Buffer::from("hello")))?, 5);
+    /// settle(now, &mut stack);
+    /// assert_eq!(&stack.recv(now, accepted, 100)?[..], b"hello");
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// `EAGAIN` if none does, `EINVAL` if the socket does not listen, `EOPNOTSUPP` for UDP, `EBADF`.
     pub fn accept(&mut self, id: SocketId) -> io::Result<(SocketId, SocketAddr)> {
