@@ -9,6 +9,22 @@ use super::recovery::RecoveryConfig;
 use crate::key::Key;
 
 /// Whether connections use explicit congestion notification (RFC 3168).
+///
+/// ```
+/// use demikernel_net::tcp::{Config, Connection, EcnMode, InitialNumbers, Limits, Shared, Start};
+/// use demikernel_net::wire::tcp::Flags;
+/// use demikernel_runtime::time::Instant;
+/// use std::rc::Rc;
+///
+/// let syn = |ecn| {
+///     let (now, initial) = (Instant::from_nanos(1), InitialNumbers::default());
+///     let start = Start { local: 40_000, remote: 80, initial, mtu: 1500, ip_header: 20 };
+///     let shared = Rc::new(Shared::new(Config { ecn, ..Config::default() }));
+///     Connection::connect(shared, now, start).poll_transmit(now, &Limits::default()).map(|syn| syn.segment.flags)
+/// };
+/// assert_eq!(syn(EcnMode::Accept), Some(Flags::SYN));
+/// assert_eq!(syn(EcnMode::Request), Some(Flags::SYN | Flags::ECE | Flags::CWR));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum EcnMode {
     /// Never.

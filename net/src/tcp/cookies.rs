@@ -25,6 +25,32 @@ const HASH_BITS: u32 = 24;
 const OPTION_BITS: u32 = 6;
 
 /// Makes and checks cookies.
+///
+/// ```
+/// use demikernel_net::tcp::{Config, Cookies, InitialNumbers, Key, Shared, Tuple};
+/// use demikernel_net::wire::tcp::{Flags, Options, Segment};
+/// use demikernel_runtime::time::Instant;
+///
+/// let (cookies, shared) = (Cookies::new(Key::new([7; 16])), Shared::new(Config::default()));
+/// let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+/// let tuple = Tuple { local, local_port: 80, remote, remote_port: 40_000 };
+/// let now = Instant::from_nanos(1_000_000_000);
+/// let options = Options { maximum_segment_size: Some(1460), ..Options::default() };
+/// let syn = Segment { flags: Flags::SYN, options, ..Segment::default() };
+/// let answer = cookies.answer(&shared, now, &tuple, &syn, 1460, &InitialNumbers::default());
+///
+/// // Nothing was kept. What the peer acknowledges tells what it had offered.
+/// let ack = Segment {
+///     sequence: answer.acknowledgment,
+///     acknowledgment: answer.sequence + 1,
+///     flags: Flags::ACK,
+///     ..Segment::default()
+/// };
+/// let offered = cookies.check(now, &tuple, &ack).expect("it is our own");
+/// assert_eq!((offered.maximum_segment_size, offered.window_scale), (1460, None));
+/// let elsewhere = Tuple { remote_port: 40_001, ..tuple };
+/// assert!(cookies.check(now, &elsewhere, &ack).is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Cookies {
     key: Key,

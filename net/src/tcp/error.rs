@@ -3,6 +3,14 @@
 use std::io;
 
 /// Why a call, or the connection, has failed; as the error numbers of Linux.
+///
+/// ```
+/// use demikernel_net::tcp::Error;
+/// use std::io;
+///
+/// assert_eq!(io::Error::from(Error::Refused).kind(), io::ErrorKind::ConnectionRefused);
+/// assert_eq!(Error::TimedOut.to_string(), "connection timed out");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -8,6 +8,23 @@ use super::recovery::CongestionState;
 use super::state::State;
 
 /// A view of a connection. Sizes are in octets, not in segments as in Linux, unless it says otherwise.
+///
+/// ```
+/// use demikernel_net::tcp::{Config, Connection, InitialNumbers, Limits, Shared, Start, State};
+/// use demikernel_runtime::time::Instant;
+/// use std::rc::Rc;
+///
+/// let (now, initial) = (Instant::from_nanos(1), InitialNumbers::default());
+/// let start = Start { local: 40_000, remote: 80, initial, mtu: 1500, ip_header: 20 };
+/// let mut connection = Connection::connect(Rc::new(Shared::new(Config::default())), now, start);
+/// let _syn = connection.poll_transmit(now, &Limits::default());
+/// let info = connection.info(now);
+/// assert_eq!((info.state, info.unacked, info.advmss), (State::SynSent, 1, 1460));
+/// // There is no round trip to tell of yet, so it is not among the figures.
+/// assert_eq!(info.rtt, None);
+/// assert!(info.figures().iter().any(|(name, value)| *name == "unacked" && *value == 1));
+/// assert!(!info.figures().iter().any(|(name, _)| *name == "rtt"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Info {

@@ -22,6 +22,22 @@ pub struct Tuple {
 }
 
 /// The first number of a connection, and what is added to its timestamps.
+///
+/// ```
+/// use demikernel_net::tcp::{Key, Tuple};
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let key = Key::new([7; 16]);
+/// let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+/// let tuple = Tuple { local, local_port: 40_000, remote, remote_port: 80 };
+/// let now = Instant::from_nanos(1_000_000_000);
+/// let (first, next) =
+///     (key.initial_numbers(now, &tuple), key.initial_numbers(now + Duration::from_millis(4), &tuple));
+/// assert_eq!(next.sequence - first.sequence, 1000, "for the same ends it goes on, by one each 4 us");
+/// // From one port nobody can tell the number of another.
+/// let other = key.initial_numbers(now, &Tuple { local_port: 40_001, ..tuple });
+/// assert!(other.sequence - first.sequence > 1000);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InitialNumbers {
     /// ISS: of the SYN.

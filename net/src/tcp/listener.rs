@@ -29,6 +29,20 @@ pub struct Ticket(u32);
 /// The connections of one listening socket, which it knows by an `I`.
 ///
 /// Half-open ones are in a list, oldest first, in a slab: each step takes the same time, whatever their number.
+///
+/// ```
+/// use demikernel_net::tcp::{Listener, OnSyn};
+/// use demikernel_runtime::time::Instant;
+///
+/// let now = Instant::from_nanos(1);
+/// let mut listener = Listener::new(8, 1, true);
+/// assert_eq!(listener.on_syn(now), OnSyn::Accept);
+/// let ticket = listener.begin(now, "the first");
+/// assert_eq!(listener.on_syn(now), OnSyn::Cookie, "one may be half open: more are kept nowhere");
+/// listener.complete(ticket);
+/// assert_eq!(listener.accept(), Some("the first"));
+/// assert_eq!(listener.on_syn(now), OnSyn::Accept);
+/// ```
 #[derive(Debug)]
 pub struct Listener<I> {
     slots: Vec<HalfOpen<I>>,

@@ -52,6 +52,13 @@ pub use state::{Origin, State};
 pub use time_wait::{InTimeWait, TimeWait};
 
 /// The field of the IP header for explicit congestion notification (RFC 3168 section 5).
+///
+/// ```
+/// use demikernel_net::tcp::Ecn;
+///
+/// assert_eq!(Ecn::default().bits(), 0b00);
+/// assert_eq!((Ecn::Capable0.bits(), Ecn::Capable1.bits()), (0b10, 0b01));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Ecn {
     /// The transport does not understand it.
@@ -67,6 +74,15 @@ pub enum Ecn {
 
 impl Ecn {
     /// From the two bits of the header.
+    ///
+    /// ```
+    /// use demikernel_net::tcp::Ecn;
+    ///
+    /// for bits in 0..4 {
+    ///     assert_eq!(Ecn::from_bits(bits).bits(), bits);
+    /// }
+    /// assert_eq!(Ecn::from_bits(0xb8 | 0b11), Ecn::Congestion, "of a whole traffic class the DSCP is ignored");
+    /// ```
     pub const fn from_bits(bits: u8) -> Ecn {
         match bits & 3 {
             0 => Ecn::NotCapable,

@@ -9,6 +9,20 @@ use crate::key::Key;
 const COUNTERS: usize = 1024;
 
 /// Chooses the local ports of connections.
+///
+/// ```
+/// use demikernel_net::tcp::{EphemeralPorts, Key, Tuple};
+/// use std::collections::HashSet;
+///
+/// let mut ports = EphemeralPorts::new(Key::new([7; 16]), 50_000..=50_009);
+/// let (local, remote) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+/// let tuple = Tuple { local, local_port: 0, remote, remote_port: 80 };
+/// let mut used = HashSet::new();
+/// while let Some(port) = ports.choose(&tuple, |port| !used.contains(&port)) {
+///     used.insert(port);
+/// }
+/// assert_eq!(used.len(), 10, "each once");
+/// ```
 #[derive(Debug)]
 pub struct EphemeralPorts {
     key: Key,

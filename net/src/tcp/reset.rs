@@ -4,6 +4,18 @@ use crate::wire::tcp::{Flags, Segment};
 
 /// The answer to `segment`, with `payload` octets behind its header, for which there is no connection; `None` if it
 /// is itself a reset. [rfc9293 3.10.7.1]
+///
+/// ```
+/// use demikernel_net::tcp::reset_for;
+/// use demikernel_net::wire::tcp::{Flags, Segment, SequenceNumber};
+///
+/// let sequence = SequenceNumber::new(1000);
+/// let syn = Segment { source: 40_000, destination: 80, sequence, flags: Flags::SYN, ..Segment::default() };
+/// let reset = reset_for(&syn, 0).unwrap();
+/// assert_eq!((reset.source, reset.destination), (80, 40_000));
+/// assert_eq!((reset.flags, reset.acknowledgment), (Flags::RST | Flags::ACK, sequence + 1));
+/// assert_eq!(reset_for(&reset, 0), None, "two hosts would never stop");
+/// ```
 pub fn reset_for(segment: &Segment, payload: u32) -> Option<Segment> {
     if segment.flags.contains(Flags::RST) {
         return None;

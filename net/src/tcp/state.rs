@@ -29,6 +29,16 @@ pub enum Origin {
 }
 
 /// The state of a connection. [rfc9293 3.3.2]
+///
+/// ```
+/// use demikernel_net::tcp::State;
+///
+/// // The peer has closed: it still takes what is sent.
+/// assert!(State::CloseWait.may_send() && !State::CloseWait.may_receive());
+/// // We have closed: what the peer sends is still received.
+/// assert!(State::FinWait2.may_receive() && !State::FinWait2.may_send());
+/// assert_eq!((State::TimeWait.name(), State::TimeWait.number()), ("time-wait", 6));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// There is no connection, or no longer.

@@ -30,6 +30,18 @@ pub struct Datagram {
 }
 
 /// What waits for the user of a socket.
+///
+/// ```
+/// use demikernel_net::udp::{Datagram, Socket};
+/// use demikernel_runtime::buffer::Buffer;
+///
+/// let (source, destination) = ("192.0.2.2:9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+/// let datagram = |payload: &'static str| Datagram { payload: Buffer::from(payload), source, destination };
+/// let mut socket = Socket::new();
+/// assert!(socket.deliver(datagram("first")) && socket.deliver(datagram("second")));
+/// assert_eq!(socket.queued(), 2);
+/// assert_eq!(&socket.receive().unwrap().payload[..], b"first");
+/// ```
 #[derive(Debug)]
 pub struct Socket {
     /// Has its place here, as most often none follows. If there is none, there are none in the queue either.
@@ -85,6 +97,18 @@ impl Socket {
     }
 
     /// Octets that may wait, each datagram's overhead included.
+    ///
+    /// ```
+    /// use demikernel_net::udp::{Datagram, Socket};
+    /// use demikernel_runtime::buffer::Buffer;
+    ///
+    /// let (source, destination) = ("192.0.2.2:9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    /// let datagram = || Datagram { payload: Buffer::from(vec![0; 1000]), source, destination };
+    /// let mut socket = Socket::new();
+    /// socket.set_limit(4000);
+    /// let taken = (0..10).filter(|_| socket.deliver(datagram())).count();
+    /// assert_eq!(taken, 2, "each counts for some 1500 octets: a flood of short ones is limited, too");
+    /// ```
     pub fn set_limit(&mut self, octets: usize) {
         self.limit = octets;
     }
@@ -95,6 +119,15 @@ impl Socket {
     }
 
     /// ICMP reports an error about what was sent. [rfc1122 4.1.3.3]
+    ///
+    /// ```
+    /// use demikernel_net::udp::Socket;
+    ///
+    /// let mut socket = Socket::new();
+    /// socket.fail(libc::ECONNREFUSED);
+    /// assert!(socket.has_error());
+    /// assert_eq!((socket.take_error(), socket.take_error()), (Some(libc::ECONNREFUSED), None));
+    /// ```
     pub fn fail(&mut self, errno: i32) {
         self.error = Some(errno);
     }

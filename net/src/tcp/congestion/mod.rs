@@ -24,6 +24,14 @@ use dctcp::Dctcp;
 use reno::Reno;
 
 /// The congestion control of a connection.
+///
+/// ```
+/// use demikernel_net::tcp::CongestionControl;
+///
+/// assert_eq!("dctcp".parse(), Ok(CongestionControl::Dctcp));
+/// let error = "vegas".parse::<CongestionControl>().unwrap_err();
+/// assert_eq!(error.to_string(), "unknown congestion control \"vegas\": expected cubic, reno, bbr or dctcp");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum CongestionControl {

@@ -50,6 +50,34 @@ use super::time_wait::TimeWait;
 use crate::wire::tcp::SequenceNumber;
 
 /// One end of a connection. See the [module](self).
+///
+/// ```
+/// use demikernel_net::tcp::{Config, Connection, Ecn, Events, InitialNumbers, Limits, Shared, Start, State};
+/// use demikernel_runtime::buffer::{Buffer, Sga};
+/// use demikernel_runtime::time::Instant;
+/// use std::rc::Rc;
+///
+/// let (now, limits, initial) = (Instant::from_nanos(1), Limits::default(), InitialNumbers::default());
+/// let shared = Rc::new(Shared::new(Config::default()));
+/// let start = |local, remote| Start { local, remote, initial, mtu: 1500, ip_header: 20 };
+/// let mut client = Connection::connect(shared.clone(), now, start(40_000, 80));
+/// let syn = client.poll_transmit(now, &limits).expect("a SYN");
+/// let mut server = Connection::accept(shared, now, start(80, 40_000), &syn.segment);
+/// let syn_ack = server.poll_transmit(now, &limits).expect("a SYN with ACK");
+/// client.handle_segment(now, &syn_ack.segment, Buffer::default(), Ecn::NotCapable);
+/// assert_eq!((client.state(), server.state().name()), (State::Established, "syn-received"));
+/// assert!(client.take_events().contains(Events::CONNECTED));
+///
+/// // The ACK travels with the data.
+/// client.send(now, &mut Sga::from(Buffer::from("hello")))?;
+/// while let Some(sent) = client.poll_transmit(now, &limits) {
+///     let payload = sent.payload.first().cloned().unwrap_or_default();
+///     server.handle_segment(now, &sent.segment, payload, sent.ecn);
+/// }
+/// assert_eq!((server.state(), server.receivable()), (State::Established, 5));
+/// assert_eq!(client.unacknowledged(), 5);
+/// # Ok::<(), demikernel_net::tcp::Error>(())
+/// ```
 pub struct Connection {
     pub(crate) state: State,
     pub(crate) error: Option<Error>,
@@ -139,6 +167,23 @@ impl Connection {
     }
 
     /// Why the connection failed; told once.
+    ///
+    /// ```
+    /// use demikernel_net::tcp::{
+    ///     Config, Connection, Ecn, Error, InitialNumbers, Limits, Shared, Start, State, reset_for,
+    /// };
+    /// use demikernel_runtime::{buffer::Buffer, time::Instant};
+    /// use std::rc::Rc;
+    ///
+    /// let (now, initial) = (Instant::from_nanos(1), InitialNumbers::default());
+    /// let start = Start { local: 40_000, remote: 80, initial, mtu: 1500, ip_header: 20 };
+    /// let mut connection = Connection::connect(Rc::new(Shared::new(Config::default())), now, start);
+    /// let syn = connection.poll_transmit(now, &Limits::default()).expect("a SYN");
+    /// let reset = reset_for(&syn.segment, 0).expect("nobody is at the port");
+    /// connection.handle_segment(now, &reset, Buffer::default(), Ecn::NotCapable);
+    /// assert_eq!(connection.state(), State::Closed);
+    /// assert_eq!((connection.take_error(), connection.take_error()), (Some(Error::Refused), None));
+    /// ```
     pub fn take_error(&mut self) -> Option<Error> {
         self.error.take()
     }
