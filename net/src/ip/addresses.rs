@@ -44,6 +44,14 @@ impl Prefix {
     }
 
     /// That of one address only.
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::Prefix;
+    ///
+    /// let prefix = Prefix::host("2001:db8::1".parse().unwrap());
+    /// assert_eq!(prefix.to_string(), "2001:db8::1/128");
+    /// assert!(!prefix.contains("2001:db8::2".parse().unwrap()));
+    /// ```
     #[must_use]
     pub const fn host(address: IpAddr) -> Prefix {
         Prefix { network: address, length: if address.is_ipv4() { 32 } else { 128 } }
@@ -80,6 +88,15 @@ impl Prefix {
 
     /// The address of everybody in it: with fewer than 31 bits, all others of which are set [rfc1122 3.2.1.3-d].
     /// Prefixes of 31 bits are for two hosts and have none (RFC 3021).
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::Prefix;
+    ///
+    /// let broadcast = |address: &str, length| Prefix::new(address.parse().unwrap(), length)?.broadcast();
+    /// assert_eq!(broadcast("192.0.2.77", 26), Some([192, 0, 2, 127].into()));
+    /// assert_eq!(broadcast("192.0.2.77", 31), None, "two hosts have no use for it");
+    /// assert_eq!(broadcast("2001:db8::1", 64), None, "IPv6 has groups instead");
+    /// ```
     #[must_use]
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
         match self.network {
@@ -126,6 +143,21 @@ pub enum Origin {
 }
 
 /// An address, and how long it is to be used.
+///
+/// ```
+/// use demikernel_net::ip::addresses::{Address, Origin, State};
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let now = Instant::from_nanos(1);
+/// let fixed = Address::fixed("192.0.2.1".parse().unwrap(), 24);
+/// assert_eq!((fixed.state(now), fixed.prefix().to_string()), (State::Preferred, "192.0.2.0/24".to_owned()));
+///
+/// let hour = Duration::from_secs(3600);
+/// let leased = Address { origin: Origin::Dhcp, unique: false, preferred_until: now + hour, ..fixed };
+/// assert_eq!(leased.state(now), State::Tentative, "another may have it");
+/// let confirmed = Address { unique: true, ..leased };
+/// assert_eq!(confirmed.state(now + hour), State::Deprecated);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
     /// The address.
@@ -198,6 +230,19 @@ pub enum AddError {
 }
 
 /// The addresses of an interface.
+///
+/// ```
+/// use demikernel_net::ip::addresses::{AddError, Address, Addresses};
+///
+/// let mut addresses = Addresses::new();
+/// addresses.add(Address::fixed("192.0.2.1".parse().unwrap(), 24))?;
+/// assert!(addresses.is_local("192.0.2.1".parse().unwrap()));
+/// assert!(addresses.is_local("127.0.0.1".parse().unwrap()), "ever");
+/// assert!(addresses.is_on_link("192.0.2.99".parse().unwrap()));
+/// let of_all = Address::fixed("192.0.2.255".parse().unwrap(), 24);
+/// assert_eq!(addresses.add(of_all), Err(AddError::NoHost));
+/// # Ok::<(), AddError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Addresses {
     list: Vec<Address>,
@@ -248,6 +293,17 @@ impl Addresses {
     }
 
     /// Nobody else has the address: it leaves the tentative state.
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses};
+    ///
+    /// let address = "2001:db8::1".parse().unwrap();
+    /// let tentative = Address { unique: false, ..Address::fixed(address, 64) };
+    /// let mut addresses: Addresses = [tentative].into_iter().collect();
+    /// assert!(!addresses.is_local(address), "packets to it may be for another");
+    /// addresses.confirm(address);
+    /// assert!(addresses.is_local(address));
+    /// ```
     pub fn confirm(&mut self, address: IpAddr) {
         if let Some(known) = self.find_mut(address) {
             known.unique = true;
@@ -260,6 +316,20 @@ impl Addresses {
     }
 
     /// Removes those that are valid no longer [rfc4862 5.5.4-invalid] and returns them.
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses};
+    /// use demikernel_runtime::time::{Duration, Instant};
+    ///
+    /// let now = Instant::from_nanos(1);
+    /// let until = now + Duration::from_secs(60);
+    /// let leased = Address { valid_until: until, ..Address::fixed("192.0.2.10".parse().unwrap(), 24) };
+    /// let mut addresses: Addresses = [leased].into_iter().collect();
+    /// assert_eq!(addresses.deadline(), Some(until));
+    /// assert!(addresses.expire(now).is_empty());
+    /// assert_eq!(addresses.expire(until), [leased]);
+    /// assert_eq!(addresses.deadline(), None);
+    /// ```
     pub fn expire(&mut self, now: Instant) -> Vec<Address> {
         self.list.extract_if(.., |address| address.valid_until <= now).collect()
     }
@@ -289,6 +359,17 @@ impl Addresses {
     }
 
     /// What a destination is to us [rfc1122 3.2.1.3].
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses, Kind};
+    ///
+    /// let own = Address::fixed("192.0.2.1".parse().unwrap(), 24);
+    /// let addresses: Addresses = [own].into_iter().collect();
+    /// let kind = |address: &str| addresses.kind(address.parse().unwrap());
+    /// assert_eq!((kind("192.0.2.1"), kind("192.0.2.2")), (Kind::Local, Kind::Other));
+    /// assert_eq!((kind("192.0.2.255"), kind("255.255.255.255")), (Kind::Broadcast, Kind::Broadcast));
+    /// assert_eq!((kind("224.0.0.1"), kind("ff02::1")), (Kind::Multicast, Kind::Multicast));
+    /// ```
     #[must_use]
     pub fn kind(&self, destination: IpAddr) -> Kind {
         if self.is_local(destination) {
@@ -311,6 +392,15 @@ impl Addresses {
     }
 
     /// Whether a packet may come from an address: not from a group, nor from everybody [rfc1122 3.2.1.3-source].
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses};
+    ///
+    /// let own = Address::fixed("192.0.2.1".parse().unwrap(), 24);
+    /// let addresses: Addresses = [own].into_iter().collect();
+    /// assert!(addresses.may_be_source("198.51.100.1".parse().unwrap()));
+    /// assert!(!addresses.may_be_source("192.0.2.255".parse().unwrap()), "an answer would go to all");
+    /// ```
     #[must_use]
     pub fn may_be_source(&self, source: IpAddr) -> bool {
         !source.is_multicast() && !self.is_broadcast(source)
@@ -318,6 +408,16 @@ impl Addresses {
 
     /// Whether a destination is on the link of one of our addresses. Of IPv6 only link-local ones are: which others
     /// are, only routers say [rfc5942 4].
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses};
+    ///
+    /// let own = ["192.0.2.1", "2001:db8::1"].map(|own| Address::fixed(own.parse().unwrap(), 24));
+    /// let addresses: Addresses = own.into_iter().collect();
+    /// let is_on_link = |address: &str| addresses.is_on_link(address.parse().unwrap());
+    /// assert!(is_on_link("192.0.2.2") && !is_on_link("198.51.100.1"));
+    /// assert!(is_on_link("fe80::2") && !is_on_link("2001:db8::2"), "routers say it of the latter");
+    /// ```
     #[must_use]
     pub fn is_on_link(&self, destination: IpAddr) -> bool {
         match destination {
@@ -330,6 +430,21 @@ impl Addresses {
     /// host with one interface and no temporary or home addresses: 1 (the same address), 2 (appropriate scope), 3
     /// (not deprecated), 6 (matching label), 8 (longest matching prefix). What they leave equal, the order of adding
     /// decides. For IPv4 they are the same, with link-local addresses of smaller scope [rfc6724 3.2].
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses};
+    /// use demikernel_runtime::time::Instant;
+    ///
+    /// let own = ["fe80::1", "2001:db8:1::1", "2001:db8:2::1"];
+    /// let addresses: Addresses = own.map(|own| Address::fixed(own.parse().unwrap(), 64)).into_iter().collect();
+    /// let source = |destination: &str| {
+    ///     let destination = destination.parse().unwrap();
+    ///     addresses.select_source(Instant::from_nanos(1), destination).map(|source| source.to_string())
+    /// };
+    /// assert_eq!(source("fe80::2").as_deref(), Some("fe80::1"), "within the link");
+    /// assert_eq!(source("2001:db8:2::9").as_deref(), Some("2001:db8:2::1"), "the longest prefix in common");
+    /// assert_eq!(source("192.0.2.1"), None);
+    /// ```
     #[must_use]
     pub fn select_source(&self, now: Instant, destination: IpAddr) -> Option<IpAddr> {
         if destination.is_loopback() {
@@ -373,6 +488,15 @@ fn better(now: Instant, destination: IpAddr, first: &Address, second: &Address) 
 }
 
 /// Scopes as multicast addresses number them [rfc6724 3.1].
+///
+/// ```
+/// use demikernel_net::ip::addresses::scope;
+///
+/// let scope = |address: &str| scope(address.parse().unwrap());
+/// assert_eq!((scope("fe80::1"), scope("169.254.1.1")), (2, 2), "of a link");
+/// assert_eq!((scope("2001:db8::1"), scope("10.0.0.1")), (14, 14), "global, though that is a private one");
+/// assert_eq!(scope("ff05::1"), 5, "a group says its own");
+/// ```
 #[must_use]
 pub fn scope(address: IpAddr) -> u8 {
     const LINK_LOCAL: u8 = 0x2;

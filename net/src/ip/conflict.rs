@@ -70,12 +70,44 @@ pub const fn probe(own: MacAddress, address: Ipv4Addr) -> arp::Packet {
 }
 
 /// The announcement of an address of IPv4: a question to all for it from itself [rfc5227 2.3-packet].
+///
+/// ```
+/// use demikernel_net::ip::conflict::{announcement, probe};
+/// use demikernel_net::wire::ethernet::MacAddress;
+/// use std::net::Ipv4Addr;
+///
+/// let (own, address) = (MacAddress([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(192, 0, 2, 1));
+/// let (question, news) = (probe(own, address), announcement(own, address));
+/// assert_eq!((question.target_protocol, news.target_protocol), (address, address));
+/// assert_eq!(question.sender_protocol, Ipv4Addr::UNSPECIFIED, "nobody is to learn it yet");
+/// assert_eq!(news.sender_protocol, address);
+/// ```
 #[must_use]
 pub const fn announcement(own: MacAddress, address: Ipv4Addr) -> arp::Packet {
     arp::Packet { sender_protocol: address, ..probe(own, address) }
 }
 
 /// How an address came to be unique, or is on its way there.
+///
+/// ```
+/// use demikernel_net::ip::conflict::{Action, Detection, Verdict};
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let start = Instant::from_nanos(0);
+/// let address = "192.0.2.1".parse().unwrap();
+/// let mut detection = Detection::new(start, address, Duration::from_secs(1), 0, 0);
+/// let mut actions = vec![];
+/// while let Some(due) = detection.deadline() {
+///     actions.extend(detection.poll(due, 0));
+/// }
+/// use Action::{Announce, Confirmed, Probe};
+/// assert_eq!(actions, [Probe, Probe, Probe, Confirmed, Announce, Announce]);
+///
+/// // An address in use is defended, but not for ever.
+/// let later = start + Duration::from_secs(60);
+/// assert_eq!(detection.on_conflict(later), Verdict::Defend);
+/// assert_eq!(detection.on_conflict(later + Duration::from_secs(1)), Verdict::GiveUp);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Detection {
     is_ipv4: bool,

@@ -15,6 +15,15 @@ const COUNTERS: usize = 2048;
 ///
 /// So one does not repeat within the longest time that a fragment may live as long as its counter does not go round,
 /// and nobody sees from those that he gets how many another gets [rfc6864 4.3].
+///
+/// ```
+/// use demikernel_net::ip::{Key, fragmentation::Identifications};
+///
+/// let mut identifications = Identifications::new(Key::new([7; 16]));
+/// let (here, there) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+/// let first = identifications.next(here, there, 17);
+/// assert_eq!(identifications.next(here, there, 17), first.wrapping_add(1));
+/// ```
 #[derive(Debug)]
 pub struct Identifications {
     counters: Box<[u32]>,
@@ -62,6 +71,18 @@ pub struct TooLong;
 /// Cuts a datagram into pieces that fit behind headers of `headers` bytes into packets of `mtu`
 /// [rfc791 3.2-fragmentation] [rfc8200 4.5-fragments]: all but the last have a multiple of 8 bytes, none overlaps.
 /// For IPv6, `headers` counts the fragment header.
+///
+/// ```
+/// use demikernel_net::ip::fragmentation::{TooLong, cut};
+/// use demikernel_runtime::buffer::{Buffer, Sga};
+///
+/// let datagram = Sga::from(Buffer::from(vec![7; 3000]));
+/// let pieces: Vec<_> = cut(datagram.clone(), 20, 1500)?.collect();
+/// let places: Vec<_> = pieces.iter().map(|piece| (piece.offset, piece.payload.len(), piece.more)).collect();
+/// assert_eq!(places, [(0, 1480, true), (1480, 1480, true), (2960, 40, false)]);
+/// assert!(cut(datagram, 20, 24).is_err(), "there is no room for eight bytes");
+/// # Ok::<(), TooLong>(())
+/// ```
 ///
 /// # Errors
 /// If that is not possible.

@@ -27,6 +27,15 @@ pub use crate::key::Key;
 use demikernel_runtime::time::Duration;
 
 /// A duration between two, chosen by a random value.
+///
+/// ```
+/// use demikernel_net::ip::between;
+/// use std::time::Duration;
+///
+/// let (low, high) = (Duration::from_secs(1), Duration::from_secs(3));
+/// assert_eq!((between(low, high, 0), between(low, high, u64::MAX)), (low, high));
+/// assert_eq!(between(low, high, 1 << 63), Duration::from_secs(2));
+/// ```
 #[must_use]
 pub fn between(low: Duration, high: Duration, random: u64) -> Duration {
     let span = high.saturating_sub(low).as_nanos() as u64;

@@ -39,6 +39,28 @@ const LONGEST_REACHABLE: Duration = Duration::from_secs(3600);
 const METRIC: u32 = 1024;
 
 /// What a host has learnt from routers.
+///
+/// ```
+/// use demikernel_net::ip::ndp::Discovery;
+/// use demikernel_net::ip::routes::Routes;
+/// use demikernel_net::wire::ndp::RouterAdvertisement;
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let now = Instant::from_nanos(0) + Duration::from_secs(1);
+/// let mut discovery = Discovery::new(Instant::from_nanos(0), 1500, 7);
+/// assert!(discovery.poll_solicitation(now, 7), "is there a router?");
+///
+/// let router = "fe80::1".parse().unwrap();
+/// let advertisement = RouterAdvertisement { lifetime: 1800, mtu: Some(1400), ..Default::default() };
+/// let changes = discovery.on_advertisement(now, router, &advertisement, 7);
+/// assert!(changes.routes && changes.parameters && !changes.dns_servers);
+/// assert_eq!((discovery.router(), discovery.mtu()), (Some(router), 1400));
+///
+/// let mut routes = Routes::new();
+/// discovery.install(&mut routes);
+/// let hop = routes.look_up(now, "2001:db8::1".parse().unwrap()).expect("a way out");
+/// assert_eq!(hop.hop, router);
+/// ```
 #[derive(Debug)]
 pub struct Discovery {
     /// The one in use first.
@@ -312,6 +334,26 @@ pub enum Solicited {
 
 /// The answer to who asks for `target` from `source` [rfc4861 7.2.4]. A tentative address has none
 /// [rfc4862 5.4.3-tentative].
+///
+/// ```
+/// use demikernel_net::ip::addresses::{Address, Addresses};
+/// use demikernel_net::ip::ndp::{Solicited, on_solicitation};
+/// use demikernel_net::wire::ethernet::MacAddress;
+/// use std::net::Ipv6Addr;
+///
+/// let own = MacAddress([2, 0, 0, 0, 0, 1]);
+/// let (asker, target): (Ipv6Addr, Ipv6Addr) = ("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
+/// let tentative = Address { unique: false, ..Address::fixed(target.into(), 64) };
+/// let mut addresses: Addresses = [tentative].into_iter().collect();
+/// // Who asks from nowhere wants it for itself.
+/// assert_eq!(on_solicitation(Ipv6Addr::UNSPECIFIED, target, &addresses, own), Solicited::Conflict);
+/// assert_eq!(on_solicitation(asker, target, &addresses, own), Solicited::Nothing);
+///
+/// addresses.confirm(target.into());
+/// let answer = on_solicitation(asker, target, &addresses, own);
+/// let Solicited::Answer { destination, advertisement } = answer else { panic!("it is ours") };
+/// assert_eq!((destination, advertisement.target_link_layer), (asker, Some(own)));
+/// ```
 #[must_use]
 pub fn on_solicitation(
     source: Ipv6Addr,

@@ -37,6 +37,24 @@ pub enum Ignored {
 }
 
 /// What paths carry.
+///
+/// ```
+/// use demikernel_net::ip::{Key, pmtu::{Ignored, PathMtus}};
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let (now, destination) = (Instant::from_nanos(1), "192.0.2.2".parse().unwrap());
+/// let mut paths = PathMtus::new(Key::new([7; 16]));
+/// let before = paths.look_up(now, destination, 1500);
+/// assert_eq!(before.mtu, 1500);
+///
+/// // A router reports; whoever knows what was sent says whether that can be.
+/// assert_eq!(paths.on_too_big(now, destination, 1400, 1500, 1500, || false), Err(Ignored::Forged));
+/// assert_eq!(paths.on_too_big(now, destination, 1400, 1500, 1500, || true), Ok(1400));
+/// assert!(!paths.is_current(now, &before));
+/// assert_eq!(paths.look_up(now, destination, 1500).mtu, 1400);
+/// let later = now + Duration::from_secs(600);
+/// assert_eq!(paths.look_up(later, destination, 1500).mtu, 1500, "the path may be another by now");
+/// ```
 #[derive(Debug)]
 pub struct PathMtus {
     paths: HashMap<IpAddr, usize, Key>,

@@ -123,6 +123,33 @@ pub struct TimedOut {
 }
 
 /// Packets that are not whole yet.
+///
+/// ```
+/// use demikernel_net::ip::reassembly::{Fragment, Id, Limits, Outcome, Reassembly};
+/// use demikernel_net::ip::Key;
+/// use demikernel_net::wire::ip::{Ecn, protocol};
+/// use demikernel_runtime::{buffer::Buffer, time::Instant};
+///
+/// let fragment = |offset, more, payload: &'static str| Fragment {
+///     offset,
+///     more,
+///     payload: Buffer::from(payload),
+///     header: Buffer::default(),
+///     next_header: protocol::UDP,
+///     ecn: Ecn::NotEct,
+/// };
+/// let (source, destination) = ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().unwrap());
+/// let id = Id { source, destination, identification: 7, protocol: protocol::UDP };
+/// let now = Instant::from_nanos(1);
+/// let mut reassembly = Reassembly::new(Limits::default(), Key::new([7; 16]));
+/// // The last one comes first.
+/// assert!(matches!(reassembly.insert(now, id, fragment(8, false, "the end")), Outcome::Incomplete));
+/// assert_eq!(reassembly.len(), 1);
+/// let whole = reassembly.insert(now, id, fragment(0, true, "this is "));
+/// let Outcome::Complete(packet) = whole else { panic!("nothing is missing") };
+/// assert_eq!(packet.payload.to_vec(), b"this is the end");
+/// assert!(reassembly.is_empty() && reassembly.memory() == 0);
+/// ```
 #[derive(Debug)]
 pub struct Reassembly {
     packets: HashMap<Id, Partial, Key>,
@@ -241,6 +268,25 @@ impl Reassembly {
     }
 
     /// Gives up the next packet whose time is over. Ask again until there is none.
+    ///
+    /// ```
+    /// use demikernel_net::ip::reassembly::{Fragment, Id, Limits, Reassembly};
+    /// use demikernel_net::ip::Key;
+    /// use demikernel_net::wire::ip::Ecn;
+    /// use demikernel_runtime::{buffer::Buffer, time::Instant};
+    ///
+    /// let (source, destination) = ("192.0.2.2".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    /// let id = Id { source, destination, identification: 7, protocol: 17 };
+    /// let (payload, header) = (Buffer::from("eight..."), Buffer::from("a header"));
+    /// let fragment = Fragment { offset: 0, more: true, payload, header, next_header: 17, ecn: Ecn::NotEct };
+    /// let (now, limits) = (Instant::from_nanos(1), Limits::default());
+    /// let mut reassembly = Reassembly::new(limits, Key::new([7; 16]));
+    /// reassembly.insert(now, id, fragment);
+    /// assert!(reassembly.expire(now).is_none());
+    /// let gone = reassembly.expire(now + limits.time).expect("the rest has not come");
+    /// assert_eq!(gone.id, id);
+    /// assert!(gone.first.is_some(), "so its source is told");
+    /// ```
     pub fn expire(&mut self, now: Instant) -> Option<TimedOut> {
         let (id, until) = self.oldest()?;
         if now < until {

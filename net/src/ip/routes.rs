@@ -68,6 +68,26 @@ pub struct CachedHop {
 }
 
 /// The routes of a host with one interface.
+///
+/// ```
+/// use demikernel_net::ip::addresses::Prefix;
+/// use demikernel_net::ip::routes::{Full, Route, Routes};
+/// use demikernel_runtime::time::Instant;
+///
+/// let prefix = |address: &str, length| Prefix::new(address.parse().unwrap(), length).unwrap();
+/// let mut routes = Routes::new();
+/// routes.add(Route::fixed(prefix("0.0.0.0", 0), "192.0.2.254".parse().ok()))?;
+/// routes.add(Route::fixed(prefix("10.0.0.0", 8), "192.0.2.253".parse().ok()))?;
+/// routes.add(Route::fixed(prefix("192.0.2.0", 24), None))?;
+///
+/// let hop = |address: &str| {
+///     routes.look_up(Instant::from_nanos(1), address.parse().unwrap()).map(|found| found.hop.to_string())
+/// };
+/// assert_eq!(hop("10.1.2.3").as_deref(), Some("192.0.2.253"), "of the longest prefix");
+/// assert_eq!(hop("8.8.8.8").as_deref(), Some("192.0.2.254"));
+/// assert_eq!(hop("192.0.2.7").as_deref(), Some("192.0.2.7"));
+/// # Ok::<(), Full>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Routes {
     /// Longest prefixes first, and of these the least metrics first.
@@ -118,6 +138,27 @@ impl Routes {
     /// A redirect of IPv4 that `sender` has sent: the route that it makes, if it names a gateway on our link, and comes
     /// from the hop in use [rfc1122 3.2.2.2]. Whether redirects are taken at all, the caller knows. Those of IPv6 are
     /// the part of [`Discovery`](super::ndp::Discovery).
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::{Address, Addresses, Prefix};
+    /// use demikernel_net::ip::routes::{Route, Routes};
+    /// use demikernel_runtime::time::Instant;
+    /// use std::net::Ipv4Addr;
+    ///
+    /// let router = |last| Ipv4Addr::new(192, 0, 2, last);
+    /// let own = Address::fixed(router(1).into(), 24);
+    /// let addresses: Addresses = [own].into_iter().collect();
+    /// let (now, destination) = (Instant::from_nanos(1), Ipv4Addr::new(198, 51, 100, 1));
+    /// let mut routes = Routes::new();
+    /// let everywhere = Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0).unwrap();
+    /// routes.add(Route::fixed(everywhere, Some(router(254).into()))).unwrap();
+    ///
+    /// let better = routes.on_redirect(now, router(254), router(253), destination, &addresses).unwrap();
+    /// assert_eq!(better.prefix.to_string(), "198.51.100.1/32");
+    /// assert_eq!(better.gateway, Some(router(253).into()));
+    /// let forged = routes.on_redirect(now, router(66), router(66), destination, &addresses);
+    /// assert_eq!(forged, None, "it is not from the router in use");
+    /// ```
     #[must_use]
     pub fn on_redirect(
         &self,
@@ -156,6 +197,26 @@ impl Routes {
     /// A gateway does not answer: where there is another for the same prefix, that one is used from now on
     /// [rfc1122 3.3.1.4] [rfc1122 3.3.1.2]. The lost one becomes the last choice, until the others are lost as well.
     /// Returns whether anything has changed.
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::Prefix;
+    /// use demikernel_net::ip::routes::{Route, Routes};
+    /// use demikernel_runtime::time::Instant;
+    /// use std::net::IpAddr;
+    ///
+    /// let (now, destination) = (Instant::from_nanos(1), "198.51.100.1".parse().unwrap());
+    /// let [first, second]: [IpAddr; 2] = ["192.0.2.254", "192.0.2.253"].map(|router| router.parse().unwrap());
+    /// let everywhere = Prefix::new("0.0.0.0".parse().unwrap(), 0).unwrap();
+    /// let mut routes = Routes::new();
+    /// routes.add(Route::fixed(everywhere, Some(first))).unwrap();
+    /// routes.add(Route { metric: 10, ..Route::fixed(everywhere, Some(second)) }).unwrap();
+    ///
+    /// let used = routes.look_up(now, destination).unwrap();
+    /// assert_eq!(used.hop, first);
+    /// assert!(routes.on_gateway_lost(first));
+    /// assert!(!routes.is_current(&used));
+    /// assert_eq!(routes.look_up(now, destination).unwrap().hop, second);
+    /// ```
     pub fn on_gateway_lost(&mut self, gateway: IpAddr) -> bool {
         let is_lost = |route: &Route| route.gateway == Some(gateway);
         let mut has_changed = false;
@@ -216,6 +277,22 @@ impl Routes {
     }
 
     /// Whether a hop is what [`look_up`](Routes::look_up) would give: one comparison.
+    ///
+    /// ```
+    /// use demikernel_net::ip::addresses::Prefix;
+    /// use demikernel_net::ip::routes::{Route, Routes};
+    /// use demikernel_runtime::time::Instant;
+    ///
+    /// let route = |length, gateway: &str| {
+    ///     Route::fixed(Prefix::new("10.0.0.0".parse().unwrap(), length).unwrap(), gateway.parse().ok())
+    /// };
+    /// let mut routes = Routes::new();
+    /// routes.add(route(8, "192.0.2.1")).unwrap();
+    /// let cached = routes.look_up(Instant::from_nanos(1), "10.0.0.7".parse().unwrap()).unwrap();
+    /// assert!(routes.is_current(&cached));
+    /// routes.add(route(16, "192.0.2.2")).unwrap();
+    /// assert!(!routes.is_current(&cached), "it may have become another");
+    /// ```
     #[inline]
     #[must_use]
     pub const fn is_current(&self, cached: &CachedHop) -> bool {

@@ -22,6 +22,30 @@ const TWO_HOURS: Duration = Duration::from_secs(2 * 3600);
 const PURPOSE: u64 = 0x736c_6161;
 
 /// Makes addresses for one interface.
+///
+/// ```
+/// use demikernel_net::ip::{Key, addresses::Addresses, slaac::Slaac};
+/// use demikernel_net::wire::ndp::PrefixInformation;
+/// use demikernel_runtime::time::Instant;
+///
+/// let information = PrefixInformation {
+///     prefix: "2001:db8:1::".parse().unwrap(),
+///     length: 64,
+///     on_link: true,
+///     autonomous: true,
+///     valid_lifetime: 86_400,
+///     preferred_lifetime: 14_400,
+/// };
+/// let (now, mut addresses) = (Instant::from_nanos(1), Addresses::new());
+/// let mut slaac = Slaac::new(Key::new([7; 16]), 1);
+/// let address = slaac.on_prefix(now, &information, &mut addresses).expect("an address is made of it");
+/// assert!(address.to_string().starts_with("2001:db8:1:"));
+/// assert!(!addresses.is_local(address), "not before nobody else is known to have it");
+/// assert_eq!(slaac.on_prefix(now, &information, &mut addresses), None, "it has one");
+/// // With the same key it is the same again, after every start.
+/// let mut again = Slaac::new(Key::new([7; 16]), 1);
+/// assert_eq!(again.on_prefix(now, &information, &mut Addresses::new()), Some(address));
+/// ```
 #[derive(Debug)]
 pub struct Slaac {
     key: Key,

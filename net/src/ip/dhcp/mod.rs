@@ -102,6 +102,39 @@ pub enum Action {
 }
 
 /// The client of one interface.
+///
+/// ```
+/// use demikernel_net::ip::dhcp::{Action, Client};
+/// use demikernel_net::wire::dhcp::{Header, Kind, option};
+/// use demikernel_net::wire::ethernet::MacAddress;
+/// use demikernel_runtime::time::{Duration, Instant};
+///
+/// let (hardware, random) = (MacAddress([2, 0, 0, 0, 0, 1]), 7);
+/// let mut client = Client::new(Instant::from_nanos(0), hardware, random);
+/// let now = Instant::from_nanos(0) + Duration::from_secs(1);
+///
+/// /// A server that gives 192.0.2.10 to everybody.
+/// fn answer(question: &[u8]) -> Vec<u8> {
+///     let (header, options) = Header::parse(question).unwrap();
+///     let kind = if options.kind() == Some(Kind::Discover) { Kind::Offer } else { Kind::Ack };
+///     Header { is_reply: true, yours: [192, 0, 2, 10].into(), ..header }.emit(&[
+///         (option::MESSAGE_TYPE, &[kind as u8]),
+///         (option::SERVER_IDENTIFIER, &[192, 0, 2, 1]),
+///         (option::SUBNET_MASK, &[255, 255, 255, 0]),
+///         (option::ROUTER, &[192, 0, 2, 1]),
+///         (option::LEASE_TIME, &3600u32.to_be_bytes()),
+///     ])
+/// }
+///
+/// while client.lease().is_none() {
+///     let Some(Action::Send { payload, .. }) = client.poll(now, random) else { panic!("it asks") };
+///     client.on_message(now, &answer(&payload), random);
+/// }
+/// let Some(Action::Configure(lease)) = client.poll(now, random) else { panic!("it has an address") };
+/// assert_eq!(lease.address.to_string(), "192.0.2.10");
+/// assert_eq!(lease.prefix.to_string(), "192.0.2.0/24");
+/// assert_eq!(lease.until, now + Duration::from_secs(3600));
+/// ```
 #[derive(Debug)]
 pub struct Client {
     hardware: MacAddress,

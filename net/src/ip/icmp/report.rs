@@ -65,6 +65,22 @@ pub struct Report {
 
 /// Reads a message of ICMPv4 whose quotation is `quote`. None if it is no error, or quotes too little
 /// [rfc1122 3.2.2-quote].
+///
+/// ```
+/// use demikernel_net::ip::icmp::{What, report_v4};
+/// use demikernel_net::wire::icmpv4::{Message, Unreachable};
+/// use demikernel_net::wire::{ip::protocol, ipv4, udp};
+///
+/// // What a host says about our datagram: its header, and the first eight bytes behind it.
+/// let mut quote = [0; 28];
+/// ipv4::Header { protocol: protocol::UDP, payload_len: 100, ..ipv4::Header::default() }.emit(&mut quote);
+/// udp::Header { source: 40_000, destination: 53, payload_len: 92 }.emit(&mut quote[20..]);
+/// let report = report_v4(&Message::DestinationUnreachable(Unreachable::PORT), &quote).unwrap();
+/// assert_eq!(report.quoted.ports(), (40_000, 53));
+/// assert_eq!(report.what, What::Failed { errno: libc::ECONNREFUSED, is_hard: true });
+/// let report = report_v4(&Message::FragmentationNeeded { mtu: 1400 }, &quote).unwrap();
+/// assert_eq!(report.what, What::TooBig { mtu: 1400 });
+/// ```
 #[must_use]
 pub fn report_v4(message: &icmpv4::Message, quote: &[u8]) -> Option<Report> {
     use icmpv4::Message;

@@ -154,6 +154,24 @@ pub enum Outgoing<A> {
 pub struct CannotJoin;
 
 /// The groups of an interface.
+///
+/// ```
+/// use demikernel_net::ip::multicast::{CannotJoin, Groups, Outgoing};
+/// use demikernel_net::wire::multicast::RecordKind;
+/// use demikernel_runtime::time::Instant;
+/// use std::net::Ipv4Addr;
+///
+/// let (now, group) = (Instant::from_nanos(1), Ipv4Addr::new(239, 1, 2, 3));
+/// let mut groups = Groups::new();
+/// assert!(!groups.contains(group));
+/// groups.join(now, group)?;
+/// assert!(groups.contains(group));
+/// // Routers are told.
+/// let report = Outgoing::Records(vec![(RecordKind::ChangeToExclude, group)]);
+/// assert_eq!(groups.poll(now, 0), Some(report));
+/// assert_eq!(groups.join(now, Ipv4Addr::new(192, 0, 2, 1)), Err(CannotJoin));
+/// # Ok::<(), CannotJoin>(())
+/// ```
 #[derive(Debug)]
 pub struct Groups<A> {
     /// In order; those that were left stay until that was reported.

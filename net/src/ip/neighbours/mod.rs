@@ -136,6 +136,32 @@ pub enum Resolution<P> {
 }
 
 /// The neighbours of an interface, and packets `P` that wait for them.
+///
+/// ```
+/// use demikernel_net::ip::Key;
+/// use demikernel_net::ip::neighbours::{Event, Limits, Neighbours, Resolution, Times};
+/// use demikernel_net::wire::arp::{Operation, Packet};
+/// use demikernel_net::wire::ethernet::MacAddress;
+/// use demikernel_runtime::time::Instant;
+/// use std::net::Ipv4Addr;
+///
+/// let [own, other] = [1, 2].map(|last| (Ipv4Addr::new(192, 0, 2, last), MacAddress([2, 0, 0, 0, 0, last])));
+/// let now = Instant::from_nanos(1);
+/// let mut neighbours = Neighbours::new(own.1, Limits::default(), Times::default(), Key::new([7; 16]));
+/// assert_eq!(neighbours.resolve(now, other.0.into(), "a packet", 8), Resolution::Waiting);
+/// assert_eq!(neighbours.poll(), Some(Event::Solicit { address: other.0.into(), to: None }));
+///
+/// let answer = Packet {
+///     operation: Operation::Reply,
+///     sender_hardware: other.1,
+///     sender_protocol: other.0,
+///     target_hardware: own.1,
+///     target_protocol: own.0,
+/// };
+/// neighbours.on_arp(now, &answer, |address| address == own.0, |address| address == own.0);
+/// let Some(Event::Send { cookie, packet: "a packet" }) = neighbours.poll() else { panic!("it is known now") };
+/// assert_eq!(neighbours.header(cookie).unwrap()[..6], other.1.0);
+/// ```
 #[derive(Debug)]
 pub struct Neighbours<P> {
     slots: Vec<Slot<P>>,
