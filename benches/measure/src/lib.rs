@@ -4,9 +4,10 @@
 //!   from.
 //! - [`cores`]: how far the two cores are from each other.
 //! - [`child`]: processes that end by themselves, and those that serve until they are killed, within limits.
-//! - [`stats`]: medians and quartiles.
+//! - [`stats`]: medians and quartiles. [`redis`]: what redis-benchmark prints.
 
 pub mod child;
 pub mod cores;
 pub mod machine;
+pub mod redis;
 pub mod stats;

@@ -1,8 +1,9 @@
 //! Durable appends: our log beside a loop of system calls, fio, and a log of others.
 
 use crate::fio;
-use crate::machine::{Burst, Scratch, median, quantile, ratio};
+use crate::machine::{Burst, Scratch, quantile, ratio};
 use crate::table::{Row, rate, time};
+use demikernel_measure::stats::median;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::{Runtime, spawn};
 use demikernel_spdk_storage::Volume;

@@ -1,8 +1,10 @@
 //! What an operation costs around the device: a driver that does nothing completes at once, so that what is left is ours.
 
-use crate::machine::{Burst, median, thread_time};
+use crate::machine::Burst;
 use crate::table::Row;
 use demikernel_allocations::of_thread as allocations;
+use demikernel_measure::machine::thread_ns;
+use demikernel_measure::stats::median;
 use demikernel_runtime::Runtime;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
 use demikernel_runtime::transport::{Interest, Turn};
@@ -128,9 +130,9 @@ fn measure(device: &str, operation: &str, depth: usize, count: usize) -> io::Res
         let mut times = Vec::with_capacity(REPETITIONS);
         let mut allocated = 0;
         for _ in 0..REPETITIONS {
-            let (before, start) = (allocations(), thread_time());
+            let (before, start) = (allocations(), thread_ns());
             operations(&volume, operation, depth, count).await?;
-            times.push((thread_time() - start).as_nanos() as f64 / count as f64);
+            times.push((thread_ns() - start) as f64 / count as f64);
             allocated += allocations() - before;
         }
         // Lists and buffers of each repetition are the program's.
@@ -149,13 +151,13 @@ fn copy(count: usize) -> f64 {
     let from = vec![1_u8; PLACES as usize * BLOCK];
     let mut to = vec![0_u8; BLOCK];
     let times = (0..9).map(|_| {
-        let start = thread_time();
+        let start = thread_ns();
         for at in 0..count {
             let place = at % PLACES as usize * BLOCK;
             to.copy_from_slice(&from[place..place + BLOCK]);
             std::hint::black_box(&mut to);
         }
-        (thread_time() - start).as_nanos() as f64 / count as f64
+        (thread_ns() - start) as f64 / count as f64
     });
     median(times)
 }

@@ -1,8 +1,9 @@
 //! NVMe drives of a guest: our driver, SPDK's and the kernel's take turns at one of them.
 
-use crate::machine::{median, ratio};
+use crate::machine::ratio;
 use crate::random;
 use crate::table::{Row, rate};
+use demikernel_measure::stats::median;
 use demikernel_runtime::Runtime;
 use demikernel_spdk_storage::file::FileOptions;
 use demikernel_spdk_storage::spdk::{Controller, SpdkConfig};

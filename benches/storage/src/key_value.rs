@@ -1,7 +1,9 @@
 //! The example key-value with a log beside redis-server that waits for fdatasync, under redis-benchmark.
 
-use crate::machine::{Burst, Preferred, Scratch, median, ratio};
+use crate::machine::{Burst, Preferred, Scratch, ratio};
 use crate::table::{Row, rate};
+use demikernel_measure::redis::requests_per_second;
+use demikernel_measure::stats::median;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -61,11 +63,6 @@ impl Drop for Server {
     }
 }
 
-/// The second field of the last line: `"SET","98039.22","0.263",...`.
-fn requests_per_second(csv: &str) -> Option<f64> {
-    csv.lines().last()?.split(',').nth(1)?.trim_matches('"').parse().ok()
-}
-
 /// Rows for each number of clients. `ours` is the example.
 pub fn measure(scratch: &Scratch, rounds: usize, ours: &Path) -> io::Result<Vec<Row>> {
     let directory = scratch.path("redis");
@@ -111,19 +108,4 @@ pub fn measure(scratch: &Scratch, rounds: usize, ours: &Path) -> io::Result<Vec<
         });
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::requests_per_second;
-
-    #[test]
-    fn the_rate_is_read_from_what_redis_benchmark_prints() {
-        let header = "\"test\",\"rps\",\"avg_latency_ms\"\n";
-        assert_eq!(
-            requests_per_second(&format!("{header}\"SET\",\"98039.22\",\"0.263\"\n")),
-            Some(98_039.22)
-        );
-        assert_eq!(requests_per_second(header), None);
-    }
 }

@@ -1,23 +1,12 @@
-//! Clocks, statistics, and what a run leaves on the disk.
+//! Statistics, bursts, and what a run leaves on the disk.
 
+use demikernel_measure::machine;
+use demikernel_measure::stats::median;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// CPU time of this thread.
-pub fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec, into one that lives across the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// The middle of some figures; not a number if there are none.
-pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
-    quantile(&mut figures.into_iter().collect::<Vec<_>>(), 0.5)
-}
 
 /// The figure that this part of them is not above.
 pub fn quantile(figures: &mut [f64], part: f64) -> f64 {
@@ -58,10 +47,9 @@ impl Drop for Scratch {
     }
 }
 
-/// While it lives, some processes, and what they start, run before all who have no such priority: on a machine
-/// that others use, who spins would otherwise lose to who sleeps. (Niceness counts only within a session.)
+/// A burst, after which the others have their turn.
 pub struct Burst {
-    pids: Vec<u32>,
+    burst: Option<machine::Burst>,
 }
 
 /// While it lives, this session has the greatest share of the processor that sessions can have.
@@ -92,9 +80,7 @@ impl Burst {
 
     /// Of others, which are there.
     pub fn of(pids: Vec<u32>) -> Burst {
-        let pids = if REAL_TIME.load(Ordering::Relaxed) { pids } else { vec![] };
-        pids.iter().for_each(|pid| set_policy(*pid, libc::SCHED_FIFO));
-        Burst { pids }
+        Burst { burst: REAL_TIME.load(Ordering::Relaxed).then(|| machine::Burst::of(pids)) }
     }
 
     /// From now on they have the priority that everybody has.
@@ -105,40 +91,12 @@ impl Burst {
 
 impl Drop for Burst {
     fn drop(&mut self) {
-        self.pids.iter().rev().for_each(|pid| set_policy(*pid, libc::SCHED_OTHER));
-        // The others have their turn.
+        drop(self.burst.take());
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// The kernel's workers of a process go before its own threads, as they would on a machine that has a core to spare: a
-/// thread that spins for 50 us would else keep the flush waiting that it waits for.
-fn set_policy(pid: u32, policy: libc::c_int) {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    for task in tasks.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-        let name = fs::read_to_string(format!("/proc/{pid}/task/{task}/comm")).unwrap_or_default();
-        let priority = match policy {
-            libc::SCHED_FIFO if name.starts_with("iou-wrk") => 2,
-            libc::SCHED_FIFO => 1,
-            _ => 0,
-        };
-        let parameters = libc::sched_param { sched_priority: priority };
-        // SAFETY: the kernel reads one sched_param that lives across the call. Without the privilege the call fails, and
-        // figures are noisier, not wrong.
-        unsafe { libc::sched_setscheduler(task, policy, &parameters) };
     }
 }
 
 /// One line about where the figures come from.
 pub fn description(directory: &Path) -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown CPU");
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split_whitespace().next().unwrap_or("?");
-    let directory = directory.display();
-    format!("{model}, {cores} cores, Linux {}, load {load} at the end, files in {directory}", kernel.trim())
+    format!("{}, files in {}", machine::description(), directory.display())
 }

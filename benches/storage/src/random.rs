@@ -1,8 +1,9 @@
 //! Random reads of a file: our device of the kernel beside fio's engine with the same options.
 
 use crate::fio;
-use crate::machine::{Burst, Scratch, median, ratio};
+use crate::machine::{Burst, Scratch, ratio};
 use crate::table::{Row, rate};
+use demikernel_measure::stats::median;
 use demikernel_runtime::buffer::BufferMut;
 use demikernel_runtime::{Runtime, spawn};
 use demikernel_spdk_storage::Volume;

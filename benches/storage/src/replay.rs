@@ -1,8 +1,9 @@
 //! Reading a log from its beginning, and opening it after a crash, beside reading the same bytes in sequence.
 
 use crate::fio;
-use crate::machine::{Burst, Scratch, median, ratio};
+use crate::machine::{Burst, Scratch, ratio};
 use crate::table::{Row, time};
+use demikernel_measure::stats::median;
 use demikernel_runtime::buffer::Buffer;
 use demikernel_runtime::{QToken, Runtime};
 use demikernel_spdk_storage::Volume;

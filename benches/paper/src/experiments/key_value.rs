@@ -6,6 +6,7 @@ use crate::place::Place;
 use crate::systems::System;
 use demikernel_measure::child::{Server, output};
 use demikernel_measure::machine::{CLIENT_CORE, SERVER_CORE, pin};
+use demikernel_measure::redis::requests_per_second;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -123,25 +124,5 @@ fn missing(program: &str, error: io::Error) -> io::Error {
             io::Error::new(error.kind(), format!("{program} is not installed: cargo xtask setup"))
         }
         _ => error,
-    }
-}
-
-/// The second field of the last line: `"SET","98039.22","0.263",...`.
-fn requests_per_second(csv: &str) -> Option<f64> {
-    csv.lines().last()?.split(',').nth(1)?.trim_matches('"').parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::requests_per_second;
-
-    #[test]
-    fn the_rate_is_read_from_what_redis_benchmark_prints() {
-        let header = "\"test\",\"rps\",\"avg_latency_ms\"\n";
-        assert_eq!(
-            requests_per_second(&format!("{header}\"SET\",\"98039.22\",\"0.263\"\n")),
-            Some(98_039.22)
-        );
-        assert_eq!(requests_per_second(header), None);
     }
 }
