@@ -70,7 +70,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours. The listener accepts nothing more, which ends the thread.
+        // SAFETY: no memory is passed; `self.listener` keeps the descriptor open during the call. The listener accepts nothing more, which ends the thread.
         unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(socket = %self.path.display(), %error, "the control socket is left behind");

@@ -76,7 +76,7 @@ pub(crate) fn at<T: Send>(
 }
 
 fn enter_namespace() -> io::Result<()> {
-    // SAFETY: affects this thread alone.
+    // SAFETY: no memory is passed; the namespace is this thread's alone, whose sockets are made after this.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
         let error = io::Error::last_os_error();
         return Err(io::Error::new(error.kind(), format!("no network namespace: {error}; it takes root")));

@@ -190,7 +190,7 @@ impl Survey<'_> {
         }
         let id = it.number.get();
         let name = self.core.names.borrow().get(&slot).cloned();
-        // SAFETY: the slot's page.
+        // SAFETY: the page that the slot is in; pages are never freed.
         let header = unsafe { Page::of(slot).as_ref() };
         let is_ready = (header.ready.get() | header.running.get()) & Page::bit(slot) != 0;
         self.places.insert(slot, self.dump.tasks.len());
@@ -215,7 +215,8 @@ impl Survey<'_> {
         let waker = match (it.kind.get(), it.state.get()) {
             // SAFETY: a pending task's body is a `TaskBody`; the copy is not dropped.
             (Kind::Task, State::Pending) => unsafe { (*it.body::<TaskBody>()).joiner().and_then(waiter) },
-            // SAFETY: such a body begins with the waker.
+            // SAFETY: the body of a pending operation or timer begins with its waker (`Pending`, `#[repr(C)]`), which nobody
+            // changes meanwhile: only this thread does.
             (Kind::Operation | Kind::Timer, State::Pending) => unsafe {
                 (*it.body::<Option<Waker>>()).as_ref().and_then(waiter)
             },
@@ -259,7 +260,7 @@ impl Survey<'_> {
             index => {
                 if let Some(device) = self.core.device(index.into()) {
                     token.device = Some(device.name().into());
-                    // SAFETY: as above.
+                    // SAFETY: this one has a device, so `on_cancel` has written its key together with that.
                     token.what = device.describe(unsafe { key.read() });
                 }
             }

@@ -384,7 +384,7 @@ impl<T> JoinHandle<T> {
     #[must_use = "without `detach` or `await` it is not seen what becomes of the task"]
     pub fn named(self, name: impl Into<Cow<'static, str>>) -> JoinHandle<T> {
         if let Some(slot) = self.slot {
-            // SAFETY: as in `abort`.
+            // SAFETY: pages and cores are never freed; the handle is `!Send`, so this is the core's thread.
             unsafe { Page::of(slot).as_ref().core.as_ref() }.name_task(slot, name.into());
         }
         self

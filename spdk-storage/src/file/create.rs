@@ -29,7 +29,7 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
 
 fn fallocate(file: &File, mode: i32, length: i64) -> io::Result<()> {
-    // SAFETY: a call on a descriptor that is open.
+    // SAFETY: no memory is passed; `file` is borrowed, and keeps its descriptor open during the call.
     match unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, length) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -25,7 +25,7 @@ pub(super) fn lock(file: &File, shared: bool, patience: Duration) -> io::Result<
     let how = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
     patiently(patience, || {
         loop {
-            // SAFETY: a call on a descriptor that is open.
+            // SAFETY: no memory is passed; `file` is borrowed, and keeps its descriptor open during the call.
             if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
                 return Ok(());
             }
