@@ -1,6 +1,7 @@
 //! Which core this thread is running.
 
 use super::core::Core;
+use crate::time::Instant;
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -22,6 +23,13 @@ pub(crate) fn is_inside() -> bool {
 /// The core that this thread is running, if it is running one.
 pub(crate) fn try_current() -> Option<&'static Core> {
     CURRENT.get()
+}
+
+/// When the present turn of this thread's core began, if it runs one and that can be told without the counter.
+#[inline]
+pub(crate) fn turn() -> Option<Instant> {
+    let core = CURRENT.get()?;
+    core.clock().at(core.account.turn.get())
 }
 
 /// The core that this thread is running.

@@ -61,7 +61,7 @@ pub use wait::{
 };
 
 pub(crate) use completion::{fits_in_slot, timer};
-pub(crate) use context::is_inside;
+pub(crate) use context::{is_inside, turn};
 pub(crate) use cores::unpin;
 pub(crate) use handle::OutsideWork;
 pub(crate) use owner::Owner;

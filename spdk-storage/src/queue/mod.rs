@@ -93,7 +93,8 @@ impl<D: Driver> Queue<D> {
             Ok(bounce) => {
                 state.count.started += 1;
                 state.count.bounced += u64::from(bounce.is_some());
-                let tag = state.operations.insert(Operation { work, bounce, began: Instant::now() }) as u32;
+                let tag =
+                    state.operations.insert(Operation { work, bounce, began: Instant::of_turn() }) as u32;
                 self.under_way.set(state.operations.len());
                 if !state.waiting.is_empty() || !state.submit(tag) {
                     state.count.waited += 1;
