@@ -16,7 +16,7 @@ pub struct Geometry {
     pub atomic_write: u32,
     /// Writes that are done may be lost with the power until a flush is done.
     pub volatile_cache: bool,
-    /// A single write can be made durable, past the cache, for less than a flush.
+    /// A single write can be made durable by itself, in one operation.
     pub durable_writes: bool,
     /// Addresses of memory are multiples of it, or the data goes through memory of the queue's. A power of two.
     pub memory_alignment: u32,

@@ -109,8 +109,8 @@ impl Volume {
         token
     }
 
-    /// Writes likewise, and makes that durable, though not what was written before: where the device
-    /// [can](Geometry::durable_writes) do so, it is faster than a write and a flush.
+    /// Writes likewise, and makes that durable, though not what was written before, where the device
+    /// [can](Geometry::durable_writes) do so. It is faster than a write and a flush on most drives.
     ///
     /// # Errors
     /// As [`write`](Self::write), and `Unsupported`.

@@ -103,8 +103,8 @@ impl FileOptions {
         self
     }
 
-    /// Whether single writes are [durable by themselves](crate::Geometry::durable_writes) (RWF_DSYNC). Unless set, they are if the
-    /// disk can do so (FUA): else a thread of the kernel flushes it after each, which is later than a flush.
+    /// Whether single writes can be [durable by themselves](crate::Geometry::durable_writes) (RWF_DSYNC), as they are unless
+    /// set. A disk that can do so (FUA) writes past its cache then; else a work queue of the kernel flushes it after each.
     pub fn durable_writes(mut self, yes: bool) -> FileOptions {
         self.durable_writes = Some(yes);
         self
@@ -231,9 +231,7 @@ impl FileOptions {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is empty: give it a size first"));
         }
         geometry.read_only |= self.read_only;
-        let number = block::number(&metadata);
-        let durable = self.durable_writes.unwrap_or_else(|| direct && block::has_durable_writes(number));
-        geometry.durable_writes = geometry.volatile_cache && durable;
+        geometry.durable_writes = geometry.volatile_cache && self.durable_writes.unwrap_or(direct);
         Ok(geometry)
     }
 }

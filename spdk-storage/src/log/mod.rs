@@ -9,10 +9,12 @@ mod engine; // pushes, batches, acknowledgments, truncation
 mod error; // what can be wrong
 mod foreign; // what is on a device that is no store
 mod format; // bytes and values
+mod gather; // when the next cycle begins
 mod handle; // `Log`
 mod recovery; // from what a device holds to its logs
 mod segment; // the segments of a log
 mod store; // `Store`, and the task that drives it
+mod ways; // how a batch becomes durable
 
 #[cfg(test)]
 mod tests;

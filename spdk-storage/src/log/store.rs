@@ -8,10 +8,13 @@ use super::descriptor::by_number;
 use super::engine::{Action, Change, Engine, Outcome};
 use super::error::LogError;
 use super::format::{SLOT, Superblock};
+use super::gather::Gather;
 use super::handle::Log;
 use super::recovery::{Range, Recovered, Recovery, Step};
+use super::ways::Ways;
 use crate::Volume;
 use demikernel_runtime::buffer::{Buffer, BufferMut};
+use demikernel_runtime::time::{Instant, Sleep, sleep_until};
 use demikernel_runtime::{Completion, QToken, operation, spawn, wait_all};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -187,7 +190,8 @@ impl Store {
             abandoned: Cell::new(false),
             making: RefCell::new(Vec::new()),
         });
-        spawn(Driver { core: core.clone(), under_way: Vec::new() }).detach();
+        let (gather, ways) = (Gather::new(Instant::of_turn()), Ways::new());
+        spawn(Driver { core: core.clone(), under_way: Vec::new(), gather, ways, pause: None }).detach();
         Store { shared: Rc::new(Handle { core }) }
     }
 
@@ -358,11 +362,45 @@ impl Drop for Handle {
 struct Driver {
     core: Rc<Core>,
     under_way: Vec<(bool, QToken<io::Result<()>>)>,
+    gather: Gather,
+    ways: Ways,
+    /// Until more pushes have come, or no longer.
+    pause: Option<Sleep>,
 }
 
 impl Driver {
+    /// Whether the next cycle waits for more pushes.
+    fn pauses(&mut self, cx: &mut Context<'_>) -> bool {
+        let engine = self.core.engine.borrow();
+        let now = Instant::of_turn();
+        self.gather.seen(now, engine.traffic().0);
+        if !engine.may_wait() {
+            return false;
+        }
+        let Some(until) = self.gather.until(now) else {
+            self.pause = None;
+            return false;
+        };
+        if self.pause.as_ref().is_none_or(|pause| pause.deadline() != until) {
+            self.pause = Some(sleep_until(until));
+        }
+        let pauses = self.pause.as_mut().is_some_and(|pause| Pin::new(pause).poll(cx).is_pending());
+        // The timer may be done though the turn began before its deadline.
+        self.pause = self.pause.take().filter(|_| pauses);
+        pauses
+    }
+
     /// Starts what there is to do. Returns whether there was anything.
-    fn start(&mut self) -> bool {
+    fn start(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.pauses(cx) {
+            return false;
+        }
+        let mut engine = self.core.engine.borrow_mut();
+        if engine.is_between_cycles() {
+            engine.way = self.ways.next();
+            self.gather.begins(Instant::of_turn());
+        }
+        drop(engine);
         let mut any = false;
         loop {
             let action = self.core.engine.borrow_mut().poll_action();
@@ -382,7 +420,7 @@ impl Driver {
     /// Takes in what is done. Returns whether anything was.
     fn reap(&mut self, cx: &mut Context<'_>) -> bool {
         let before = self.under_way.len();
-        let core = &self.core;
+        let Driver { core, gather, ways, .. } = self;
         self.under_way.retain_mut(|(flush, token)| match Pin::new(token).poll(cx) {
             Poll::Pending => true,
             Poll::Ready(result) => {
@@ -391,6 +429,13 @@ impl Driver {
                     engine.flush_done(result)
                 } else {
                     engine.write_done(result)
+                }
+                if engine.is_between_cycles() {
+                    let (come, served) = engine.traffic();
+                    let took = gather.is_over(Instant::of_turn(), served, come);
+                    if let Some(way) = engine.way_chosen() {
+                        ways.took(way, took);
+                    }
                 }
                 false
             }
@@ -420,7 +465,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.core.driver.replace(Some(cx.waker().clone()));
         loop {
-            let started = self.start();
+            let started = self.start(cx);
             let reaped = self.reap(cx);
             let told = self.tell();
             if !(started || reaped || told) {

@@ -18,6 +18,7 @@ use super::error::LogError;
 use super::format::{RECORD_HEADER, Superblock};
 use super::recovery::{Recovered, RecoveredLog};
 use super::segment::Segment;
+use super::ways::Way;
 use crate::Geometry;
 use demikernel_runtime::buffer::{Buffer, Sga};
 use std::collections::VecDeque;
@@ -139,12 +140,19 @@ pub(crate) struct Engine<T> {
     unflushed: bool,
     volatile_cache: bool,
     durable_writes: bool,
+    /// Which way a batch that can go either becomes durable; and whether that of the cycle could.
+    pub(crate) way: Way,
+    has_choice: bool,
     read_only: bool,
     stopped: Option<LogError>,
     /// Nothing new is taken.
     closing: bool,
     actions: VecDeque<Action>,
     events: VecDeque<(T, Result<Outcome, LogError>)>,
+    /// Pushes and syncs that were taken.
+    come: u64,
+    /// How many of them the last cycle has served.
+    served: u64,
     pub(crate) count: Count,
 }
 
@@ -204,11 +212,15 @@ impl<T> Engine<T> {
             unflushed: false,
             volatile_cache: false,
             durable_writes: false,
+            way: Way::DurableWrite,
+            has_choice: false,
             read_only: false,
             stopped: None,
             closing: false,
             actions: VecDeque::new(),
             events: VecDeque::new(),
+            come: 0,
+            served: 0,
             count: Count::default(),
         }
     }
@@ -220,7 +232,10 @@ impl<T> Engine<T> {
         let error = match self.refusal(log) {
             Some(error) => error,
             None if length > most => LogError::TooLong { length, most },
-            None => return self.logs[log].pending.push_back(Pending::Record(data, sync, ticket)),
+            None => {
+                self.come += 1;
+                return self.logs[log].pending.push_back(Pending::Record(data, sync, ticket));
+            }
         };
         self.events.push_back((ticket, Err(error)));
     }
@@ -229,7 +244,10 @@ impl<T> Engine<T> {
     pub(crate) fn sync(&mut self, log: usize, ticket: T) {
         match self.refusal(log) {
             Some(error) => self.events.push_back((ticket, Err(error))),
-            None => self.logs[log].pending.push_back(Pending::Barrier(Some(ticket))),
+            None => {
+                self.come += 1;
+                self.logs[log].pending.push_back(Pending::Barrier(Some(ticket)));
+            }
         }
     }
 
@@ -280,6 +298,30 @@ impl<T> Engine<T> {
         }
     }
 
+    /// How many pushes and syncs have come, and how many of them the last cycle has served.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.come, self.served)
+    }
+
+    /// Which way the batch of the last cycle became durable, if it could go either.
+    pub(crate) fn way_chosen(&self) -> Option<Way> {
+        self.has_choice.then_some(self.way)
+    }
+
+    /// Whether no cycle is under way.
+    pub(crate) fn is_between_cycles(&self) -> bool {
+        self.phase == Phase::Idle && self.actions.is_empty()
+    }
+
+    /// Whether the next cycle may wait for more: it has pushes and syncs only.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.is_between_cycles()
+            && self.changes.is_empty()
+            && self.rewrite.is_none()
+            && !self.closing
+            && self.logs.iter().any(|log| !log.pending.is_empty())
+    }
+
     /// Whether nothing is under way or waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
@@ -310,12 +352,10 @@ impl<T> Engine<T> {
         let writes = self.actions.len();
         self.phase = Phase::Writing(writes);
         self.durably = false;
-        // One write that is durable by itself takes the device less than one and a flush.
-        if writes == 1
-            && self.flushes
-            && self.volatile_cache
-            && self.durable_writes
-            && !self.unflushed
+        let is_alone = writes == 1 && self.flushes && !self.unflushed;
+        self.has_choice = is_alone && self.volatile_cache && self.durable_writes;
+        if self.has_choice
+            && self.way == Way::DurableWrite
             && let Some(Action::Write(at, data)) = self.actions.pop_front()
         {
             self.actions.push_front(Action::WriteDurable(at, data));
@@ -340,6 +380,7 @@ impl<T> Engine<T> {
     fn end_cycle(&mut self, durable: bool) {
         self.phase = Phase::Idle;
         self.unflushed = !durable;
+        self.served = 0;
         for log in &mut self.logs {
             log.readable = log.next_number;
             if let Some(end) = &mut log.end {
@@ -351,6 +392,7 @@ impl<T> Engine<T> {
                     end.durable = end.offset;
                 }
             }
+            self.served += log.written.len() as u64;
             self.events.extend(log.written.drain(..).map(|(ticket, outcome)| (ticket, Ok(outcome))));
         }
         self.superblock_written();
