@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     if key_value {
         let mut build = workspace.cargo("build");
-        build.args(["--release", "-p", "demikernel", "--all-features", "--example", "key-value"]);
+        build.args(["--release", "-p", "demikernel", "--example", "key-value"]);
         measure(build.args(["--example", "sharded-key-value"]))?;
     }
     // All of its programs, as the one that is run starts the others.
