@@ -4,6 +4,7 @@
 //! channel of its questions ends when no core asks, and so each knows when it may go. Neither has a limit of its own, as there is
 //! at most one question under way for each client and core, and a client's is as long as what it may send at once.
 
+use super::batch::Batch;
 use super::shard::{Answer, Op, Shard};
 use demikernel::channel::cross::{Receiver, Sender, unbounded};
 use demikernel::net::TcpStream;
@@ -17,11 +18,64 @@ use std::sync::Mutex;
 struct Question {
     from: usize,
     ticket: usize,
-    ops: Vec<Op>,
+    batch: Box<Batch>,
 }
 
-/// The answers to the question of this ticket.
-type Answers = (usize, Vec<Answer>);
+/// The question of this ticket, answered.
+type Answers = (usize, Box<Batch>);
+
+/// What a client asks of all cores together, and the answers. It is used again and again.
+pub(crate) struct Asking {
+    /// One for each core; away while another core has it.
+    parts: Vec<Option<Box<Batch>>>,
+    /// Which core each question is for; all, if it has no key.
+    places: Vec<Option<usize>>,
+    /// How many answers have been taken.
+    taken: usize,
+    under_way: Vec<(usize, QToken<Box<Batch>>)>,
+}
+
+impl Asking {
+    pub(crate) fn new(core: &Core) -> Asking {
+        let parts = (0..core.count).map(|_| Some(Box::default())).collect();
+        Asking { parts, places: Vec::new(), taken: 0, under_way: Vec::new() }
+    }
+
+    /// Adds a question. What has no key is asked of all cores, and answered by the sum.
+    pub(crate) fn push(&mut self, core: &Core, op: Op<'_>) {
+        let place = op.key().map(|key| core.of(key));
+        self.places.push(place);
+        match place {
+            Some(place) => self.part(place).push(op),
+            None => (0..self.parts.len()).for_each(|place| self.part(place).push(op)),
+        }
+    }
+
+    /// The next answer, in the order of the questions.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn next(&mut self) -> Answer<'_> {
+        self.taken += 1;
+        if let Some(place) = self.places[self.taken - 1] {
+            return self.part(place).next();
+        }
+        (0..self.parts.len()).fold(Answer::Integer(0), |sum, place| match (sum, self.part(place).next()) {
+            (Answer::Integer(sum), Answer::Integer(more)) => Answer::Integer(sum + more),
+            _ => Answer::NotAnInteger,
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        (0..self.parts.len()).for_each(|place| self.part(place).clear());
+        self.places.clear();
+        self.taken = 0;
+    }
+
+    fn part(&mut self, place: usize) -> &mut Batch {
+        self.parts[place].as_mut().expect("it is back before anything else is asked")
+    }
+}
 
 /// The ends of one core's channels.
 struct Ends {
@@ -107,7 +161,7 @@ pub(crate) struct Core {
     answer: Vec<Sender<Answers>>,
     ends: Ends,
     /// The questions that are not answered.
-    waiting: RefCell<Slab<Completion<Vec<Answer>>>>,
+    waiting: RefCell<Slab<Completion<Box<Batch>>>>,
     pub(crate) clients: RefCell<Slab<Rc<TcpStream>>>,
     counters: Counters,
 }
@@ -132,82 +186,50 @@ impl Core {
         ((self.hash.hash_one(key) >> 32) as usize * self.count) >> 32
     }
 
-    /// Asks what a client has sent together of all cores at once; the answers in the order of the questions. What has no key is
-    /// asked of all cores, and answered by the sum.
-    pub(crate) async fn ask(&self, ops: Vec<Op>) -> Vec<Answer> {
-        add(&self.counters.requests, ops.len());
-        let mut parts: Vec<Vec<Op>> = vec![Vec::new(); self.count];
-        // Which core has which; all have one that is for all.
-        let places: Vec<Option<usize>> = ops
-            .into_iter()
-            .map(|op| {
-                let core = op.key().map(|key| self.of(key));
-                match core {
-                    Some(core) => parts[core].push(op),
-                    None => parts.iter_mut().for_each(|part| part.push(op.clone())),
-                }
-                core
-            })
-            .collect();
-        let mut tokens: Vec<Option<QToken<Vec<Answer>>>> =
-            parts.iter_mut().enumerate().map(|(core, part)| self.send(core, std::mem::take(part))).collect();
-        let mut answers = Vec::with_capacity(self.count);
-        for token in &mut tokens {
-            let all = match token.take() {
-                Some(token) => token.await,
-                None => Vec::new(),
-            };
-            answers.push(all.into_iter());
+    /// Asks what a client has sent together of all cores at once.
+    pub(crate) async fn ask(&self, asking: &mut Asking) {
+        let Asking { parts, places, under_way, .. } = asking;
+        add(&self.counters.requests, places.len());
+        for (core, part) in parts.iter_mut().enumerate().filter(|(core, _)| *core != self.own) {
+            if let Some(batch) = part.take_if(|batch| batch.len() > 0) {
+                under_way.push((core, self.send(core, batch)));
+            }
         }
-        let mut next = |core: usize| answers[core].next().expect("as many answers as questions");
-        let whole = |place: Option<usize>| match place {
-            Some(core) => next(core),
-            None => (0..self.count).fold(Answer::Integer(0), |sum, core| match (sum, next(core)) {
-                (Answer::Integer(sum), Answer::Integer(more)) => Answer::Integer(sum + more),
-                (_, other) => other,
-            }),
-        };
-        places.into_iter().map(whole).collect()
+        // While the others are at it.
+        if let Some(batch) = &mut parts[self.own] {
+            add(&self.counters.own, batch.len());
+            batch.carry_out(&mut self.shard.borrow_mut());
+        }
+        for (core, token) in under_way.drain(..) {
+            parts[core] = Some(token.await);
+        }
     }
 
-    /// Asks a core, if there is anything to ask. What is this core's own is answered at once.
-    fn send(&self, core: usize, ops: Vec<Op>) -> Option<QToken<Vec<Answer>>> {
-        if ops.is_empty() {
-            return None;
-        }
+    fn send(&self, core: usize, batch: Box<Batch>) -> QToken<Box<Batch>> {
         let (token, completion) = operation();
-        if core == self.own {
-            add(&self.counters.own, ops.len());
-            completion.complete(self.apply(ops));
-        } else {
-            let ticket = self.waiting.borrow_mut().insert(completion);
-            let question = Question { from: self.own, ticket, ops };
-            let asked = self.ask.borrow().get(core).map(|other| other.try_send(question));
-            assert!(matches!(asked, Some(Ok(()))), "cores answer for as long as anybody asks");
-        }
-        Some(token)
-    }
-
-    fn apply(&self, ops: Vec<Op>) -> Vec<Answer> {
-        let mut shard = self.shard.borrow_mut();
-        ops.into_iter().map(|op| shard.apply(op)).collect()
+        let ticket = self.waiting.borrow_mut().insert(completion);
+        let question = Question { from: self.own, ticket, batch };
+        let asked = self.ask.borrow().get(core).map(|other| other.try_send(question));
+        assert!(matches!(asked, Some(Ok(()))), "cores answer for as long as anybody asks");
+        token
     }
 
     /// Answers what other cores ask, until none does, and takes what they answer.
     pub(crate) fn serve_others(self: Rc<Core>) -> JoinHandle<()> {
         let core = self.clone();
         spawn(async move {
-            while let Ok((ticket, answers)) = core.ends.answers.recv().await {
+            while let Ok((ticket, batch)) = core.ends.answers.recv().await {
                 let completion = core.waiting.borrow_mut().remove(ticket);
-                completion.complete(answers);
+                completion.complete(batch);
             }
         })
         .detach();
         spawn(async move {
-            while let Ok(Question { from, ticket, ops }) = self.ends.questions.recv().await {
-                add(&self.counters.of_others, ops.len());
+            while let Ok(Question { from, ticket, mut batch }) = self.ends.questions.recv().await {
+                add(&self.counters.of_others, batch.len());
+                batch.carry_out(&mut self.shard.borrow_mut());
                 // One whose core was stopped by force takes none.
-                let _ = self.answer[from].try_send((ticket, self.apply(ops)));
+                let _ = self.answer[from].try_send((ticket, batch));
             }
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! It shows a program of several cores that share nothing: each accepts connections of the same port, and has the keys that
 //! are its own (`shard`). What a client has sent together goes to each core as one message, and comes back as one
-//! (`cores`); so a core waits for nobody, and there is no lock. To be read in this order: `main`, `session`, `cores`, `shard`.
+//! (`cores`), in memory that is used again (`batch`); so a core waits for nobody, and there is no lock. To be read in this order:
+//! `main`, `session`, `cores`, `batch`, `shard`.
 //!
 //! ```text
 //! $ cargo run --release --example sharded-key-value -- --cores 2
@@ -17,6 +18,7 @@
 //! Ctrl-C or SIGTERM ends it: nobody is accepted any longer, requests under way are answered, and each core goes on serving
 //! the others until all of them are done. Then it says what it did.
 
+mod batch; // what is asked of a core together
 mod cores; // messages between cores
 #[allow(
     dead_code,

@@ -1,31 +1,32 @@
 //! The keys of a core, and what is asked of them.
 
+use super::resp::decimal;
 use std::collections::HashMap;
 
 /// What is asked of a key.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Op {
-    Get(Vec<u8>),
-    Set(Vec<u8>, Vec<u8>),
-    Delete(Vec<u8>),
-    Exists(Vec<u8>),
-    Add(Vec<u8>, i64),
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Op<'a> {
+    Get(&'a [u8]),
+    Set(&'a [u8], &'a [u8]),
+    Delete(&'a [u8]),
+    Exists(&'a [u8]),
+    Add(&'a [u8], i64),
     /// How many keys there are: of each core.
     Size,
 }
 
 /// What is answered.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Answer {
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Answer<'a> {
     Done,
-    Value(Option<Vec<u8>>),
+    Value(Option<&'a [u8]>),
     Integer(i64),
     NotAnInteger,
 }
 
-impl Op {
+impl<'a> Op<'a> {
     /// The key that says which core it is for.
-    pub(crate) fn key(&self) -> Option<&[u8]> {
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
         match self {
             Op::Get(key) | Op::Set(key, _) | Op::Delete(key) | Op::Exists(key) | Op::Add(key, _) => Some(key),
             Op::Size => None,
@@ -45,29 +46,41 @@ impl Shard {
         self.0.len()
     }
 
-    pub(crate) fn apply(&mut self, op: Op) -> Answer {
+    pub(crate) fn apply(&mut self, op: Op<'_>) -> Answer<'_> {
         match op {
-            Op::Get(key) => Answer::Value(self.0.get(&key).cloned()),
+            Op::Get(key) => Answer::Value(self.0.get(key).map(Vec::as_slice)),
             Op::Set(key, value) => {
-                self.0.insert(key, value);
+                self.set(key, value);
                 Answer::Done
             }
-            Op::Delete(key) => Answer::Integer(self.0.remove(&key).is_some().into()),
-            Op::Exists(key) => Answer::Integer(self.0.contains_key(&key).into()),
+            Op::Delete(key) => Answer::Integer(self.0.remove(key).is_some().into()),
+            Op::Exists(key) => Answer::Integer(self.0.contains_key(key).into()),
             Op::Add(key, number) => self.add(key, number),
             Op::Size => Answer::Integer(self.0.len() as i64),
         }
     }
 
-    fn add(&mut self, key: Vec<u8>, number: i64) -> Answer {
-        let value = match self.0.get(&key) {
+    /// In the memory of the value before, if it fits there.
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        match self.0.get_mut(key) {
+            Some(before) if before.capacity() >= value.len() && before.capacity() < value.len() * 2 + 64 => {
+                before.clear();
+                before.extend_from_slice(value);
+            }
+            Some(before) => *before = value.to_vec(),
+            None => drop(self.0.insert(key.to_vec(), value.to_vec())),
+        }
+    }
+
+    fn add(&mut self, key: &[u8], number: i64) -> Answer<'_> {
+        let value = match self.0.get(key) {
             Some(value) => std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok()),
             None => Some(0),
         };
         let Some(sum) = value.and_then(|value| value.checked_add(number)) else {
             return Answer::NotAnInteger;
         };
-        self.0.insert(key, sum.to_string().into_bytes());
+        self.set(key, decimal(sum, &mut [0; 20]));
         Answer::Integer(sum)
     }
 }

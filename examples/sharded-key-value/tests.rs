@@ -1,6 +1,6 @@
 //! Cores that ask each other, without sockets.
 
-use super::cores::{Core, Wiring};
+use super::cores::{Asking, Core, Wiring};
 use super::shard::{Answer, Op};
 use demikernel::{Builder, core_index, spawn, yield_now};
 use std::process::ExitCode;
@@ -14,11 +14,25 @@ fn key(index: usize) -> Vec<u8> {
     format!("key-{index}").into_bytes()
 }
 
+/// Asks that of each key, and hands each answer to `look`; whether it says yes to all.
+async fn ask_all(
+    core: &Core,
+    asking: &mut Asking,
+    op: fn(&[u8]) -> Op<'_>,
+    look: impl Fn(Answer<'_>) -> bool,
+) -> bool {
+    asking.clear();
+    (0..KEYS).for_each(|index| asking.push(core, op(&key(index))));
+    core.ask(asking).await;
+    (0..KEYS).all(|_| look(asking.next()))
+}
+
 /// A client that adds one to each key, in requests of several keys at once.
 async fn add(core: Rc<Core>) {
+    let mut asking = Asking::new(&core);
     for _ in 0..ROUNDS {
-        let answers = core.ask((0..KEYS).map(|index| Op::Add(key(index), 1)).collect()).await;
-        assert!(answers.iter().all(|answer| matches!(answer, Answer::Integer(1..))));
+        let is_sum = |answer: Answer<'_>| matches!(answer, Answer::Integer(1..));
+        assert!(ask_all(&core, &mut asking, |key| Op::Add(key, 1), is_sum).await);
     }
 }
 
@@ -29,18 +43,33 @@ async fn run(core: Rc<Core>) {
         client.await.unwrap();
     }
     // Until all cores' clients are done, each of which asks as often.
-    let all = 4 * CORES as i64 * ROUNDS;
-    let expected: Vec<_> = (0..KEYS).map(|_| Answer::Value(Some(all.to_string().into_bytes()))).collect();
-    while core.ask((0..KEYS).map(|index| Op::Get(key(index))).collect()).await != expected {
+    let all = (4 * CORES as i64 * ROUNDS).to_string();
+    let mut asking = Asking::new(&core);
+    let is_all = |answer: Answer<'_>| answer == Answer::Value(Some(all.as_bytes()));
+    while !ask_all(&core, &mut asking, |key| Op::Get(key), is_all).await {
         yield_now().await;
     }
     // In one request: what has no key is the sum, and all is in order.
     let own = format!("of core {}", core_index()).into_bytes();
-    let ops = vec![Op::Set(own.clone(), b"1".to_vec()), Op::Size, Op::Get(own.clone()), Op::Delete(own)];
-    let answers = core.ask(ops).await;
-    assert_eq!(answers[0], Answer::Done);
-    assert!(matches!(answers[1], Answer::Integer(size) if (51..=53).contains(&size)), "{answers:?}");
-    assert_eq!(answers[2..], [Answer::Value(Some(b"1".to_vec())), Answer::Integer(1)]);
+    asking.clear();
+    for op in [
+        Op::Set(&own, b"1"),
+        Op::Set(&own, b"twenty"),
+        Op::Size,
+        Op::Get(&own),
+        Op::Add(&own, 1),
+        Op::Delete(&own),
+    ] {
+        asking.push(&core, op);
+    }
+    core.ask(&mut asking).await;
+    assert_eq!(asking.next(), Answer::Done);
+    assert_eq!(asking.next(), Answer::Done);
+    let size = asking.next();
+    assert!(matches!(size, Answer::Integer(51..=53)), "{size:?}");
+    assert_eq!(asking.next(), Answer::Value(Some(b"twenty")));
+    assert_eq!(asking.next(), Answer::NotAnInteger);
+    assert_eq!(asking.next(), Answer::Integer(1));
     core.ask_no_more();
     serving.await.unwrap();
 }

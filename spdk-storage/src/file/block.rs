@@ -2,7 +2,7 @@
 
 use super::calls::Polled;
 use crate::Geometry;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -64,11 +64,6 @@ unsafe fn ask<T: Default>(file: &File, request: libc::c_ulong) -> io::Result<T> 
         0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// The number of a block device, or of that which a file is on.
-pub(super) fn number(metadata: &Metadata) -> u64 {
-    if metadata.file_type().is_block_device() { metadata.rdev() } else { metadata.dev() }
 }
 
 /// What the kernel says of a device's queue.
