@@ -20,7 +20,9 @@ pub(super) struct Account {
     is_idle: Cell<bool>,
     /// The core is being run: otherwise time passes for somebody else.
     runs: Cell<bool>,
-    busy: Cell<u64>,
+    /// When it began to be run, and for how long it was before that. What of it was not idle was busy.
+    entered: Cell<u64>,
+    ran: Cell<u64>,
     idle: Cell<u64>,
     parked: Cell<u64>,
     turns: [Cell<u64>; BUCKETS],
@@ -33,7 +35,8 @@ impl Account {
             turn: Cell::new(ticks::now()),
             is_idle: Cell::new(false),
             runs: Cell::new(false),
-            busy: Cell::new(0),
+            entered: Cell::new(0),
+            ran: Cell::new(0),
             idle: Cell::new(0),
             parked: Cell::new(0),
             turns: [const { Cell::new(0) }; BUCKETS],
@@ -44,12 +47,14 @@ impl Account {
     pub(super) fn reset(&self) {
         self.began.set(Stamp::now());
         self.turn.set(ticks::now());
-        self.turns.iter().chain([&self.busy, &self.idle, &self.parked]).for_each(|count| count.set(0));
+        self.turns.iter().chain([&self.ran, &self.idle, &self.parked]).for_each(|count| count.set(0));
     }
 
     /// The loop begins to run.
     pub(super) fn enter(&self) {
-        self.turn.set(ticks::now());
+        let now = ticks::now();
+        self.turn.set(now);
+        self.entered.set(now);
         self.is_idle.set(false);
         self.runs.set(true);
     }
@@ -57,6 +62,7 @@ impl Account {
     /// The loop ends.
     pub(super) fn leave(&self) {
         self.turn();
+        self.ran.set(self.until(self.turn.get()));
         self.runs.set(false);
     }
 
@@ -69,7 +75,6 @@ impl Account {
         if self.is_idle.get() {
             self.idle.set(self.idle.get() + took);
         } else {
-            self.busy.set(self.busy.get() + took);
             let bucket = &self.turns[(took | 1).ilog2() as usize];
             bucket.set(bucket.get() + 1);
         }
@@ -86,6 +91,12 @@ impl Account {
         self.parked.set(self.parked.get() + ticks::now().saturating_sub(before));
     }
 
+    /// For how long it has run until `now`, if it runs.
+    fn until(&self, now: u64) -> u64 {
+        let present = if self.runs.get() { now.saturating_sub(self.entered.get()) } else { 0 };
+        self.ran.get() + present
+    }
+
     /// How many nanoseconds so many ticks are.
     fn nanos(&self, ticks: u64) -> u64 {
         self.began.get().nanos(ticks)
@@ -98,9 +109,11 @@ impl Account {
 
     /// The times that were busy, idle and blocked.
     pub(super) fn times(&self) -> [Duration; 3] {
-        let present = if self.runs.get() { ticks::now().saturating_sub(self.turn.get()) } else { 0 };
-        let (busy, idle) = if self.is_idle.get() { (0, present) } else { (present, 0) };
-        [self.busy.get() + busy, self.idle.get() + idle, self.parked.get()]
+        let now = ticks::now();
+        let is_idle = self.runs.get() && self.is_idle.get();
+        let present = if is_idle { now.saturating_sub(self.turn.get()) } else { 0 };
+        let idle = self.idle.get() + present;
+        [self.until(now).saturating_sub(idle), idle, self.parked.get()]
             .map(|ticks| Duration::from_nanos(self.nanos(ticks)))
     }
 
@@ -109,6 +122,7 @@ impl Account {
         let most = |bucket: usize| u64::MAX >> (BUCKETS - 1 - bucket);
         let buckets = self.turns.iter().enumerate();
         let buckets = buckets.map(|(bucket, count)| (self.nanos(most(bucket)), count.get())).collect();
-        Latencies::new("turn", self.nanos(self.busy.get()), buckets)
+        let busy = self.until(self.turn.get()).saturating_sub(self.idle.get());
+        Latencies::new("turn", self.nanos(busy), buckets)
     }
 }

@@ -4,6 +4,7 @@ use super::context;
 use super::owner;
 use super::page::Page;
 use super::slot::{Kind, NO_DEVICE, OWNED, Origin, Pending, Slot, State};
+use super::span::Spans;
 use super::token::QToken;
 use super::waker::{discard_option, discard_stored, wake_option, wake_stored};
 use crate::time::wheel::TimerNode;
@@ -73,7 +74,7 @@ pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
         let body = slot.as_ref().body::<Pending>();
         (&raw mut (*body).waker).write(None);
         Slot::origin(slot).write(Origin { turn: core.account.turn.get(), result: std::any::type_name::<T> });
-        core.spans.started(slot.as_ref().number.get(), std::any::type_name::<T>);
+        core.spans.started(slot.as_ref(), std::any::type_name::<T>);
         (QToken::new(slot), Completion { slot, _result: PhantomData })
     }
 }
@@ -134,8 +135,12 @@ impl<T> Completion<T> {
     /// Ends its span.
     #[inline(always)]
     fn is_over(&self) {
-        // SAFETY: pages and cores are never freed, and this is the core's thread.
-        unsafe { Page::of(self.slot).as_ref().core.as_ref() }.spans.over(self.number());
+        // SAFETY: pages and cores are never freed, and this is the core's thread, as a completion is not `Send`.
+        unsafe {
+            if let Some(number) = Spans::of(self.slot.as_ref()) {
+                Page::of(self.slot).as_ref().core.as_ref().spans.end(number);
+            }
+        }
     }
 
     /// Delivers the result and makes ready the one task that waits for it. When the token is gone the
@@ -200,7 +205,7 @@ pub(crate) fn timer(deadline: u64) -> QToken<()> {
         (&raw mut (*body).waker).write(None);
         (&raw mut (*body).timer).write(TimerNode::new());
         core.insert_timer(Slot::timer_node(slot), deadline);
-        core.spans.set(slot.as_ref().number.get(), deadline);
+        core.spans.set(slot.as_ref(), deadline);
         QToken::new(slot)
     }
 }
@@ -217,10 +222,12 @@ pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
         let it = slot.as_ref();
         debug_assert!(it.state.get() == State::Pending && it.kind.get() == Kind::Timer);
         it.state.set(State::Done);
-        let (core, number) = (Page::of(slot).as_ref().core, it.number.get());
+        let span = Spans::of(it);
         wake_stored(&raw mut (*it.body::<Pending>()).waker);
-        // The slot may be somebody else's by now; cores are never freed.
-        core.as_ref().spans.over(number);
+        // The slot may be somebody else's by now; pages and cores are never freed.
+        if let Some(number) = span {
+            Page::of(slot).as_ref().core.as_ref().spans.end(number);
+        }
     }
 }
 
@@ -237,7 +244,9 @@ pub(super) unsafe fn token_dropped<T: 'static>(slot: NonNull<Slot>) {
                 discard_stored(&raw mut (*it.body::<Pending>()).waker);
                 let core = Page::of(slot).as_ref().core;
                 core.as_ref().remove_timer(Slot::timer_node(slot));
-                core.as_ref().spans.over(it.number.get());
+                if let Some(number) = Spans::of(it) {
+                    core.as_ref().spans.end(number);
+                }
                 Slot::release(slot);
             }
             State::Pending => {

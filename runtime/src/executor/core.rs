@@ -213,6 +213,7 @@ impl Core {
             it.state.set(State::Pending);
             it.kind.set(kind);
             it.device.set(NO_DEVICE);
+            it.flags.set(0);
             slot
         }
     }

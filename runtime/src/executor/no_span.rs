@@ -1,5 +1,6 @@
 //! In place of spans, without the feature `spans`: nothing, at no cost.
 
+use super::slot::Slot;
 use std::panic::Location;
 
 #[derive(Default)]
@@ -19,10 +20,17 @@ impl Spans {
     }
 
     #[inline(always)]
-    pub(super) fn started(&self, _number: u32, _result: fn() -> &'static str) {}
+    pub(super) fn started(&self, _slot: &Slot, _result: fn() -> &'static str) {}
 
     #[inline(always)]
-    pub(super) fn set(&self, _number: u32, _deadline: u64) {}
+    pub(super) fn set(&self, _slot: &Slot, _deadline: u64) {}
+
+    #[inline(always)]
+    pub(super) fn of(_slot: &Slot) -> Option<u32> {
+        None
+    }
+
+    pub(super) fn end(&self, _number: u32) {}
 
     #[inline(always)]
     pub(super) fn within<T>(&self, _number: u32, poll: impl FnOnce() -> T) -> T {

@@ -87,7 +87,7 @@ pub(crate) struct Slot {
     /// Who is told when the token of a pending operation is dropped; what is `OWNED` has an owner in its
     /// inline memory, until the token lets go of the slot.
     pub(super) device: Cell<u8>,
-    /// Task flags (see `task.rs`).
+    /// Task flags (see `task.rs`); of an operation or a timer whether it has a span (see `span.rs`).
     pub(super) flags: Cell<u8>,
     body: UnsafeCell<MaybeUninit<[u64; BODY / 8]>>,
     inline: UnsafeCell<MaybeUninit<[u64; INLINE / 8]>>,

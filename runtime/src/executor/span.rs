@@ -5,14 +5,19 @@
 //! asked once in a turn.
 //!
 //! They are kept apart from what they are of: as long as nobody wants any, a task and an operation are as large as without
-//! the feature, and all that is on their path is a look at one flag.
+//! the feature, and all that is on their path is a look at one flag: the core's when they begin, and their own when an
+//! operation is over, which is next to its state.
 
+use super::slot::Slot;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::Location;
 use std::rc::Rc;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing::{Level, Span, trace_span};
+
+/// In the flags of an operation or a timer.
+const HAS_SPAN: u8 = 1;
 
 /// The spans of tasks and operations, by their numbers.
 #[derive(Default)]
@@ -59,29 +64,38 @@ impl Spans {
 
     /// An operation was started.
     #[inline(always)]
-    pub(super) fn started(&self, number: u32, result: fn() -> &'static str) {
+    pub(super) fn started(&self, slot: &Slot, result: fn() -> &'static str) {
         if self.active.get() {
-            self.begin_operation(number, result);
+            self.begin_operation(slot, result);
         }
     }
 
     #[cold]
-    fn begin_operation(&self, number: u32, result: fn() -> &'static str) {
-        let result = result();
+    fn begin_operation(&self, slot: &Slot, result: fn() -> &'static str) {
+        let (number, result) = (slot.number.get(), result());
+        slot.flags.set(HAS_SPAN);
         self.insert(number, trace_span!(target: "demikernel::operation", "operation", number, result));
     }
 
     /// A timer was set, for that time of the runtime's clock.
     #[inline(always)]
-    pub(super) fn set(&self, number: u32, deadline: u64) {
+    pub(super) fn set(&self, slot: &Slot, deadline: u64) {
         if self.active.get() {
-            self.begin_timer(number, deadline);
+            self.begin_timer(slot, deadline);
         }
     }
 
     #[cold]
-    fn begin_timer(&self, number: u32, deadline: u64) {
+    fn begin_timer(&self, slot: &Slot, deadline: u64) {
+        let number = slot.number.get();
+        slot.flags.set(HAS_SPAN);
         self.insert(number, trace_span!(target: "demikernel::timer", "timer", number, deadline));
+    }
+
+    /// An operation or a timer is over: its number, if it has a span that is to [end](Self::end).
+    #[inline(always)]
+    pub(super) fn of(slot: &Slot) -> Option<u32> {
+        (slot.flags.get() & HAS_SPAN != 0).then(|| slot.number.get())
     }
 
     fn insert(&self, number: u32, span: Span) {
@@ -107,7 +121,7 @@ impl Spans {
         }
     }
 
-    /// It is over.
+    /// A task is over.
     #[inline(always)]
     pub(super) fn over(&self, number: u32) {
         if self.active.get() {
@@ -116,7 +130,7 @@ impl Spans {
     }
 
     #[cold]
-    fn end(&self, number: u32) {
+    pub(super) fn end(&self, number: u32) {
         let span = self.table.borrow_mut().remove(&number);
         drop(span);
     }
