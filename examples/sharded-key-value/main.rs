@@ -2,7 +2,8 @@
 //!
 //! It shows a program of several cores that share nothing: each accepts connections of the same port, and has the keys that
 //! are its own (`shard`). What a client has sent together goes to each core as one message, and comes back as one
-//! (`cores`); so a core waits for nobody, and there is no lock. To be read in this order: `main`, `session`, `cores`, `shard`.
+//! (`cores`); so a core waits for nobody, and there is no lock. To be read in this order: `main`, `requests`, `session`, `cores`,
+//! `shard`.
 //!
 //! ```text
 //! $ cargo run --release --example sharded-key-value -- --cores 2
@@ -18,6 +19,7 @@
 //! the others until all of them are done. Then it says what it did.
 
 mod cores; // messages between cores
+mod requests; // what a client asks for
 #[allow(
     dead_code,
     unused_imports,
