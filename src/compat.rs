@@ -33,9 +33,10 @@
 //! tokio-util has adapters between the two families of traits, too. [`ForTokio`] saves what they have to do for every
 //! reader: zeroing the room to read into.
 
+use crate::forward::{forward_buf_read, forward_write};
 use futures_io as futures;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::thread;
@@ -107,38 +108,14 @@ impl<S: futures::AsyncBufRead + Unpin> AsyncRead for ForTokio<S> {
 }
 
 impl<S: futures::AsyncBufRead + Unpin> AsyncBufRead for ForTokio<S> {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.inner().poll_fill_buf(cx)
-    }
-
-    fn consume(self: Pin<&mut Self>, count: usize) {
-        self.inner().consume(count);
-    }
+    forward_buf_read!();
 }
 
 impl<S: futures::AsyncWrite + Unpin> AsyncWrite for ForTokio<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write_vectored(cx, slices)
-    }
+    forward_write!(poll_shutdown => poll_close);
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_close(cx)
     }
 }
 
@@ -151,35 +128,11 @@ impl<S: AsyncRead + Unpin> futures::AsyncRead for FromTokio<S> {
 }
 
 impl<S: AsyncBufRead + Unpin> futures::AsyncBufRead for FromTokio<S> {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.inner().poll_fill_buf(cx)
-    }
-
-    fn consume(self: Pin<&mut Self>, count: usize) {
-        self.inner().consume(count);
-    }
+    forward_buf_read!();
 }
 
 impl<S: AsyncWrite + Unpin> futures::AsyncWrite for FromTokio<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write_vectored(cx, slices)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_shutdown(cx)
-    }
+    forward_write!(poll_close => poll_shutdown);
 }
 
 /// A runtime of tokio on a thread of its own, for clients that cannot do without.

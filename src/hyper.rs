@@ -23,11 +23,12 @@
 //! ```
 
 use crate::OnThread;
+use crate::forward::forward_write;
 use crate::time::{self, Instant};
 use futures_io::{AsyncBufRead, AsyncWrite};
 use hyper::rt::{self, ReadBufCursor};
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -60,13 +61,19 @@ impl<S> Io<S> {
     }
 }
 
+impl<S: Unpin> Io<S> {
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut S> {
+        Pin::new(&mut Pin::get_mut(self).stream)
+    }
+}
+
 impl<S: AsyncBufRead + Unpin> rt::Read for Io<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut stream = Pin::new(&mut self.stream);
+        let mut stream = self.inner();
         let received = ready!(stream.as_mut().poll_fill_buf(cx))?;
         let count = received.len().min(cursor.remaining());
         cursor.put_slice(&received[..count]);
@@ -76,28 +83,10 @@ impl<S: AsyncBufRead + Unpin> rt::Read for Io<S> {
 }
 
 impl<S: AsyncWrite + Unpin> rt::Write for Io<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
+    forward_write!(poll_shutdown => poll_close);
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 

@@ -93,6 +93,7 @@ mod choose;
 pub mod compat;
 #[cfg_attr(not(feature = "inspect"), path = "no_control.rs")]
 mod control;
+mod forward;
 pub mod guide;
 #[cfg(feature = "hyper")]
 pub mod hyper;

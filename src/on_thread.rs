@@ -1,10 +1,11 @@
 //! A value that stays on its thread, in a type that is `Send`.
 
+use crate::forward::{forward_buf_read, forward_write};
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,35 +141,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for OnThread<S> {
 }
 
 impl<S: AsyncBufRead + Unpin> AsyncBufRead for OnThread<S> {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.inner().poll_fill_buf(cx)
-    }
-
-    fn consume(self: Pin<&mut Self>, count: usize) {
-        self.inner().consume(count);
-    }
+    forward_buf_read!();
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for OnThread<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write_vectored(cx, slices)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_close(cx)
-    }
+    forward_write!(poll_close => poll_close);
 }
 
 /// Of `std::thread::current().id()` the same could be had, at the price of a reference count for each poll.

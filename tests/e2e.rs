@@ -469,6 +469,34 @@ fn cores_with_shards_end_together_when_all_is_answered() {
     });
 }
 
+/// Keys of one request may be of several cores; an empty request is none.
+#[test]
+fn the_sharded_server_answers_in_the_order_of_requests() {
+    on_each_transport(|transport| {
+        let listen = free_address().to_string();
+        let arguments = ["--listen", &listen, "--transport", transport, "--cores", "2"];
+        let server = Server::start("sharded-key-value", &arguments);
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let conversation = [
+            ("\r\n*0\r\nPING\r\n", "+PONG\r\n"),
+            ("ECHO hi\r\nSET a x\r\nGET a\r\nGET b\r\n", "$2\r\nhi\r\n+OK\r\n$1\r\nx\r\n$-1\r\n"),
+            ("INCR n\r\nINCRBY n 41\r\nDECR n\r\n", ":1\r\n:42\r\n:41\r\n"),
+            ("INCR a\r\nINCRBY n x\r\n", &"-ERR value is not an integer or out of range\r\n".repeat(2)),
+            ("EXISTS a b c n\r\nDBSIZE\r\nDEL a b n c\r\nDBSIZE\r\n", ":2\r\n:2\r\n:2\r\n:0\r\n"),
+            ("GET\r\n", "-ERR unknown command 'GET', or not with so many arguments\r\n"),
+            ("PING\r\nQUIT\r\nPING\r\n", "+PONG\r\n+OK\r\n"),
+        ];
+        for (requests, expected) in conversation {
+            stream.write_all(requests.as_bytes()).unwrap();
+            let mut replies = vec![0; expected.len()];
+            stream.read_exact(&mut replies).unwrap_or_else(|error| panic!("{requests:?}: {error}"));
+            assert_eq!(String::from_utf8(replies).unwrap(), expected, "{requests:?}");
+        }
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "nothing is answered after QUIT");
+    });
+}
+
 #[test]
 fn redis_benchmark_runs_through_on_several_cores() {
     on_each_transport(|transport| {

@@ -640,7 +640,7 @@ fn configure(id: u16, setup: &mut PortSetup) -> (i32, Option<String>) {
         return with_interrupts;
     }
     setup.interrupts = 0;
-    // SAFETY: as above.
+    // SAFETY: all of it is filled in.
     log::with_reasons(|| unsafe { ffi::dk_port_configure(id, &raw mut *setup) })
 }
 

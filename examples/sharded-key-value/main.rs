@@ -3,7 +3,7 @@
 //! It shows a program of several cores that share nothing: each accepts connections of the same port, and has the keys that
 //! are its own (`shard`). What a client has sent together goes to each core as one message, and comes back as one
 //! (`cores`), in memory that is used again (`batch`); so a core waits for nobody, and there is no lock. To be read in this order:
-//! `main`, `session`, `cores`, `batch`, `shard`.
+//! `main`, `requests`, `session`, `cores`, `batch`, `shard`.
 //!
 //! ```text
 //! $ cargo run --release --example sharded-key-value -- --cores 2
@@ -20,6 +20,7 @@
 
 mod batch; // what is asked of a core together
 mod cores; // messages between cores
+mod requests; // what a client asks for
 #[allow(
     dead_code,
     unused_imports,

@@ -2,57 +2,27 @@
 //!
 //! A client that is not installed is reported and passed over, unless `DEMIKERNEL_REQUIRE_ALL` is set.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+#[allow(dead_code, reason = "the server of the tests of demikernel's examples, not all of which is needed")]
+#[path = "../../tests/programs/server.rs"]
+mod server;
+
+use server::Server;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const WEB: &str = env!("CARGO_BIN_EXE_web");
 const GRPC: &str = env!("CARGO_BIN_EXE_grpc");
 
-/// A server, ended when it is dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
+/// Starts one of the programs on a port of the kernel's choice.
+fn start(program: &str, arguments: &[&str], transport: &str) -> Server {
+    let place = ["--listen", "127.0.0.1:0", "--transport", transport];
+    Server::run(Command::new(program).args(arguments).args(place))
 }
 
-impl Server {
-    fn start(program: &str, arguments: &[&str], transport: &str) -> Server {
-        let mut command = Command::new(program);
-        command.args(arguments).args(["--listen", "127.0.0.1:0", "--transport", transport]);
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").expect("it says where it listens");
-        Server { address: address.parse().unwrap(), child }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn url(server: &Server, path: &str) -> String {
+    format!("http://{}{path}", server.address)
 }
 
 fn on_each_transport(test: impl Fn(&str)) {
@@ -101,21 +71,21 @@ fn curl(arguments: &[&str]) -> Option<String> {
 #[test]
 fn axum_answers_in_both_versions() {
     on_each_transport(|transport| {
-        let server = Server::start(WEB, &[], transport);
+        let server = start(WEB, &[], transport);
         for version in ["--http1.1", "--http2-prior-knowledge"] {
-            let Some(hello) = curl(&[version, &server.url("/")]) else { return };
+            let Some(hello) = curl(&[version, &url(&server, "/")]) else { return };
             assert_eq!(hello, "hello from axum\n");
             let json = ["-H", "content-type: application/json", "-d", "{\"numbers\": [1, 2, 39]}"];
-            let sum = curl(&[&[version, &server.url("/sum")], &json[..]].concat()).unwrap();
+            let sum = curl(&[&[version, &url(&server, "/sum")], &json[..]].concat()).unwrap();
             assert_eq!(sum, "{\"sum\":42}");
             let start = Instant::now();
-            assert_eq!(curl(&[version, &server.url("/count?to=4")]).unwrap(), "1\n2\n3\n4\n");
+            assert_eq!(curl(&[version, &url(&server, "/count?to=4")]).unwrap(), "1\n2\n3\n4\n");
             assert!(start.elapsed() >= Duration::from_millis(300), "it comes in pieces");
         }
         let statuses = ["-w", "%{http_code}", "-o", "/dev/null"];
         for (more, status) in [(&["/nowhere"][..], "404"), (&["/sum", "-d", "x"], "415"), (&["/echo"], "426")]
         {
-            let url = server.url(more[0]);
+            let url = url(&server, more[0]);
             let arguments = [&["-sS"], &statuses[..], &more[1..], &[&url]].concat();
             assert_eq!(text(&run("curl", &arguments)), status, "{more:?}");
         }
@@ -124,14 +94,14 @@ fn axum_answers_in_both_versions() {
             assert!(report.contains("Requests/sec"), "{report}");
             assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
         }
-        let load = ["-n3000", "-c4", "-m16", &server.url("/")];
+        let load = ["-n3000", "-c4", "-m16", &url(&server, "/")];
         let Some(report) = client(&["h2load", "--version"], &load) else { return };
         assert!(report.contains("3000 succeeded, 0 failed, 0 errored"), "{report}");
     });
 }
 
 fn wrk(server: &Server) -> String {
-    format!("wrk -t1 -c32 -d1s {}", server.url("/"))
+    format!("wrk -t1 -c32 -d1s {}", url(server, "/"))
 }
 
 /// Talks over a WebSocket: short, long and empty messages of both kinds, a ping, and an end by handshake.
@@ -158,7 +128,7 @@ print("done")
 #[test]
 fn a_websocket_of_pythons_gets_its_messages_back() {
     on_each_transport(|transport| {
-        let server = Server::start(WEB, &[], transport);
+        let server = start(WEB, &[], transport);
         let url = format!("ws://{}/echo", server.address);
         let probe = [PYTHON, "-c", "import websockets"];
         let Some(said) = client(&probe, &["-c", TALK, &url]) else { return };
@@ -170,7 +140,7 @@ fn a_websocket_of_pythons_gets_its_messages_back() {
 #[test]
 fn what_follows_an_upgrade_at_once_is_not_lost() {
     on_each_transport(|transport| {
-        let server = Server::start(WEB, &[], transport);
+        let server = start(WEB, &[], transport);
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut request = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -194,12 +164,12 @@ fn what_follows_an_upgrade_at_once_is_not_lost() {
 #[test]
 fn the_web_server_finishes_the_request_under_way_and_ends() {
     on_each_transport(|transport| {
-        let mut server = Server::start(WEB, &[], transport);
+        let mut server = start(WEB, &[], transport);
         let mut busy = TcpStream::connect(server.address).unwrap();
         busy.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         busy.write_all(b"GET /count?to=8 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         busy.read_exact(&mut [0; 20]).unwrap();
-        server.terminate();
+        server.signal("TERM");
         let mut rest = String::new();
         busy.read_to_string(&mut rest).unwrap();
         assert!(rest.ends_with("8\n\r\n0\r\n\r\n"), "{rest}");
@@ -210,8 +180,8 @@ fn the_web_server_finishes_the_request_under_way_and_ends() {
 #[test]
 fn both_clients_call_the_grpc_service() {
     on_each_transport(|transport| {
-        let server = Server::start(GRPC, &["serve"], transport);
-        let url = server.url("");
+        let server = start(GRPC, &["serve"], transport);
+        let url = url(&server, "");
         for more in [&[][..], &["--tokio"]] {
             let call = [&["call", &url, "--name", "demi", "--transport", transport], more].concat();
             assert_eq!(text(&run(GRPC, &call)), "hello, demi\n3\n2\n1\n", "{more:?}");
@@ -249,7 +219,7 @@ print("done")
 #[test]
 fn pythons_grpc_calls_the_service() {
     on_each_transport(|transport| {
-        let server = Server::start(GRPC, &["serve"], transport);
+        let server = start(GRPC, &["serve"], transport);
         let address = server.address.to_string();
         let Some(said) = client(&[PYTHON, "-c", "import grpc"], &["-c", CALL, &address]) else {
             return;

@@ -7,23 +7,14 @@ pub(crate) mod acknowledged;
 pub(crate) mod clients;
 pub(crate) mod lab;
 pub(crate) mod ports;
+mod server;
 pub(crate) mod spread;
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+pub(crate) use server::Server;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Once;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// A server of ours, ended when it is dropped.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) address: SocketAddr,
-    /// What it has said since, if somebody listens.
-    said: Option<JoinHandle<Vec<String>>>,
-}
 
 impl Server {
     /// Starts an example, which says on its standard output where it listens.
@@ -33,56 +24,7 @@ impl Server {
 
     /// The same with variables of its environment.
     pub(crate) fn start_with(example: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
-        let path = built(example);
-        let mut command = Command::new(&path);
-        command.args(arguments).envs(variables.iter().copied());
-        let child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.next().expect("the server says where it listens").unwrap();
-        let address = line.split_whitespace().find_map(|word| word.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        let said = std::thread::spawn(move || lines.map_while(Result::ok).collect());
-        Server { child, address, said: Some(said) }
-    }
-
-    /// One that was started otherwise.
-    pub(crate) fn of(child: Child, address: SocketAddr) -> Server {
-        Server { child, address, said: None }
-    }
-
-    pub(crate) fn port(&self) -> String {
-        self.address.port().to_string()
-    }
-
-    /// Sends a signal, by its name for kill(1).
-    pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    /// The lines that it has said since it listened, of one that has ended.
-    pub(crate) fn said(&mut self) -> Vec<String> {
-        self.said.take().map_or(Vec::new(), |said| said.join().unwrap())
-    }
-
-    /// Waits for its end: the exit code, or `None` if a signal ended it.
-    pub(crate) fn end(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Server::run(Command::new(built(example)).args(arguments).envs(variables.iter().copied()))
     }
 }
 

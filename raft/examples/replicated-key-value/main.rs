@@ -28,6 +28,8 @@
 
 mod machine; // what is replicated
 mod node; // a node: its storage, its peers, its clients
+#[path = "../../../examples/sharded-key-value/requests.rs"]
+mod requests; // what a client asks for, as in the example sharded-key-value
 #[allow(
     dead_code,
     unused_imports,

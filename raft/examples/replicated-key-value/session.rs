@@ -5,7 +5,8 @@
 
 use super::machine::{Command, Reply};
 use super::node::Node;
-use super::resp::{Parser, Progress, Replies, Request, word};
+use super::requests::{self, Asked, Change, NOT_AN_INTEGER, Read, Session};
+use super::resp::Replies;
 use demikernel::net::TcpStream;
 use demikernel::time::{Duration, timeout};
 use demikernel_raft::openraft::ReadPolicy;
@@ -20,12 +21,10 @@ const LONGEST: usize = 512 << 10;
 /// After how long a client is told that nobody knows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a request asks for.
+/// A request that has been received.
 enum Step {
-    Write(Command, Kind),
-    Get(Vec<u8>),
-    Exists(Vec<Vec<u8>>),
-    Size,
+    Change(Command),
+    Query(Query),
     Info,
     Simple(&'static str),
     Bulk(Vec<u8>),
@@ -33,159 +32,116 @@ enum Step {
     Quit,
 }
 
-/// How a change is answered.
-#[derive(Clone, Copy)]
-enum Kind {
-    Ok,
-    Integer,
+enum Query {
+    Get(Vec<u8>),
+    Exists(Vec<Vec<u8>>),
+    Size,
 }
 
-impl Step {
-    fn is_read(&self) -> bool {
-        matches!(self, Step::Get(_) | Step::Exists(_) | Step::Size)
-    }
-}
-
-const PING: u64 = word(b"ping");
-const ECHO: u64 = word(b"echo");
-const GET: u64 = word(b"get");
-const SET: u64 = word(b"set");
-const DEL: u64 = word(b"del");
-const INCR: u64 = word(b"incr");
-const DECR: u64 = word(b"decr");
-const INCRBY: u64 = word(b"incrby");
-const EXISTS: u64 = word(b"exists");
-const DBSIZE: u64 = word(b"dbsize");
-const INFO: u64 = word(b"info");
-const QUIT: u64 = word(b"quit");
-
-/// From the arguments of a request to what it asks for.
-fn step(request: &Request<'_>) -> Step {
-    let key = || request[1].to_vec();
-    let rest = || request.from(1).map(<[u8]>::to_vec).collect();
-    let add = |number| Step::Write(Command::Add(key(), number), Kind::Integer);
-    match (request.name(), request.len()) {
-        (PING, 1) => Step::Simple("PONG"),
-        (PING | ECHO, 2) => Step::Bulk(key()),
-        (GET, 2) => Step::Get(key()),
-        (SET, 3) => Step::Write(Command::Set(key(), request[2].to_vec()), Kind::Ok),
-        (DEL, 2..) => Step::Write(Command::Delete(rest()), Kind::Integer),
-        (INCR, 2) => add(1),
-        (DECR, 2) => add(-1),
-        (INCRBY, 3) => match std::str::from_utf8(&request[2]).ok().and_then(|text| text.parse().ok()) {
-            Some(number) => add(number),
-            None => Step::Error("ERR value is not an integer or out of range".into()),
-        },
-        (EXISTS, 2..) => Step::Exists(rest()),
-        (DBSIZE, 1) => Step::Size,
-        (INFO, _) => Step::Info,
-        (QUIT, _) => Step::Quit,
-        _ => {
-            let name = request[0][..request[0].len().min(64)].escape_ascii().to_string();
-            Step::Error(format!("ERR unknown command '{name}', or not with so many arguments"))
-        }
-    }
+/// A client's requests that are not answered.
+struct Client<'a> {
+    node: &'a Node,
+    steps: Vec<Step>,
 }
 
 /// Serves one client until its end.
 pub(crate) async fn converse(stream: &TcpStream, node: &Node) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut parser = Parser::new(LONGEST);
-    let (mut input, mut replies) = (Vec::new(), Replies::new());
-    loop {
-        let received = stream.pop().await?;
-        if received.is_empty() {
-            return Ok(());
+    requests::converse(stream, LONGEST, &mut Client { node, steps: Vec::new() }).await
+}
+
+impl Session for Client<'_> {
+    fn take_in(&mut self, asked: Asked<'_>) {
+        self.steps.push(match asked {
+            Asked::Change(change) => Step::Change(change.into()),
+            Asked::Read(read) => Step::Query(read.into()),
+            Asked::Info => Step::Info,
+            Asked::Simple(text) => Step::Simple(text),
+            Asked::Bulk(bytes) => Step::Bulk(bytes.to_vec()),
+            Asked::Error(text) => Step::Error(text),
+            Asked::Quit => Step::Quit,
+        });
+    }
+
+    /// In their order.
+    async fn carry_out(&mut self, replies: &mut Replies) -> bool {
+        let node = self.node;
+        let mut steps = self.steps.drain(..).peekable();
+        while let Some(step) = steps.next() {
+            match step {
+                Step::Change(change) => {
+                    let mut changes = vec![change];
+                    while let Some(Step::Change(change)) =
+                        steps.next_if(|step| matches!(step, Step::Change(_)))
+                    {
+                        changes.push(change);
+                    }
+                    write(node, changes, replies).await;
+                }
+                Step::Query(query) => {
+                    let mut queries = vec![query];
+                    while let Some(Step::Query(query)) = steps.next_if(|step| matches!(step, Step::Query(_)))
+                    {
+                        queries.push(query);
+                    }
+                    answer(node, queries, replies).await;
+                }
+                Step::Info => replies.bulk(info(node).as_bytes()),
+                Step::Simple(text) => replies.simple(text),
+                Step::Bulk(bytes) => replies.bulk(&bytes),
+                Step::Error(text) => replies.error(text),
+                Step::Quit => {
+                    replies.ok();
+                    return false;
+                }
+            }
         }
-        input.extend_from_slice(&received);
-        let (steps, used) = parse(&mut parser, &input);
-        input.drain(..used);
-        let goes_on = carry_out(node, steps, &mut replies).await;
-        if replies.len() > 0 {
-            stream.push_sga(replies.take()).await?;
-        }
-        if !goes_on {
-            return Ok(());
+        true
+    }
+}
+
+fn owned(keys: &[&[u8]]) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| key.to_vec()).collect()
+}
+
+impl From<Change<'_>> for Command {
+    fn from(change: Change<'_>) -> Command {
+        match change {
+            Change::Set(key, value) => Command::Set(key.to_vec(), value.to_vec()),
+            Change::Delete(keys) => Command::Delete(owned(&keys)),
+            Change::Add(key, number) => Command::Add(key.to_vec(), number),
         }
     }
 }
 
-/// The requests that are complete, and how many bytes they have.
-fn parse(parser: &mut Parser, input: &[u8]) -> (Vec<Step>, usize) {
-    let (mut steps, mut used) = (Vec::new(), 0);
-    loop {
-        let rest = &input[used..];
-        match parser.parse(rest) {
-            Ok(Progress::Request(length)) => {
-                let request = parser.request(rest, None);
-                if request.len() > 0 {
-                    steps.push(step(&request));
-                }
-                used += length;
-            }
-            Ok(_) => return (steps, used),
-            Err(error) => {
-                steps.push(Step::Error(format!("ERR Protocol error: {error}")));
-                steps.push(Step::Quit);
-                return (steps, input.len());
-            }
+impl From<Read<'_>> for Query {
+    fn from(read: Read<'_>) -> Query {
+        match read {
+            Read::Get(key) => Query::Get(key.to_vec()),
+            Read::Exists(keys) => Query::Exists(owned(&keys)),
+            Read::Size => Query::Size,
         }
     }
-}
-
-/// Carries requests out in their order; whether the client is to be listened to further.
-async fn carry_out(node: &Node, steps: Vec<Step>, replies: &mut Replies) -> bool {
-    let mut steps = steps.into_iter().peekable();
-    while let Some(step) = steps.next() {
-        match step {
-            Step::Write(command, kind) => {
-                let mut writes = vec![(command, kind)];
-                while let Some(Step::Write(command, kind)) =
-                    steps.next_if(|step| matches!(step, Step::Write(..)))
-                {
-                    writes.push((command, kind));
-                }
-                write(node, writes, replies).await;
-            }
-            Step::Info => replies.bulk(info(node).as_bytes()),
-            Step::Simple(text) => replies.simple(text),
-            Step::Bulk(bytes) => replies.bulk(&bytes),
-            Step::Error(text) => replies.error(text),
-            Step::Quit => {
-                replies.ok();
-                return false;
-            }
-            read => {
-                let mut reads = vec![read];
-                while let Some(read) = steps.next_if(Step::is_read) {
-                    reads.push(read);
-                }
-                answer(node, reads, replies).await;
-            }
-        }
-    }
-    true
 }
 
 /// Writes, and answers when the changes are durable on most nodes.
-async fn write(node: &Node, writes: Vec<(Command, Kind)>, replies: &mut Replies) {
-    let (commands, kinds): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
+async fn write(node: &Node, changes: Vec<Command>, replies: &mut Replies) {
+    let count = changes.len();
     // Each is proposed when its future is first polled: in order.
-    let proposed = join_all(commands.into_iter().map(|command| node.raft.client_write(command)));
+    let proposed = join_all(changes.into_iter().map(|change| node.raft.client_write(change)));
     let Ok(results) = timeout(PATIENCE, proposed).await else {
-        kinds.iter().for_each(|_| replies.error("UNKNOWN the write may have been made, or yet be"));
+        (0..count).for_each(|_| replies.error("UNKNOWN the write may have been made, or yet be"));
         return;
     };
-    for (result, kind) in results.into_iter().zip(kinds) {
-        match (result.map(|response| response.data), kind) {
-            (Ok(Reply::Integer(number)), Kind::Integer) => replies.integer(number),
-            (Ok(Reply::NotAnInteger), _) => replies.error("ERR value is not an integer or out of range"),
-            (Ok(_), _) => replies.ok(),
-            (Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))), _) => {
+    for result in results {
+        match result.map(|response| response.data) {
+            Ok(Reply::Done) => replies.ok(),
+            Ok(Reply::Integer(number)) => replies.integer(number),
+            Ok(Reply::NotAnInteger) => replies.error(NOT_AN_INTEGER),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 elsewhere(node, &forward, replies);
             }
             // Also of a leader that was replaced: its successor may have the entry.
-            (Err(error), _) => replies.error(format_args!("UNKNOWN the write may have been made: {error}")),
+            Err(error) => replies.error(format_args!("UNKNOWN the write may have been made: {error}")),
         }
     }
 }
@@ -199,11 +155,11 @@ fn elsewhere(node: &Node, forward: &ForwardToLeader<super::machine::Types>, repl
 }
 
 /// Answers reads, when it is known that this is the leader and that it has applied all that was acknowledged.
-async fn answer(node: &Node, reads: Vec<Step>, replies: &mut Replies) {
+async fn answer(node: &Node, queries: Vec<Query>, replies: &mut Replies) {
     match timeout(PATIENCE, node.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {
-            for _ in reads {
+            for _ in queries {
                 match error.forward_to_leader() {
                     Some(forward) => elsewhere(node, forward, replies),
                     None => replies.error(format_args!("CLUSTERDOWN {error}")),
@@ -211,19 +167,19 @@ async fn answer(node: &Node, reads: Vec<Step>, replies: &mut Replies) {
             }
             return;
         }
-        Err(_) => return reads.iter().for_each(|_| replies.error("TIMEOUT most nodes do not answer")),
+        Err(_) => return queries.iter().for_each(|_| replies.error("TIMEOUT most nodes do not answer")),
     }
     let machine = node.machine.get();
-    for read in reads {
-        match read {
-            Step::Get(key) => match machine.get(&key) {
+    for query in queries {
+        match query {
+            Query::Get(key) => match machine.get(&key) {
                 Some(value) => replies.bulk(value),
                 None => replies.null(),
             },
-            Step::Exists(keys) => {
+            Query::Exists(keys) => {
                 replies.integer(keys.iter().filter(|key| machine.get(key).is_some()).count() as i64);
             }
-            _ => replies.integer(machine.len() as i64),
+            Query::Size => replies.integer(machine.len() as i64),
         }
     }
 }

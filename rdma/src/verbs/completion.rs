@@ -153,10 +153,10 @@ impl CompletionQueue {
             let (id, number) = unsafe { ((*next).wr_id(), (*next).qp_num) };
             let found = self.0.device.work().borrow_mut().complete(id, number);
             if let Found::It(done) = found {
-                // SAFETY: as above; none has run.
+                // SAFETY: it is as it was, since nobody else's code has run.
                 return Some(Completion::new(done, unsafe { &*next }));
             }
-            // SAFETY: as above; none has run until it is copied.
+            // SAFETY: it is as it was, since nobody else's code runs before it is copied.
             let copy = unsafe { next.read() };
             if let Some(completion) = self.0.resolve(found, &copy) {
                 return Some(completion);

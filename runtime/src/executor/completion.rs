@@ -109,7 +109,7 @@ impl<T> Completion<T> {
     /// data that arrived for a cancelled operation and gives it to the next one.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: pages are never freed.
         unsafe { self.slot.as_ref() }.state.get() == State::Cancelled
     }
 
@@ -216,7 +216,8 @@ pub(crate) fn timer(deadline: u64) -> QToken<()> {
 /// `node` is a timer's node, just taken from the wheel of this thread's current core.
 #[inline]
 pub(super) unsafe fn timer_expired(node: NonNull<TimerNode>) {
-    // SAFETY: the caller's. A timer in the wheel is pending: dropping its token takes it out.
+    // SAFETY: the caller has taken the node from the wheel, where a timer is pending, as dropping its token takes it
+    // out: so the slot is in use, and its body a `Pending`.
     unsafe {
         let slot = Slot::of_timer(node);
         let it = slot.as_ref();

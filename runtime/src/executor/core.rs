@@ -254,7 +254,7 @@ impl Core {
 
     /// Slots in use.
     pub(super) fn live(&self) -> usize {
-        // SAFETY: as above.
+        // SAFETY: pages are never freed, and this thread's core owns the fields.
         self.pages.borrow().iter().map(|page| unsafe { page.as_ref() }.live() as usize).sum()
     }
 
@@ -322,7 +322,7 @@ impl Core {
     #[inline(always)]
     fn pop_ready(&self) -> Option<NonNull<Page>> {
         let page = NonNull::new(self.ready_head.get().cast_mut())?;
-        // SAFETY: as above.
+        // SAFETY: the queue's pages are never freed.
         let next = unsafe { page.as_ref() }.next_ready.get();
         self.ready_head.set(next);
         if next.is_null() {

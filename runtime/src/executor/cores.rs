@@ -203,7 +203,8 @@ fn processors() -> Vec<usize> {
 
 /// Lets this thread run on these processors only.
 fn allow(processors: &[usize]) -> io::Result<()> {
-    // SAFETY: as above; the indices are within the set.
+    // SAFETY: the set is plain data, for which all zeros is the empty set, and the kernel only reads it; the indices,
+    // of `processors`, are within it.
     let result = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         for &processor in processors {

@@ -66,7 +66,8 @@ fn place<T>(slot: NonNull<Slot>) -> *mut Owned<T> {
 /// The slot is an operation's with results of type `T`, and [`OWNED`]. The caller is the operation's token.
 #[inline]
 unsafe fn take<T>(slot: NonNull<Slot>) -> Owned<T> {
-    // SAFETY: the caller's; moved out once, since the slot is not marked as owned any more.
+    // SAFETY: the caller's slot is `OWNED`, so an `Owned<T>` is there; moved out once, since the slot is not marked as
+    // owned any more.
     unsafe {
         slot.as_ref().device.set(NO_DEVICE);
         place::<T>(slot).read()
@@ -79,9 +80,10 @@ unsafe fn take<T>(slot: NonNull<Slot>) -> Owned<T> {
 /// As for [`take`], and for [`Slot::release`].
 #[inline]
 pub(super) unsafe fn release<T>(slot: NonNull<Slot>) {
-    // SAFETY: the caller's. The owner's drop may run anything, so it comes last.
+    // SAFETY: the caller's slot is `OWNED`, with results of type `T`. The owner's drop may run anything, so it comes
+    // last.
     let owned = unsafe { take::<T>(slot) };
-    // SAFETY: as above.
+    // SAFETY: the caller's slot has nothing that must be dropped any more, and is held by nobody else.
     unsafe { Slot::release(slot) };
     drop(owned);
 }
@@ -92,7 +94,7 @@ pub(super) unsafe fn release<T>(slot: NonNull<Slot>) {
 /// As for [`take`].
 #[cold]
 pub(super) unsafe fn detach<T>(slot: NonNull<Slot>) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller is the token of a slot that is `OWNED`, with results of type `T`.
     drop(unsafe { take::<T>(slot) });
 }
 
@@ -102,7 +104,7 @@ pub(super) unsafe fn detach<T>(slot: NonNull<Slot>) {
 /// As for [`take`].
 #[cold]
 pub(super) unsafe fn cancel<T>(slot: NonNull<Slot>) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller is the token of a slot that is `OWNED`, with results of type `T`.
     let Owned { owner, key } = unsafe { take::<T>(slot) };
     owner.cancelled(key);
 }
@@ -113,7 +115,8 @@ pub(super) unsafe fn cancel<T>(slot: NonNull<Slot>) {
 /// As for [`release`]; the slot is `Done`.
 #[cold]
 pub(super) unsafe fn give_back<T>(slot: NonNull<Slot>) {
-    // SAFETY: the caller's; a done slot has a result, which is moved out once.
+    // SAFETY: the caller is the token of a slot that is `OWNED`, with results of type `T`, and nobody else holds it; a
+    // done slot has a result, which is moved out once.
     let (Owned { owner, key }, result) = unsafe {
         let result = slot.as_ref().take_result::<T>();
         let owned = take::<T>(slot);

@@ -167,7 +167,7 @@ impl Slot {
     /// The body holds a `T` by `put_result`, which is not used again.
     #[inline(always)]
     pub(super) unsafe fn take_result<T>(&self) -> T {
-        // SAFETY: the caller's.
+        // SAFETY: the body has a `T` by `put_result`, as the caller says, who takes it once: there, or in a box.
         unsafe {
             if Self::fits::<T>() {
                 self.body.get().cast::<T>().read()

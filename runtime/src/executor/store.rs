@@ -94,7 +94,7 @@ impl TaskStore {
                 unsafe { cell.write(FreeCell { next: head.get() }) };
                 head.set(cell);
             }
-            // SAFETY: the caller's.
+            // SAFETY: the caller's cell is from `allocate` with this place, so from the allocator with this layout.
             Place::Allocator(layout) => unsafe { dealloc(cell, layout) },
         }
     }
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(store.allocate(slot, place), b);
         assert_eq!(store.allocate(slot, place), a);
         assert_eq!(store.chunks.borrow().len(), 1);
-        // SAFETY: as above.
+        // SAFETY: both were allocated anew with this place.
         unsafe {
             store.free(a, place);
             store.trim();

@@ -103,19 +103,19 @@ impl<F: Future> Of<F> {
     /// # Safety
     /// The slot is a pending task of this type, which is not being polled, on the thread of its core.
     unsafe fn poll(slot: NonNull<Slot>) -> Polled {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's slot is a task's of this type, so it came from a page.
         let (future, waker) = unsafe { (Self::cell(slot).cast::<F>(), waker::waker(slot)) };
         let mut cx = Context::from_waker(&waker);
         // SAFETY: a pending task's cell has the future, pinned there; the reference ends with the call.
         let poll = || unsafe { Pin::new_unchecked(&mut *future) }.poll(&mut cx);
         match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Pending) => Polled::Pending,
-            // SAFETY: the caller's; the future is done.
+            // SAFETY: the caller's slot is a task's of this type; its future is done, and not polled again.
             Ok(Poll::Ready(output)) => unsafe { Self::put_output(slot, output) },
             Err(panic) => {
                 // SAFETY: dropped once. The first panic is the one that is reported.
                 contained(|| unsafe { future.drop_in_place() });
-                // SAFETY: the caller's; the future is gone.
+                // SAFETY: the caller's slot is a task's, and the future was all that its cell had.
                 unsafe { put_payload(slot, panic) }
             }
         }
@@ -167,7 +167,7 @@ unsafe fn put_payload(slot: NonNull<Slot>, panic: Payload) -> Polled {
 /// # Safety
 /// The cell has a `T`, which nobody uses again.
 unsafe fn drop_as<T>(cell: *mut u8) {
-    // SAFETY: the caller's.
+    // SAFETY: the cell has a `T`, as the caller says, who does not use it again.
     unsafe { cell.cast::<T>().drop_in_place() }
 }
 
@@ -259,7 +259,8 @@ impl Core {
     /// # Safety
     /// As for `poll_task`.
     pub(super) unsafe fn cancel_task(&self, slot: NonNull<Slot>) {
-        // SAFETY: the caller's; the future is dropped once, since the state leaves `Pending`.
+        // SAFETY: the caller's slot is a pending task's, which is not being polled; the future is dropped once, since
+        // the state leaves `Pending`.
         unsafe {
             let body = slot.as_ref().body::<TaskBody>();
             let (cell, functions) = ((*body).cell, (*body).functions);
@@ -278,7 +279,8 @@ impl Core {
     /// `PANICKED`, and nothing if it is `CANCELLED`.
     #[inline]
     unsafe fn finish_task(&self, slot: NonNull<Slot>, outcome: u8) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's slot is a task's, so its body is a `TaskBody`; the flags now say of the cell what the
+        // caller does.
         unsafe {
             let it = slot.as_ref();
             let body = it.body::<TaskBody>();
@@ -322,7 +324,8 @@ impl Core {
     /// `slot` is a done task of this core whose cell and body have nothing that must be dropped.
     #[inline]
     unsafe fn free_task(&self, slot: NonNull<Slot>) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's slot is a done task's of this core, whose cell is from the store with this place;
+        // nothing in it must be dropped.
         unsafe {
             let body = slot.as_ref().body::<TaskBody>();
             self.store.free((*body).cell, (*body).functions.place);
@@ -415,7 +418,8 @@ impl<T> JoinHandle<T> {
     /// `slot` is this handle's, it is `Done`, and the handle has let go of it.
     #[inline]
     unsafe fn take(slot: NonNull<Slot>) -> Result<T, JoinError> {
-        // SAFETY: the caller's; the flags say what the cell has, which is moved out before the cell is freed.
+        // SAFETY: the caller's slot is a done task's, of which the handle has let go; the flags say what the cell has,
+        // which is moved out before the cell is freed.
         unsafe {
             let it = slot.as_ref();
             let body = it.body::<TaskBody>();

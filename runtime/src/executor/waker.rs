@@ -44,7 +44,8 @@ pub(super) fn slot_of(waker: &Waker) -> Option<NonNull<Slot>> {
 /// keeps the slot in use.
 #[inline(always)]
 pub(super) unsafe fn store_waker(slot: NonNull<Slot>, waker: &Waker) {
-    // SAFETY: the caller's. A foreign waker's `drop` runs when the place is done with.
+    // SAFETY: the caller has a pending slot, whose body starts with a waker that nobody has a reference to. A foreign
+    // waker's `drop` runs when the place is done with.
     unsafe {
         let place = slot.as_ref().body::<Option<Waker>>();
         if is_ours(waker) {
@@ -60,7 +61,7 @@ pub(super) unsafe fn store_waker(slot: NonNull<Slot>, waker: &Waker) {
 /// As for `store_waker`, but the slot may be done: making the clone may have run anything.
 #[cold]
 unsafe fn store_foreign(slot: NonNull<Slot>, waker: Waker) {
-    // SAFETY: the caller's; a pending slot's body starts with the waker.
+    // SAFETY: the caller keeps the slot in use, and while it is pending its body starts with the waker.
     unsafe {
         if slot.as_ref().state.get() == State::Pending {
             discard_option(slot.as_ref().body::<Option<Waker>>().replace(Some(waker)));
@@ -76,7 +77,7 @@ unsafe fn store_foreign(slot: NonNull<Slot>, waker: Waker) {
 /// As for `store_waker`.
 #[inline(always)]
 pub(super) unsafe fn wake_stored(place: *mut Option<Waker>) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's place is a waker's, to which nobody has a reference. That runs when the place is done with.
     wake_option(unsafe { place.replace(None) });
 }
 
@@ -86,7 +87,7 @@ pub(super) unsafe fn wake_stored(place: *mut Option<Waker>) {
 /// As for `store_waker`.
 #[inline(always)]
 pub(super) unsafe fn discard_stored(place: *mut Option<Waker>) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's place is a waker's, to which nobody has a reference. Its `drop` runs when that is done with.
     discard_option(unsafe { place.replace(None) });
 }
 
@@ -161,7 +162,8 @@ fn wake(slot: *const ()) {
 #[cold]
 #[inline(never)]
 unsafe fn wake_remote(slot: NonNull<Slot>) {
-    // SAFETY: the caller's; pages and cores are never freed, and this part of a core is for every thread.
+    // SAFETY: the caller's slot came from a page; pages and cores are never freed, and this part of a core is for every
+    // thread.
     unsafe {
         let page = Page::of(slot);
         page.as_ref().core.as_ref().remote.wake(page, Page::bit(slot));

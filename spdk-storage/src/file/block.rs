@@ -59,7 +59,7 @@ pub(super) fn is_read_only(file: &File) -> bool {
 /// The request writes one `T`.
 unsafe fn ask<T: Default>(file: &File, request: libc::c_ulong) -> io::Result<T> {
     let mut answer = T::default();
-    // SAFETY: the caller's.
+    // SAFETY: the request writes one `T`, as the caller says, and here is room for it.
     match unsafe { libc::ioctl(file.as_raw_fd(), request as _, &mut answer) } {
         0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),

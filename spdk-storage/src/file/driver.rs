@@ -47,9 +47,10 @@ unsafe impl Driver for FileDriver {
     #[inline]
     unsafe fn submit(&mut self, tag: u32, command: Command<'_>) -> Submitted {
         match &mut self.0 {
-            // SAFETY: the caller's.
+            // SAFETY: the caller keeps the command's memory until the tag is finished, which is what the engine asks
+            // for, too.
             Way::File { engine, .. } => unsafe { engine.submit(tag, command) },
-            // SAFETY: the caller's.
+            // SAFETY: the same.
             Way::Namespace(engine) => unsafe { engine.submit(tag, command) },
         }
     }

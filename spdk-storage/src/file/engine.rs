@@ -104,7 +104,8 @@ impl<D: Dialect> Engine<D> {
         self.count.polled += u64::from(ring.is_polled());
         let mut entry = self.dialect.entry(transfer, Handle { file: types::Fd(fd), flags }, region);
         entry.set_user_data(u64::from(tag));
-        // SAFETY: the caller's; lists stay in the transfer, untouched, until the completion.
+        // SAFETY: the caller keeps the transfer's memory until the tag is finished; lists stay in the transfer,
+        // untouched, until the completion.
         unsafe { self.rings.push(lane, &entry) };
     }
 
@@ -127,7 +128,7 @@ impl<D: Dialect> Engine<D> {
             return Submitted::Taken;
         }
         self.under_way += 1;
-        // SAFETY: the caller's.
+        // SAFETY: the transfer's memory is the command's, which the caller keeps until the tag is finished.
         unsafe { self.push(tag) };
         if self.rings.waiting() >= EARLY {
             self.rings.enter();

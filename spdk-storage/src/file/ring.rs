@@ -68,7 +68,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Ring<S, C> {
     /// The memory that the operation names stays valid, and nobody else's as far as the kernel writes it, until the
     /// operation's completion has been [taken](Self::next). Lists of pieces stay until the kernel has been entered.
     pub(super) unsafe fn push(&mut self, entry: &S) -> bool {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the operation's memory until its completion, and lists until the kernel has been
+        // entered.
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 

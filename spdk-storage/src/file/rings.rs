@@ -60,7 +60,8 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> Rings<S, C> {
     pub(super) unsafe fn push(&mut self, lane: Lane, entry: &S) {
         let ring = self.of(lane);
         let polled = usize::from(ring.is_polled());
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the operation's memory until its completion, and lists until the kernel has been
+        // entered.
         while !unsafe { ring.push(entry) } {
             // Operations that go on may find the queue full of those that were just submitted.
             ring.enter();

@@ -112,7 +112,7 @@ unsafe impl Driver for MemoryDriver {
             return Submitted::Full;
         }
         let (result, takes) = self.disk.with(|state| {
-            // SAFETY: the caller's.
+            // SAFETY: the caller keeps the command's memory until the tag is finished; it is only used in here.
             let result = unsafe { perform(state, command) };
             let jitter = state.faults.jitter;
             (result, state.faults.latency + state.random.up_to(jitter))

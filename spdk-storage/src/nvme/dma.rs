@@ -53,7 +53,8 @@ impl Space {
         let iova = state.free.take(length as u64, alignment).ok_or_else(|| {
             io::Error::new(io::ErrorKind::OutOfMemory, "the IOMMU has no addresses left for the device")
         })?;
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the memory mapped until its last use is unmapped, and allows for the device's using
+        // it.
         if let Err(error) = unsafe { self.bus.map(iova, memory, length) } {
             state.free.give_back(iova, length as u64);
             return Err(error);

@@ -166,7 +166,7 @@ impl Work {
                 let mut from = bounce.as_ref().map(|bounce| bounce.as_ptr());
                 for buffer in &mut buffers {
                     let length = buffer.capacity() - buffer.len();
-                    // SAFETY: as above; the bounce buffer has the sum of the lengths.
+                    // SAFETY: the driver has filled the room of each: here, or there, where one lies behind the other.
                     unsafe {
                         fill(buffer, from, length);
                         from = from.map(|from| from.add(length));
@@ -235,7 +235,7 @@ fn total_room(buffers: &[BufferMut]) -> usize {
 /// The buffer has room for `length` bytes. They are initialised: at `from`, if there is such a place, else in the buffer.
 #[inline]
 unsafe fn fill(buffer: &mut BufferMut, from: Option<*const u8>, length: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: the buffer has room for so many bytes, which are initialised there or at `from`, as the caller says.
     unsafe {
         if let Some(from) = from {
             from.copy_to_nonoverlapping(buffer.spare_capacity_mut().as_mut_ptr().cast(), length);

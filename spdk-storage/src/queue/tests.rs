@@ -52,7 +52,7 @@ unsafe impl Driver for Picky {
         }
         self.under_way += 1;
         self.most.set(self.most.get().max(self.under_way));
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the command's memory until the tag is finished, as the driver inside asks.
         unsafe { self.inner.submit(tag, command) }
     }
 

@@ -137,7 +137,7 @@ impl Controller {
         // SAFETY: the controller is attached.
         let first = unsafe { (functions.spdk_nvme_ctrlr_get_first_active_ns)(raw) };
         let next = |&last: &u32| {
-            // SAFETY: as above.
+            // SAFETY: the controller is attached.
             let next = unsafe { (functions.spdk_nvme_ctrlr_get_next_active_ns)(raw, last) };
             Some(next).filter(|&number| number != 0)
         };

@@ -403,7 +403,7 @@ impl Pending {
             &Work::Write(mut at, ref memory) => {
                 for &(address, length) in memory {
                     let Some(to) = data.get_mut(at..at + length) else { return 0x80 };
-                    // SAFETY: as above.
+                    // SAFETY: memory of a command under way, which is only read.
                     unsafe { address.copy_to_nonoverlapping(to.as_mut_ptr(), length) };
                     at += length;
                 }
@@ -445,6 +445,10 @@ impl Namespace {
 }
 
 /// Takes a command, if there is room.
+///
+/// # Safety
+/// The namespace and the queue pair are of this double, and the latter is used from one thread. The command's memory stays
+/// until `done` has been called.
 unsafe fn take(
     ns: *mut RawNamespace,
     raw: *mut RawQueuePair,
@@ -484,7 +488,7 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_read(
 ) -> c_int {
     let block = namespace(ns).block as usize;
     let work = Work::Read(first as usize * block, vec![(memory.cast(), blocks as usize * block)]);
-    // SAFETY: as SPDK's own, of this and those below.
+    // SAFETY: SPDK's caller keeps to what `take` asks for.
     unsafe { take(ns, queue_pair, work, done, context) }
 }
 
@@ -500,11 +504,14 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_write(
 ) -> c_int {
     let block = namespace(ns).block as usize;
     let work = Work::Write(first as usize * block, vec![(memory.cast(), blocks as usize * block)]);
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `take` asks for.
     unsafe { take(ns, queue_pair, work, done, context) }
 }
 
 /// All pieces of a command's memory, in parts of what is transferred at once, the last part first.
+///
+/// # Safety
+/// The functions take this context, and give pieces of `length` bytes together.
 unsafe fn pieces(
     ns: &Namespace,
     length: usize,
@@ -521,7 +528,7 @@ unsafe fn pieces(
         let mut part = Vec::new();
         while left > 0 {
             let (mut address, mut size) = (std::ptr::null_mut(), 0);
-            // SAFETY: as above.
+            // SAFETY: of a command under way, with room for an address and a size.
             assert_eq!(unsafe { next(context, &raw mut address, &raw mut size) }, 0);
             let size = left.min(size as usize);
             part.push((address.cast(), size));
@@ -545,7 +552,7 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_readv(
     next: NextSge,
 ) -> c_int {
     let block = namespace(ns).block as usize;
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `pieces` and `take` ask for.
     unsafe {
         let memory = pieces(namespace(ns), blocks as usize * block, context, reset, next);
         take(ns, queue_pair, Work::Read(first as usize * block, memory), done, context)
@@ -564,7 +571,7 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_writev(
     next: NextSge,
 ) -> c_int {
     let block = namespace(ns).block as usize;
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `pieces` and `take` ask for.
     unsafe {
         let memory = pieces(namespace(ns), blocks as usize * block, context, reset, next);
         take(ns, queue_pair, Work::Write(first as usize * block, memory), done, context)
@@ -577,7 +584,7 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_flush(
     done: Done,
     context: *mut c_void,
 ) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `take` asks for.
     unsafe { take(ns, queue_pair, Work::Flush, done, context) }
 }
 
@@ -595,7 +602,7 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_dataset_management(
     // SAFETY: one range.
     let range = unsafe { *ranges };
     let work = Work::Zero(range.first as usize * block, range.blocks as usize * block);
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `take` asks for.
     unsafe { take(ns, queue_pair, work, done, context) }
 }
 
@@ -613,6 +620,6 @@ unsafe extern "C" fn spdk_nvme_ns_cmd_write_zeroes(
     }
     let block = namespace(ns).block as usize;
     let work = Work::Zero(first as usize * block, blocks as usize * block);
-    // SAFETY: as above.
+    // SAFETY: SPDK's caller keeps to what `take` asks for.
     unsafe { take(ns, queue_pair, work, done, context) }
 }

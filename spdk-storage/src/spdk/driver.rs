@@ -483,7 +483,7 @@ unsafe extern "C" fn done(context: *mut c_void, completion: *const RawCompletion
     // SAFETY: the slot of this command, which outlives its queue pair, as does the list; and a completion.
     let (slot, completion) = unsafe { (&*context.cast::<Slot>(), &*completion) };
     slot.outcome.set(Outcome::Status(completion.status >> 1));
-    // SAFETY: as above.
+    // SAFETY: the list that the slot is of, which outlives the queue pair, too.
     unsafe { &*slot.owner.get() }.over.borrow_mut().push(slot.number);
 }
 

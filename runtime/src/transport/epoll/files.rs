@@ -294,7 +294,7 @@ unsafe fn write_all(fd: &OwnedFd, pieces: &mut [libc::iovec], offset: libc::off_
     while !rest.is_empty() {
         let count = rest.len().min(libc::UIO_MAXIOV as usize) as libc::c_int;
         let at = offset + written as libc::off_t;
-        // SAFETY: the caller's.
+        // SAFETY: the caller's pieces are readable memory, so what is left of them is.
         let bytes = retry(|| unsafe { libc::pwritev(fd.as_raw_fd(), rest.as_ptr(), count, at) })?;
         if bytes == 0 {
             return Err(io::ErrorKind::WriteZero.into());

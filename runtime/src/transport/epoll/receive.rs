@@ -345,7 +345,7 @@ unsafe fn receive_message(
     };
     message.msg_name = (&raw mut sender.storage).cast();
     message.msg_namelen = sender.storage.size_of();
-    // SAFETY: as above, and there is room for an address of any family.
+    // SAFETY: the header is valid, and the caller's parts are; there is room for an address of any family.
     let received = unsafe { libc::recvmsg(socket.fd.as_raw_fd(), &raw mut message, 0) };
     sender.length = message.msg_namelen;
     received

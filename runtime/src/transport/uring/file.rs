@@ -103,7 +103,7 @@ impl Inner {
     /// # Safety
     /// As [`Ring::submit`](super::ring::Ring::submit).
     unsafe fn submit_file(&mut self, target: Target, entry: squeue::Entry, key: Key) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the memory that the operation names until its last completion.
         unsafe { self.io.ring.submit(&target.apply(entry).user_data(key.bits())) };
     }
 

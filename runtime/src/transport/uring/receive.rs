@@ -179,7 +179,7 @@ unsafe fn filled(mut buffer: BufferMut, length: usize) -> Option<Buffer> {
     if length == 0 {
         return None;
     }
-    // SAFETY: the caller's.
+    // SAFETY: so many bytes have been written, as the caller says.
     unsafe { buffer.set_len(length) };
     // What is small should not keep a large buffer.
     if length <= COPIED

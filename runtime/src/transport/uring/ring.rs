@@ -96,7 +96,7 @@ impl Ring {
             submitter,
             // SAFETY: there are no other views.
             submissions: unsafe { place.ring().submission_shared() },
-            // SAFETY: as above.
+            // SAFETY: there are no other views of these, either.
             completions: unsafe { place.ring().completion_shared() },
             place,
             features,

@@ -74,7 +74,7 @@ impl Head {
     pub(super) unsafe fn submit(&mut self, io: &mut Io, kind: Kind, operation: squeue::Entry) {
         self.in_kernel += 1;
         let operation = self.target.apply(operation).user_data(self.key(kind).bits());
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the memory that the operation names until its last completion.
         unsafe { io.ring.submit(&operation) };
     }
 

@@ -98,7 +98,7 @@ unsafe impl Sync for Mapping {}
 /// # Safety
 /// The argument is what this request takes.
 unsafe fn ioctl(file: &File, request: u64, argument: u64) -> io::Result<i32> {
-    // SAFETY: the caller's.
+    // SAFETY: the argument is what the request takes, as the caller says.
     match unsafe { libc::ioctl(file.as_raw_fd(), request as _, argument) } {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
@@ -110,7 +110,7 @@ unsafe fn ioctl(file: &File, request: u64, argument: u64) -> io::Result<i32> {
 /// # Safety
 /// The request takes a pointer to such a structure, and uses no more memory than that.
 unsafe fn ioctl_on<T>(file: &File, request: u64, structure: &mut T) -> io::Result<i32> {
-    // SAFETY: the caller's; the structure is borrowed as long.
+    // SAFETY: the caller's request takes a pointer to this structure, which is borrowed as long.
     unsafe { ioctl(file, request, std::ptr::from_mut(structure) as u64) }
 }
 
@@ -275,7 +275,7 @@ pub(super) fn unmap_dma(container: &File, iova: u64, length: usize) -> io::Resul
 pub(super) fn unmap_all_dma(container: &File) -> io::Result<()> {
     const ALL: u32 = 1 << 1;
     let mut unmap = UnmapDma { argsz: size::<UnmapDma>(), flags: ALL, iova: 0, length: 0 };
-    // SAFETY: as above.
+    // SAFETY: it takes this structure. Nothing depends on the device's reaching memory.
     unsafe { ioctl_on(container, UNMAP_DMA, &mut unmap) }.map(|_| ())
 }
 

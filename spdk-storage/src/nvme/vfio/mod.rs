@@ -98,7 +98,7 @@ unsafe impl Bus for Vfio {
         if self.is_severed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the NVMe controller is gone"));
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the memory mapped until it is unmapped, and allows for the device's using it.
         unsafe { calls::map_dma(&self.container, iova, memory, length) }.map_err(open::explain_pinning)
     }
 

@@ -34,7 +34,7 @@ unsafe impl Driver for Stepped {
     }
 
     unsafe fn submit(&mut self, tag: u32, command: Command<'_>) -> Submitted {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps the command's memory until the tag is finished, as the driver inside asks.
         unsafe { self.driver.submit(tag, command) }
     }
 
