@@ -5,6 +5,7 @@
 
 mod kernel;
 mod pairs;
+mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod refused;

@@ -4,5 +4,12 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod examples;
+mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
+
+use programs::lab::Lab;
+
+fn xdp(name: &str) -> Option<Lab> {
+    Lab::veth(name, "xdp", 1)
+}
