@@ -4,6 +4,7 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. None needs huge pages but those that say so.
 
 mod kernel;
+mod operations;
 mod pairs;
 mod ports;
 #[path = "../programs/mod.rs"]

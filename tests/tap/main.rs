@@ -7,6 +7,7 @@ mod captures;
 mod cores;
 mod examples;
 mod lossy;
+mod operations;
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;

@@ -4,6 +4,7 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod examples;
+mod operations;
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
