@@ -97,7 +97,7 @@ fn on_each_stack(name: &str, test: impl Fn(&Place<'_>)) {
     for transport in demikernel::transports() {
         let lab = match *transport {
             "tap" => Lab::tap(name, "tap", "tap0", ""),
-            "xdp" => Lab::veth(name, "xdp", 1),
+            "packet" | "xdp" => Lab::veth(name, transport, 1),
             "dpdk" => Lab::tap(name, "dpdk", "dtap0", " multi_queue").inspect(|lab| {
                 let port = "[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n";
                 lab.configure(&format!("mac = \"02:00:00:00:09:02\"\n{port}"));

@@ -8,6 +8,7 @@ mod cores;
 mod examples;
 mod lossy;
 mod operations;
+mod packet;
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
