@@ -307,7 +307,8 @@ impl Queue {
         let Some((_, pool)) = &mut self.pools else { return 0 };
         pool.settle();
         self.leaving.clear();
-        let most = self.port.max_segments();
+        // Many drivers name no limit, and one packet of more pieces than a burst may have would never go.
+        let most = self.port.max_segments().min(SEGMENTS);
         for packet in packets.iter().take(burst) {
             let pieces = 1 + packet.rest().segments();
             if self.leaving.len() + pieces.min(most) > SEGMENTS || pieces.min(most) > pool.available() {

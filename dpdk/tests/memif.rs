@@ -96,6 +96,20 @@ fn packets_arrive_as_they_left_and_their_memory_comes_back() {
     );
 }
 
+/// The driver sets no limit to their number, but a burst has one.
+#[test]
+fn a_packet_of_very_many_pieces_goes_as_a_copy() {
+    let [mut here, mut there] = pair(4);
+    let pieces: Vec<[u8; 3]> = (0..400).map(|index| [index as u8; 3]).collect();
+    let rest: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+    let mut sent = vec![frame(&[7; 60], &rest), frame(b"the next", &[])];
+    assert_eq!(here.transmit(&mut sent), 2);
+    let packets = receive(&mut there, 2);
+    assert_eq!(bytes(&packets[0]), [&[7; 60][..], &pieces.concat()].concat());
+    assert_eq!(bytes(&packets[1]), b"the next");
+    assert_eq!(here.counters().copied_out, 1);
+}
+
 #[test]
 fn a_full_ring_takes_no_more_and_loses_nothing() {
     let [mut here, mut there] = pair(1);

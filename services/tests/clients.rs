@@ -1,34 +1,80 @@
 //! The programs of this package under clients that people use: curl, h2load, wrk, and Python's for WebSocket and gRPC.
 //!
-//! A client that is not installed is reported and passed over, unless `DEMIKERNEL_REQUIRE_ALL` is set.
+//! A client that is not installed is reported and passed over, unless `DEMIKERNEL_REQUIRE_ALL` is set. So is the userspace
+//! stack without root, which it takes to have a network namespace for each test.
 
+#[allow(dead_code, reason = "the labs of these tests, not all of which is needed")]
+#[path = "../../tests/programs/lab.rs"]
+mod lab;
 #[allow(dead_code, reason = "the server of the tests of demikernel's examples, not all of which is needed")]
 #[path = "../../tests/programs/server.rs"]
 mod server;
 
+use lab::Lab;
 use server::Server;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const WEB: &str = env!("CARGO_BIN_EXE_web");
-const GRPC: &str = env!("CARGO_BIN_EXE_grpc");
+const WEB: &str = "web";
+const GRPC: &str = "grpc";
 
-/// Starts one of the programs on a port of the kernel's choice.
-fn start(program: &str, arguments: &[&str], transport: &str) -> Server {
-    let place = ["--listen", "127.0.0.1:0", "--transport", transport];
-    Server::run(Command::new(program).args(arguments).args(place))
+/// Where cargo has put a program of this package.
+fn built(program: &str) -> &'static str {
+    match program {
+        WEB => env!("CARGO_BIN_EXE_web"),
+        GRPC => env!("CARGO_BIN_EXE_grpc"),
+        _ => panic!("there is no {program:?}"),
+    }
 }
 
-fn url(server: &Server, path: &str) -> String {
-    format!("http://{}{path}", server.address)
+/// Where a server runs.
+struct Place<'a> {
+    transport: &'a str,
+    listen: &'static str,
+    variables: &'a [(&'a str, &'a str)],
 }
 
-fn on_each_transport(test: impl Fn(&str)) {
+impl Place<'_> {
+    fn start(&self, program: &str, arguments: &[&str]) -> Server {
+        let more = ["--listen", self.listen, "--transport", self.transport];
+        Server::start_with(program, &[arguments, &more].concat(), self.variables)
+    }
+}
+
+impl Server {
+    fn start_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+        Server::run(Command::new(built(program)).args(arguments).envs(variables.iter().copied()))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+fn on_each_transport(test: impl Fn(&Place<'_>)) {
     for transport in demikernel::transports().iter().filter(|name| ["io_uring", "epoll"].contains(name)) {
         eprintln!("on {transport}");
-        test(transport);
+        test(&Place { transport, listen: "127.0.0.1:0", variables: &[] });
+    }
+}
+
+/// The same on the userspace stack, with the kernel's side of a link for the clients.
+fn on_each_stack(name: &str, test: impl Fn(&Place<'_>)) {
+    for transport in demikernel::transports() {
+        let lab = match *transport {
+            "tap" => Lab::tap(name, "tap", "tap0", ""),
+            "packet" | "xdp" => Lab::veth(name, transport, 1),
+            "dpdk" => Lab::tap(name, "dpdk", "dtap0", " multi_queue").inspect(|lab| {
+                let port = "[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n";
+                lab.configure(&format!("mac = \"02:00:00:00:09:02\"\n{port}"));
+            }),
+            _ => continue,
+        };
+        let Some(lab) = lab else { return };
+        eprintln!("on {transport}");
+        test(&Place { transport, listen: "10.9.0.2:0", variables: &lab.variables() });
     }
 }
 
@@ -37,8 +83,14 @@ const PYTHON: &str = "/usr/bin/python3";
 
 /// Runs a client to its end, at most half a minute.
 fn run(program: &str, arguments: &[&str]) -> Output {
+    run_with(program, arguments, &[])
+}
+
+/// The same with variables of its environment.
+fn run_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new("timeout");
-    command.arg("30").arg(program).args(arguments).stdin(Stdio::null()).output().unwrap()
+    command.arg("30").arg(program).args(arguments).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).output().unwrap()
 }
 
 /// The same for programs that need not be installed; `probe` finds out.
@@ -68,40 +120,46 @@ fn curl(arguments: &[&str]) -> Option<String> {
     client(&["curl", "--version"], &[&["-sS", "--fail"], arguments].concat())
 }
 
+fn axum_answers(place: &Place<'_>) {
+    let server = place.start(WEB, &[]);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let Some(hello) = curl(&[version, &server.url("/")]) else { return };
+        assert_eq!(hello, "hello from axum\n");
+        let json = ["-H", "content-type: application/json", "-d", "{\"numbers\": [1, 2, 39]}"];
+        let sum = curl(&[&[version, &server.url("/sum")], &json[..]].concat()).unwrap();
+        assert_eq!(sum, "{\"sum\":42}");
+        let start = Instant::now();
+        assert_eq!(curl(&[version, &server.url("/count?to=4")]).unwrap(), "1\n2\n3\n4\n");
+        assert!(start.elapsed() >= Duration::from_millis(300), "it comes in pieces");
+    }
+    let statuses = ["-w", "%{http_code}", "-o", "/dev/null"];
+    for (more, status) in [(&["/nowhere"][..], "404"), (&["/sum", "-d", "x"], "415"), (&["/echo"], "426")] {
+        let url = server.url(more[0]);
+        let arguments = [&["-sS"], &statuses[..], &more[1..], &[&url]].concat();
+        assert_eq!(text(&run("curl", &arguments)), status, "{more:?}");
+    }
+    // wrk's own exit status for its version is an error.
+    if let Some(report) = client(&["sh", "-c", "command -v wrk"], &["-c", &wrk(&server)]) {
+        assert!(report.contains("Requests/sec"), "{report}");
+        assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+    }
+    let load = ["-n3000", "-c4", "-m16", &server.url("/")];
+    let Some(report) = client(&["h2load", "--version"], &load) else { return };
+    assert!(report.contains("3000 succeeded, 0 failed, 0 errored"), "{report}");
+}
+
 #[test]
 fn axum_answers_in_both_versions() {
-    on_each_transport(|transport| {
-        let server = start(WEB, &[], transport);
-        for version in ["--http1.1", "--http2-prior-knowledge"] {
-            let Some(hello) = curl(&[version, &url(&server, "/")]) else { return };
-            assert_eq!(hello, "hello from axum\n");
-            let json = ["-H", "content-type: application/json", "-d", "{\"numbers\": [1, 2, 39]}"];
-            let sum = curl(&[&[version, &url(&server, "/sum")], &json[..]].concat()).unwrap();
-            assert_eq!(sum, "{\"sum\":42}");
-            let start = Instant::now();
-            assert_eq!(curl(&[version, &url(&server, "/count?to=4")]).unwrap(), "1\n2\n3\n4\n");
-            assert!(start.elapsed() >= Duration::from_millis(300), "it comes in pieces");
-        }
-        let statuses = ["-w", "%{http_code}", "-o", "/dev/null"];
-        for (more, status) in [(&["/nowhere"][..], "404"), (&["/sum", "-d", "x"], "415"), (&["/echo"], "426")]
-        {
-            let url = url(&server, more[0]);
-            let arguments = [&["-sS"], &statuses[..], &more[1..], &[&url]].concat();
-            assert_eq!(text(&run("curl", &arguments)), status, "{more:?}");
-        }
-        // wrk's own exit status for its version is an error.
-        if let Some(report) = client(&["sh", "-c", "command -v wrk"], &["-c", &wrk(&server)]) {
-            assert!(report.contains("Requests/sec"), "{report}");
-            assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
-        }
-        let load = ["-n3000", "-c4", "-m16", &url(&server, "/")];
-        let Some(report) = client(&["h2load", "--version"], &load) else { return };
-        assert!(report.contains("3000 succeeded, 0 failed, 0 errored"), "{report}");
-    });
+    on_each_transport(axum_answers);
+}
+
+#[test]
+fn axum_answers_on_the_stack() {
+    on_each_stack("axum", axum_answers);
 }
 
 fn wrk(server: &Server) -> String {
-    format!("wrk -t1 -c32 -d1s {}", url(server, "/"))
+    format!("wrk -t1 -c32 -d1s {}", server.url("/"))
 }
 
 /// Talks over a WebSocket: short, long and empty messages of both kinds, a ping, and an end by handshake.
@@ -125,22 +183,29 @@ asyncio.run(talk())
 print("done")
 "#;
 
+fn a_websocket_gets_its_messages_back(place: &Place<'_>) {
+    let server = place.start(WEB, &[]);
+    let url = format!("ws://{}/echo", server.address);
+    let probe = [PYTHON, "-c", "import websockets"];
+    let Some(said) = client(&probe, &["-c", TALK, &url]) else { return };
+    assert_eq!(said, "done\n");
+}
+
 #[test]
 fn a_websocket_of_pythons_gets_its_messages_back() {
-    on_each_transport(|transport| {
-        let server = start(WEB, &[], transport);
-        let url = format!("ws://{}/echo", server.address);
-        let probe = [PYTHON, "-c", "import websockets"];
-        let Some(said) = client(&probe, &["-c", TALK, &url]) else { return };
-        assert_eq!(said, "done\n");
-    });
+    on_each_transport(a_websocket_gets_its_messages_back);
+}
+
+#[test]
+fn a_websocket_of_pythons_gets_its_messages_back_on_the_stack() {
+    on_each_stack("websocket", a_websocket_gets_its_messages_back);
 }
 
 /// A request to become a WebSocket, and a message right behind it, which hyper has read by then.
 #[test]
 fn what_follows_an_upgrade_at_once_is_not_lost() {
-    on_each_transport(|transport| {
-        let server = start(WEB, &[], transport);
+    on_each_transport(|place| {
+        let server = place.start(WEB, &[]);
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let mut request = b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
@@ -163,8 +228,8 @@ fn what_follows_an_upgrade_at_once_is_not_lost() {
 
 #[test]
 fn the_web_server_finishes_the_request_under_way_and_ends() {
-    on_each_transport(|transport| {
-        let mut server = start(WEB, &[], transport);
+    on_each_transport(|place| {
+        let mut server = place.start(WEB, &[]);
         let mut busy = TcpStream::connect(server.address).unwrap();
         busy.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         busy.write_all(b"GET /count?to=8 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -177,17 +242,32 @@ fn the_web_server_finishes_the_request_under_way_and_ends() {
     });
 }
 
+/// Our client and tonic's, in a process on this transport.
+fn call(server: &Server, transport: &str, variables: &[(&str, &str)]) {
+    let url = server.url("");
+    for more in [&[][..], &["--tokio"]] {
+        let call = [&["call", &url, "--name", "demi", "--transport", transport], more].concat();
+        assert_eq!(text(&run_with(built(GRPC), &call, variables)), "hello, demi\n3\n2\n1\n", "{more:?}");
+    }
+}
+
 #[test]
 fn both_clients_call_the_grpc_service() {
-    on_each_transport(|transport| {
-        let server = start(GRPC, &["serve"], transport);
-        let url = url(&server, "");
-        for more in [&[][..], &["--tokio"]] {
-            let call = [&["call", &url, "--name", "demi", "--transport", transport], more].concat();
-            assert_eq!(text(&run(GRPC, &call)), "hello, demi\n3\n2\n1\n", "{more:?}");
-        }
-        let nobody = run(GRPC, &["call", "http://127.0.0.1:1", "--transport", transport]);
+    on_each_transport(|place| {
+        call(&place.start(GRPC, &["serve"]), place.transport, &[]);
+        let nobody = ["call", "http://127.0.0.1:1", "--transport", place.transport];
+        let nobody = run(built(GRPC), &nobody);
         assert!(!nobody.status.success() && !nobody.stderr.is_empty(), "{nobody:?}");
+    });
+}
+
+/// The service is there, and then the clients are.
+#[test]
+fn both_clients_call_the_grpc_service_on_the_stack() {
+    on_each_stack("grpc", |place| {
+        call(&place.start(GRPC, &["serve"]), "epoll", &[]);
+        let kernel = Place { transport: "epoll", listen: "10.9.0.1:0", variables: &[] };
+        call(&kernel.start(GRPC, &["serve"]), place.transport, place.variables);
     });
 }
 
@@ -216,14 +296,21 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 print("done")
 "#;
 
+fn pythons_grpc_calls(place: &Place<'_>) {
+    let server = place.start(GRPC, &["serve"]);
+    let address = server.address.to_string();
+    let Some(said) = client(&[PYTHON, "-c", "import grpc"], &["-c", CALL, &address]) else {
+        return;
+    };
+    assert_eq!(said, "done\n");
+}
+
 #[test]
 fn pythons_grpc_calls_the_service() {
-    on_each_transport(|transport| {
-        let server = start(GRPC, &["serve"], transport);
-        let address = server.address.to_string();
-        let Some(said) = client(&[PYTHON, "-c", "import grpc"], &["-c", CALL, &address]) else {
-            return;
-        };
-        assert_eq!(said, "done\n");
-    });
+    on_each_transport(pythons_grpc_calls);
+}
+
+#[test]
+fn pythons_grpc_calls_the_service_on_the_stack() {
+    on_each_stack("python", pythons_grpc_calls);
 }

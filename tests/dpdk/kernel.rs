@@ -5,25 +5,24 @@ use crate::programs::lab::Lab;
 use crate::programs::spread;
 
 /// A stack behind DPDK's TAP driver. The port's own Ethernet address is that of the kernel's end, too.
-fn tap(name: &str) -> Option<Lab> {
+pub(crate) fn tap(name: &str) -> Option<Lab> {
     let lab = Lab::tap(name, "dpdk", "dtap0", " multi_queue")?;
+    // The driver switches the interface off when it ends, with which the kernel forgets addresses of IPv6.
+    std::fs::write("/proc/sys/net/ipv6/conf/dtap0/keep_addr_on_down", "1").unwrap();
     lab.configure(
         "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n",
     );
     Some(lab)
 }
 
-/// The driver switches the interface off when it ends, and the kernel forgets its addresses of IPv6.
-const FIRST: &[&str] = &["10.9.0.2:7000"];
-
 #[test]
 fn cores_are_spread_through_the_tap_driver() {
     let Some(lab) = tap("cores") else { return };
-    spread::two_cores_serve(&lab, FIRST, true);
+    spread::two_cores_serve(&lab, spread::BOTH, true);
     lab.configure(
         "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\nqueues = 1\n",
     );
-    spread::two_cores_serve(&lab, FIRST, true);
+    spread::two_cores_serve(&lab, spread::BOTH, true);
 }
 
 /// Its sockets have the kernel put fragments together, and what becomes of that is too long for its frames.

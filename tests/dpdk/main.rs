@@ -4,7 +4,9 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. None needs huge pages but those that say so.
 
 mod kernel;
+mod operations;
 mod pairs;
+mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod refused;

@@ -6,6 +6,7 @@
 pub(crate) mod acknowledged;
 pub(crate) mod clients;
 pub(crate) mod lab;
+pub(crate) mod peers;
 pub(crate) mod ports;
 mod server;
 pub(crate) mod spread;

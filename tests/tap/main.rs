@@ -7,6 +7,8 @@ mod captures;
 mod cores;
 mod examples;
 mod lossy;
+mod operations;
+mod packet;
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;

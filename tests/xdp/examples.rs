@@ -4,11 +4,8 @@ use crate::programs::clients;
 use crate::programs::lab::{Lab, ip};
 use crate::programs::spread;
 use crate::programs::{built, client, text};
+use crate::xdp;
 use std::process::{Command, Stdio};
-
-fn xdp(name: &str) -> Option<Lab> {
-    Lab::veth(name, "xdp", 1)
-}
 
 #[test]
 fn nc_gets_its_words_back_in_every_mode() {

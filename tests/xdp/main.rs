@@ -4,5 +4,13 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod examples;
+mod operations;
+mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
+
+use programs::lab::Lab;
+
+fn xdp(name: &str) -> Option<Lab> {
+    Lab::veth(name, "xdp", 1)
+}

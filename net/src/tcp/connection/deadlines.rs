@@ -173,6 +173,10 @@ impl Connection {
         let patience = self.rare().user_timeout;
         let keepalive = &mut self.rare().keepalive;
         let (idle, interval) = (keepalive.idle, keepalive.interval);
+        // The answer to a question may be longer ago than `idle` when the next one is due.
+        if heard >= keepalive.asked {
+            keepalive.probes = 0;
+        }
         if busy || heard.saturating_add(idle) > now {
             keepalive.probes = 0;
             let from = if busy { now } else { heard };
@@ -187,6 +191,7 @@ impl Connection {
             return self.time_out();
         }
         keepalive.probes += 1;
+        keepalive.asked = now;
         keepalive.at = now.saturating_add(interval.max(Duration::from_millis(1)));
         self.marks.insert(Marks::KEEPALIVE_PROBE);
     }

@@ -60,13 +60,15 @@ pub(crate) struct Keepalive {
     pub(crate) count: u32,
     /// Probes that have not been answered.
     pub(crate) probes: u32,
+    /// When the last of them was sent.
+    pub(crate) asked: Instant,
 }
 
 impl Default for Keepalive {
     /// Two hours, as Linux and as RFC 9293 wants. [rfc9293 MUST-28]
     fn default() -> Keepalive {
         let (idle, interval) = (Duration::from_secs(7200), Duration::from_secs(75));
-        Keepalive { at: Instant::MAX, idle, interval, count: 9, probes: 0 }
+        Keepalive { at: Instant::MAX, idle, interval, count: 9, probes: 0, asked: Instant::MAX }
     }
 }
 

@@ -124,6 +124,24 @@ fn keepalive() {
     assert_eq!(lone.connection.take_error(), Some(Error::TimedOut));
 }
 
+/// An answer counts for as long as no question follows it, however short the first silence is beside that between questions.
+#[test]
+fn keepalive_asks_on_as_long_as_it_is_answered() {
+    for idle in [10, 5] {
+        let mut lone = Lone::established(plain());
+        lone.connection.set_keepalive_times(lone.now, idle * SECOND, 10 * SECOND, 2);
+        lone.connection.set_keepalive(lone.now, true);
+        for _ in 0..10 {
+            assert_eq!(lone.wait(10 * SECOND).len(), 1);
+            lone.gets(". 1:1(0) ack 1");
+            lone.sends(&[]);
+        }
+        let asked = lone.wait(30 * SECOND);
+        assert!(asked.len() == 3 && asked[2].contains(": R"), "{asked:?}");
+        assert_eq!(lone.connection.take_error(), Some(Error::TimedOut));
+    }
+}
+
 /// [rfc9293 MUST-28]: two hours, unless the user wants something else.
 #[test]
 fn keepalive_waits_two_hours() {
