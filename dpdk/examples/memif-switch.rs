@@ -23,7 +23,7 @@
 //! Programs may end and come back. A frame for which its port has no room is lost, as in any switch; there is no protocol against
 //! loops, so that two switches are joined once.
 
-use demikernel_dpdk::{BURST, Checksum, Eal, EalConfig, Error, Outgoing, Packet, Port, PortConfig, Queue};
+use demikernel_dpdk::{BURST, Eal, EalConfig, Error, Packet, Port, PortConfig, Queue};
 use demikernel_runtime::buffer::{Buffer, Sga, pool};
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -40,35 +40,15 @@ const PATIENCE: u32 = 1000;
 
 const NAP: Duration = Duration::from_micros(50);
 
-#[derive(Clone)]
-struct Frame {
-    head: Buffer,
-    rest: Sga,
-}
-
-impl Outgoing for Frame {
-    fn head(&self) -> &Buffer {
-        &self.head
-    }
-
-    fn rest(&self) -> &Sga {
-        &self.rest
-    }
-
-    /// They are all filled in: nobody has offered to do it.
-    fn checksum(&self) -> Checksum {
-        Checksum::default()
-    }
-}
+/// Its checksums are all filled in: nobody has offered to do it.
+type Frame = (Buffer, Sga);
 
 type Address = [u8; 6];
 
-impl Frame {
-    /// Whom it is for, and whose it is.
-    fn addresses(&self) -> Option<(Address, Address)> {
-        let (to, rest) = self.head.split_first_chunk()?;
-        Some((*to, *rest.first_chunk()?))
-    }
+/// Whom a frame is for, and whose it is.
+fn addresses((head, _): &Frame) -> Option<(Address, Address)> {
+    let (to, rest) = head.split_first_chunk()?;
+    Some((*to, *rest.first_chunk()?))
 }
 
 struct SwitchPort {
@@ -102,7 +82,7 @@ impl Switch {
         let mut moved = false;
         let mut frames = Vec::with_capacity(BURST);
         for from in 0..self.ports.len() {
-            let arrived = |Packet { head, rest, .. }| frames.push(Frame { head, rest });
+            let arrived = |Packet { head, rest, .. }| frames.push((head, rest));
             moved |= self.ports[from].queue.receive(arrived) > 0;
             frames.drain(..).for_each(|frame| self.forward(frame, from));
         }
@@ -113,7 +93,7 @@ impl Switch {
     }
 
     fn forward(&mut self, frame: Frame, from: usize) {
-        let Some((to, source)) = frame.addresses() else { return };
+        let Some((to, source)) = addresses(&frame) else { return };
         let is_one = |address: Address| address[0] & 1 == 0;
         if is_one(source) && (self.places.len() < ADDRESSES || self.places.contains_key(&source)) {
             self.places.insert(source, from);

@@ -47,6 +47,21 @@ pub trait Outgoing {
     fn checksum(&self) -> Checksum;
 }
 
+/// A packet by its first bytes and what follows, whose checksums are all filled in: such as one that is sent on as it came.
+impl Outgoing for (Buffer, Sga) {
+    fn head(&self) -> &Buffer {
+        &self.0
+    }
+
+    fn rest(&self) -> &Sga {
+        &self.1
+    }
+
+    fn checksum(&self) -> Checksum {
+        Checksum::default()
+    }
+}
+
 /// What a device is to fill in and cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checksum {

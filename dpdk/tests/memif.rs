@@ -5,31 +5,14 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::eal;
-use demikernel_dpdk::{Checksum, Eal, EalConfig, Error, Outgoing, Packet, Port, PortConfig, Queue};
+use demikernel_dpdk::{Eal, EalConfig, Error, Packet, Port, PortConfig, Queue};
 use demikernel_runtime::buffer::{Buffer, BufferMut, Sga, pool};
 
-struct Frame {
-    head: Buffer,
-    rest: Sga,
-}
-
-impl Outgoing for Frame {
-    fn head(&self) -> &Buffer {
-        &self.head
-    }
-
-    fn rest(&self) -> &Sga {
-        &self.rest
-    }
-
-    fn checksum(&self) -> Checksum {
-        Checksum::default()
-    }
-}
+type Frame = (Buffer, Sga);
 
 fn frame(head: &[u8], rest: &[&[u8]]) -> Frame {
     let buffer = |bytes: &[u8]| Buffer::copy_from_slice(bytes).unwrap();
-    Frame { head: buffer(head), rest: rest.iter().map(|bytes| buffer(bytes)).collect() }
+    (buffer(head), rest.iter().map(|bytes| buffer(bytes)).collect())
 }
 
 /// Both ends of a cable of shared memory.
@@ -82,8 +65,7 @@ fn packets_arrive_as_they_left_and_their_memory_comes_back() {
     assert_eq!(bytes(&packets[0]), b"one piece");
     assert_eq!(bytes(&packets[1]), [&[7; 100][..], &[8; 300], &[9; 900]].concat());
     // What arrives may be sent on.
-    let mut back: Vec<Frame> =
-        packets.into_iter().map(|packet| Frame { head: packet.head, rest: packet.rest }).collect();
+    let mut back: Vec<Frame> = packets.into_iter().map(|packet| (packet.head, packet.rest)).collect();
     assert_eq!(there.transmit(&mut back), 2);
     assert_eq!(receive(&mut here, 2).len(), 2);
     here.receive(|_| {});
@@ -209,7 +191,7 @@ fn memory_out_of_the_devices_reach_is_copied() {
     // The region of this one was mapped before there was EAL's memory, and has room for more.
     let old = Buffer::copy_from_slice(&[3; 2000]).unwrap();
     let mut queue = Port::open(eal(), &PortConfig::new("net_null5,size=60")).unwrap();
-    let mut sent = vec![Frame { head: old.clone(), rest: Sga::default() }, frame(&[4; 60], &[])];
+    let mut sent = vec![(old.clone(), Sga::default()), frame(&[4; 60], &[])];
     assert_eq!(queue.transmit(&mut sent), 2);
     assert!(queue.counters().copied_out >= 1, "{:?}", queue.counters());
     // More than the old region has room for.

@@ -5,24 +5,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::eal;
-use demikernel_dpdk::{Checksum, Outgoing, Port, PortConfig, Queue};
+use demikernel_dpdk::{Port, PortConfig, Queue};
 use demikernel_runtime::buffer::{Buffer, Sga};
-
-struct Frame(Buffer, Sga);
-
-impl Outgoing for Frame {
-    fn head(&self) -> &Buffer {
-        &self.0
-    }
-
-    fn rest(&self) -> &Sga {
-        &self.1
-    }
-
-    fn checksum(&self) -> Checksum {
-        Checksum::default()
-    }
-}
 
 fn open(name: String) -> Queue {
     open_with(name, None)
@@ -72,7 +56,7 @@ fn who_sleeps_is_woken_when_a_peer_comes_or_goes() {
         wait_for_links([&server, &client]);
         assert!(sleep(&mut server, Duration::from_secs(5)), "a peer comes in round {round}");
         settle(&mut server);
-        let mut frames = vec![Frame(Buffer::copy_from_slice(&[round; 60]).unwrap(), Sga::new())];
+        let mut frames = vec![(Buffer::copy_from_slice(&[round; 60]).unwrap(), Sga::new())];
         assert_eq!(client.transmit(&mut frames), 1);
         let mut came = 0;
         while came == 0 {
@@ -97,7 +81,7 @@ fn a_jumbo_frame_arrives_in_one_piece() {
     for (from, to) in [(0, 1), (1, 0)] {
         let ends = [&mut server, &mut client];
         let rest = [piece(8, 8000), piece(9, 960)].into_iter().collect();
-        let mut frames = vec![Frame(piece(7, 54), rest)];
+        let mut frames = vec![(piece(7, 54), rest)];
         let end = Instant::now() + Duration::from_secs(10);
         let mut came = Vec::new();
         while came.is_empty() {

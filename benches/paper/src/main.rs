@@ -87,13 +87,7 @@ impl Measure {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    demikernel_measure::exit_code(run(Arguments::parse().command))
 }
 
 fn run(command: Command) -> io::Result<()> {

@@ -112,13 +112,7 @@ fn main() -> ExitCode {
         Command::Guest(turns) => drives::guest(turns.rounds, Duration::from_millis(turns.window)),
         Command::Drive { driver, turns } => drives::child(&driver, Duration::from_millis(turns.window)),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    demikernel_measure::exit_code(result)
 }
 
 fn measure(options: &Measure) -> io::Result<()> {

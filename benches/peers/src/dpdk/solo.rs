@@ -6,7 +6,7 @@ use demikernel::net::{TcpListener, TcpStream, UdpSocket};
 use demikernel::time::Instant;
 use demikernel::{Buffer, Idle, spawn};
 use demikernel_allocations as allocator;
-use demikernel_dpdk::{Checksum, Outgoing, Packet, Queue};
+use demikernel_dpdk::{Packet, Queue};
 use demikernel_net::device::{Dpdk, FrameDevice};
 use demikernel_net::stack::{Stack, StackConfig};
 use demikernel_net::transport::NetTransport;
@@ -27,21 +27,7 @@ const FIGURES: usize = 25;
 const BURST: usize = 32;
 
 /// A frame as it comes from a queue and as it goes to one.
-struct Bare(Buffer, Sga);
-
-impl Outgoing for Bare {
-    fn head(&self) -> &Buffer {
-        &self.0
-    }
-
-    fn rest(&self) -> &Sga {
-        &self.1
-    }
-
-    fn checksum(&self) -> Checksum {
-        Checksum::default()
-    }
-}
+type Bare = (Buffer, Sga);
 
 /// What one thread measures.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -136,8 +122,8 @@ fn round_trip_of_frames(near: &mut Queue, far: &mut Queue) -> io::Result<Figures
     let (mut there, mut back) = (Vec::with_capacity(BURST), Vec::with_capacity(BURST));
     let mut figures = Figures::new(ROUND_TRIPS);
     while !figures.are_complete() {
-        there.push(Bare(frame.clone(), Sga::default()));
-        pass(near, far, &mut there, |packet| back.push(Bare(packet.head, packet.rest)));
+        there.push((frame.clone(), Sga::default()));
+        pass(near, far, &mut there, |packet| back.push((packet.head, packet.rest)));
         pass(far, near, &mut back, drop);
         figures.add(1);
     }
@@ -149,7 +135,7 @@ fn frames(near: &mut Queue, far: &mut Queue, size: usize) -> io::Result<Figures>
     let mut frames = Vec::with_capacity(BURST);
     let mut figures = Figures::new(BYTES);
     while !figures.are_complete() {
-        frames.extend((0..BURST).map(|_| Bare(frame.clone(), Sga::default())));
+        frames.extend((0..BURST).map(|_| (frame.clone(), Sga::default())));
         let mut bytes = 0;
         pass(near, far, &mut frames, |packet| bytes += packet.head.len() + packet.rest.len());
         figures.add(bytes);
