@@ -166,7 +166,7 @@ impl Tool {
                 let output = Command::new("ldconfig").arg("-p").output();
                 output.is_ok_and(|output| {
                     let list = String::from_utf8_lossy(&output.stdout).into_owned();
-                    list.lines().any(|line| line.trim_start().starts_with(self.program))
+                    list.lines().any(|line| is_of_library(line.trim_start(), self.program))
                 })
             }
             Source::File(_) => Path::new(self.program).exists(),
@@ -189,6 +189,14 @@ impl Tool {
         };
         (!self.is_installed()).then(|| format!("{} is not installed: {remedy}", self.program))
     }
+}
+
+/// Whether a file is one of this shared library, with a version or without: libclang-cpp is not libclang.
+fn is_of_library(file: &str, library: &str) -> bool {
+    let rest = file.strip_prefix(library);
+    let version = rest
+        .map(|rest| rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || "-.".contains(letter)));
+    version.is_some_and(|rest| rest.starts_with("so"))
 }
 
 /// Whether a program of this name is found.
@@ -318,5 +326,15 @@ mod tests {
             Some("no-such-program-anywhere is not installed: apt-get install some-package")
         );
         assert_eq!(debian("sh", "dash", "everything").missing(), None);
+    }
+
+    #[test]
+    fn a_library_is_known_by_its_files() {
+        for file in ["libclang.so (libc6,x86-64)", "libclang.so.1", "libclang-14.so.1 (libc6,x86-64)"] {
+            assert!(is_of_library(file, "libclang"), "{file}");
+        }
+        for file in ["libclang-cpp.so.14 (libc6,x86-64)", "libclangd.so", "libc.so.6"] {
+            assert!(!is_of_library(file, "libclang"), "{file}");
+        }
     }
 }
