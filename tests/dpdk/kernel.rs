@@ -1,17 +1,19 @@
 //! The kernel at the other end, through devices of DPDK that it knows, with other people's programs there.
 
+use crate::programs::captures;
 use crate::programs::clients;
 use crate::programs::lab::Lab;
 use crate::programs::spread;
+
+const TAP: &str =
+    "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n";
 
 /// A stack behind DPDK's TAP driver. The port's own Ethernet address is that of the kernel's end, too.
 pub(crate) fn tap(name: &str) -> Option<Lab> {
     let lab = Lab::tap(name, "dpdk", "dtap0", " multi_queue")?;
     // The driver switches the interface off when it ends, with which the kernel forgets addresses of IPv6.
     std::fs::write("/proc/sys/net/ipv6/conf/dtap0/keep_addr_on_down", "1").unwrap();
-    lab.configure(
-        "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\n",
-    );
+    lab.configure(TAP);
     Some(lab)
 }
 
@@ -19,9 +21,7 @@ pub(crate) fn tap(name: &str) -> Option<Lab> {
 fn cores_are_spread_through_the_tap_driver() {
     let Some(lab) = tap("cores") else { return };
     spread::two_cores_serve(&lab, spread::BOTH, true);
-    lab.configure(
-        "mac = \"02:00:00:00:09:02\"\n[dpdk]\nport = \"net_tap0,iface=dtap0\"\nhuge-pages = false\nqueues = 1\n",
-    );
+    lab.configure(&format!("{TAP}queues = 1\n"));
     spread::two_cores_serve(&lab, spread::BOTH, true);
 }
 
@@ -73,6 +73,11 @@ fn ping_is_answered_through_the_tap_driver() {
 #[test]
 fn iperf3_measures_both_directions_through_the_tap_driver() {
     tap("iperf3").iter().for_each(clients::iperf3_measures_both_ways_and_several_at_once);
+}
+
+#[test]
+fn tshark_finds_nothing_wrong_through_the_tap_driver() {
+    tap("capture").iter().for_each(|lab| captures::tshark_finds_nothing_wrong(lab, TAP));
 }
 
 #[test]

@@ -4,7 +4,9 @@
 #![allow(dead_code)]
 
 pub(crate) mod acknowledged;
+pub(crate) mod captures;
 pub(crate) mod clients;
+pub(crate) mod echoed;
 pub(crate) mod lab;
 pub(crate) mod peers;
 pub(crate) mod ports;

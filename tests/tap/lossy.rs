@@ -6,9 +6,9 @@
 //!
 //! Both interfaces are in one namespace, but only the far one has addresses: the near one is a cable.
 
+use crate::programs::echoed::echoed;
 use crate::programs::lab::{Lab, ip};
 use crate::tap;
-use crate::transfers::echoed;
 use demikernel_net::device::{
     FaultInjector, Faults, FrameDevice, MacAddress, PacketConfig, PacketSocket, Tap, TapConfig,
 };

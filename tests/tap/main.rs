@@ -3,7 +3,6 @@
 //! Each test is in a network namespace of its own, which takes root; without, it is passed over, unless
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
-mod captures;
 mod cores;
 mod examples;
 mod lossy;

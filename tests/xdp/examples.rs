@@ -1,5 +1,6 @@
 //! The examples, with other people's programs on the kernel's side; the end of a process; what cannot start.
 
+use crate::programs::captures;
 use crate::programs::clients;
 use crate::programs::lab::{Lab, ip};
 use crate::programs::spread;
@@ -70,6 +71,11 @@ fn iperf3_measures_both_ways_and_several_at_once() {
 #[test]
 fn our_client_measures_iperf3() {
     xdp("iperf-client").iter().for_each(clients::our_client_measures_iperf3);
+}
+
+#[test]
+fn tshark_finds_nothing_wrong() {
+    xdp("capture").iter().for_each(|lab| captures::tshark_finds_nothing_wrong(lab, ""));
 }
 
 /// The kernel takes program and sockets off the interface when a process dies, however that happens.

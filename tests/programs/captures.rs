@@ -1,9 +1,8 @@
 //! What tshark finds in captures of the stack's: an opinion of others on what it writes, and on the capture itself.
 
-use crate::programs::lab::Lab;
-use crate::programs::{client, text};
-use crate::tap;
-use crate::transfers::echoed;
+use super::echoed::echoed;
+use super::lab::Lab;
+use super::{client, text};
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,8 +53,8 @@ fn count<'a>(capture: &Path, filters: impl Iterator<Item = &'a str>) -> Option<V
 }
 
 /// Echoes of a few sizes, pings, and a connection that is refused, captured.
-fn captured(lab: &Lab, capture: &Path) -> Option<()> {
-    lab.configure(&format!("offload = false\n[capture]\nfile = {capture:?}\n"));
+fn captured(lab: &Lab, settings: &str, capture: &Path) -> Option<()> {
+    lab.configure(&format!("offload = false\n{settings}[capture]\nfile = {capture:?}\n"));
     // The server tells where it listens; both versions share its capture, as nothing else can have the interface.
     let server = lab.serve("echo", &["serve", "--listen", "[::]:7"]);
     for host in ["10.9.0.2", "fd00:9::2"] {
@@ -75,11 +74,10 @@ fn captured(lab: &Lab, capture: &Path) -> Option<()> {
     Some(())
 }
 
-#[test]
-fn tshark_finds_nothing_wrong() {
-    let Some(lab) = tap("capture") else { return };
+/// `settings` are what else the file says, first in its section `[network]`.
+pub(crate) fn tshark_finds_nothing_wrong(lab: &Lab, settings: &str) {
     let capture = lab.configuration.with_extension("pcapng");
-    let done = captured(&lab, &capture).and_then(|()| check(&capture));
+    let done = captured(lab, settings, &capture).and_then(|()| check(&capture));
     let _ = std::fs::remove_file(&capture);
     if done.is_none() {
         eprintln!("skipped");
