@@ -47,5 +47,6 @@ suite! {
     datagrams: echo_of_datagrams, connected_datagrams, a_limit_cuts_datagrams, many_datagrams_in_a_row;
     cancel: a_cancelled_pop_loses_nothing, a_cancelled_accept_loses_nothing, a_cancelled_push_is_not_sent,
         a_push_that_has_started_is_whole, a_detached_push_is_sent,
-        a_result_that_nobody_took_goes_to_the_next, cancelled_at_every_step, cancelled_operations_do_not_pile_up;
+        a_result_that_nobody_took_goes_to_the_next, cancelled_at_every_step, cancelled_operations_do_not_pile_up,
+        pops_given_up_together_leave_the_order;
 }

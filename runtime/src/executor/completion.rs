@@ -68,6 +68,8 @@ pub struct Completion<T> {
 #[inline]
 pub fn operation<T: 'static>() -> (QToken<T>, Completion<T>) {
     let core = context::current();
+    // What others gave up is before what this one gets, if it receives.
+    core.hand_back();
     let slot = core.allocate_slot(Kind::Operation);
     // SAFETY: the slot is new, so this is its only user; the context is this thread's.
     unsafe {

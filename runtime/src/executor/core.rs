@@ -20,6 +20,7 @@ use super::slot::{Kind, NO_DEVICE, OWNED, Slot, State};
 use super::span::Spans;
 use super::store::TaskStore;
 use super::survey::Names;
+use super::untaken::Untaken;
 use super::vacant;
 use crate::time::clock::Clock;
 use crate::time::wheel::{TimerNode, Wheel};
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     /// See [`Core::metrics`].
     pub(super) wakes_told: Cell<u64>,
     pub(super) account: Account,
+    pub(super) untaken: Untaken,
     pub(super) names: RefCell<Names>,
     pub(super) spans: Spans,
 }
@@ -141,6 +143,7 @@ impl Core {
             count.set(0);
         }
         self.names.take();
+        self.untaken.clear();
         self.spans.clear();
         // A thread that is ending leaves it unused: tokens in other thread-locals may still lead to it.
         let _ = RECYCLED.try_with(|recycled| recycled.0.borrow_mut().push(self));
@@ -181,6 +184,7 @@ impl Core {
             remote_wakes: Cell::new(0),
             wakes_told: Cell::new(0),
             account: Account::new(),
+            untaken: Untaken::default(),
             names: RefCell::default(),
             spans: Spans::default(),
         }
@@ -516,14 +520,6 @@ impl Core {
     /// Whether nobody has this place.
     pub(super) fn is_vacant(&self, device: &Rc<dyn Device>) -> bool {
         Rc::ptr_eq(device, &self.vacant)
-    }
-
-    /// Offers a device a result that nobody has taken.
-    #[cold]
-    pub(super) fn give_back<T: 'static>(&self, device: u8, key: u64, number: u32, result: T) {
-        if let Some(device) = self.device(device as usize) {
-            device.give_back(key, number, Box::new(result));
-        }
     }
 
     /// Tells a device that nobody waits for an operation any more.

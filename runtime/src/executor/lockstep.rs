@@ -183,11 +183,12 @@ impl Stepped {
         if core.remote.pending() {
             runtime.take_remote();
         }
+        core.hand_back();
         let turn = if core.is_ready() { Turn::Busy } else { Turn::Idle };
         let devices = (0..).map_while(|index| core.device(index));
         let any = devices.fold(false, |any, device| device.poll(turn) | any);
         core.expire_timers();
-        any
+        core.hand_back() | any
     }
 
     fn is_due(&self) -> bool {
@@ -196,7 +197,8 @@ impl Stepped {
 
     /// Whether a task is ready.
     pub fn is_woken(&self) -> bool {
-        self.runtime.core.is_ready() || self.runtime.core.remote.pending()
+        let core = self.runtime.core;
+        core.is_ready() || core.remote.pending() || core.untaken.is_any()
     }
 
     /// Whether there is a [`Handle`](crate::Handle) by which another thread may spawn on it at any time.

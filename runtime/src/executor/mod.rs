@@ -3,6 +3,7 @@
 //! - `slot`, `page`: the operation slab. One slot is one operation: an I/O, a timer, a task, a join.
 //! - `completion`, `token`: the two ends of an operation.
 //! - `owner`: operations of something in memory, which takes back what nobody took.
+//! - `untaken`: results whose tokens were dropped, on their way back.
 //! - `wait`: waiting for many tokens.
 //! - `task`, `store`: operations that run a future, and the memory for it. `memory`: where that is from.
 //! - `waker`, `remote`: making a slot ready, from its own thread and from others.
@@ -38,6 +39,7 @@ mod survey;
 mod task;
 mod team;
 mod token;
+mod untaken;
 mod vacant;
 mod wait;
 mod waker;
@@ -69,3 +71,4 @@ pub(crate) use registry::all;
 pub(crate) use remote::EventFd;
 pub(crate) use runtime::{default_network_for, layer};
 pub(crate) use survey::{current_capture, current_connections, current_dump, current_metrics};
+pub(crate) use untaken::hand_back;

@@ -353,6 +353,7 @@ impl Runtime {
         if core.remote.pending() {
             self.take_remote();
         }
+        core.hand_back();
         let turn = match (core.is_ready(), self.idle) {
             (true, _) => Turn::Busy,
             (false, Idle::Block) => Turn::BeforeParking,
@@ -360,7 +361,7 @@ impl Runtime {
         };
         core.poll_devices(turn);
         core.expire_timers();
-        let ready = core.is_ready();
+        let ready = core.is_ready() || core.hand_back();
         core.account.found_nothing(!ready);
         if ready {
             self.idle_since.set(None);
@@ -574,6 +575,7 @@ impl Drop for Runtime {
         // SAFETY: the core is current, and no loop is running it: `block_on` borrows the runtime.
         unsafe { self.core.cancel_all_tasks() };
         self.core.drop_layer();
+        self.core.hand_back();
         for device in (0..).map_while(|index| self.core.device(index)) {
             device.shutdown(SHUTDOWN_GRACE);
         }

@@ -1,7 +1,7 @@
 //! A socket of a transport, closed when dropped: where every operation of `net` meets its device.
 
 use crate::buffer::{Buffer, Sga};
-use crate::executor::{QToken, core_count, operation};
+use crate::executor::{QToken, core_count, hand_back, operation};
 use crate::transport::{Accepted, Domain, Endpoint, Network, OptionName, Qd, SocketKind, SocketOption};
 use std::fmt;
 use std::io;
@@ -119,6 +119,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        hand_back();
         self.network.close(self.qd);
     }
 }

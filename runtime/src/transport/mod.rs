@@ -112,8 +112,9 @@ pub trait Device: Any {
     /// The device gives data and connections to the next who asks, so that giving up loses nothing even
     /// when it comes a moment too late; everything else can be dropped.
     ///
-    /// `number` counts operations in the order in which they were started (and wraps around): several pops
-    /// of one stream may come back in any order.
+    /// It is called before the next operation begins, or when the tasks of the present turn have run. `number`
+    /// counts operations in the order in which they were started (and wraps around): what was given up together
+    /// comes back in that order, while what is given up in a later turn may have an earlier number.
     fn give_back(&self, key: u64, number: u32, result: Box<dyn Any>);
 
     /// Ends: lets sends under way finish for at most `grace`, cancels everything else, and returns when no

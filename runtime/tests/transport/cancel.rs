@@ -102,6 +102,36 @@ pub(crate) fn a_result_that_nobody_took_goes_to_the_next(net: Net) -> Run {
     })
 }
 
+/// Pops that are dropped together, some of which are done, in whatever order: their data is the next that is popped, in its
+/// order, whether the next pop is there already or not.
+pub(crate) fn pops_given_up_together_leave_the_order(net: Net) -> Run {
+    Box::pin(async move {
+        for domain in [Domain::V4, Domain::Unix] {
+            for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+                for late in [false, true] {
+                    let (client, server) = net.pair(domain).await;
+                    let mut pops: Vec<_> = (0..3).map(|_| Some(net.pop_up_to(server, 2))).collect();
+                    let mut next = if late { None } else { Some(net.pop_up_to(server, 6)) };
+                    net.push(client, buffer(b"abcd")).await.unwrap();
+                    while !pops[1].as_ref().unwrap().is_done() {
+                        sleep(A_MOMENT).await;
+                    }
+                    order.iter().for_each(|place| drop(pops[*place].take()));
+                    net.push(client, buffer(b"ef")).await.unwrap();
+                    let mut received = Vec::new();
+                    while received.len() < 6 {
+                        let pop = next.take().unwrap_or_else(|| net.pop_up_to(server, 6));
+                        received.extend_from_slice(&pop.await.unwrap());
+                    }
+                    assert_eq!(received, b"abcdef", "{domain:?}, dropped as {order:?}");
+                    net.network.close(client);
+                    net.network.close(server);
+                }
+            }
+        }
+    })
+}
+
 async fn drop_when_done<T>(token: QToken<T>) {
     while !token.is_done() {
         sleep(A_MOMENT).await;

@@ -62,7 +62,8 @@ suite! {
     }
     pieces {
         streams: pops_are_served_in_order, a_limit_leaves_the_rest;
-        cancel: a_result_that_nobody_took_goes_to_the_next, cancelled_at_every_step, cancelled_operations_do_not_pile_up;
+        cancel: a_result_that_nobody_took_goes_to_the_next, cancelled_at_every_step, cancelled_operations_do_not_pile_up,
+            pops_given_up_together_leave_the_order;
         faults: a_tiny_pool_recovers, one_full_socket_does_not_stop_others;
     }
     kernel {
