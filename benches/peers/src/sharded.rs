@@ -116,8 +116,10 @@ impl Drop for Server {
 pub fn run(program: &Path, rounds: usize, log: &mut Log) -> io::Result<()> {
     check(program)?;
     machine::pin_to(&[machine::SERVER_CORE, machine::CLIENT_CORE]);
-    let mut servers =
-        CORES.map(|cores| (cores, Server::start(program, cores, "io_uring", &[]))).into_iter().collect::<Vec<_>>();
+    let mut servers = CORES
+        .map(|cores| (cores, Server::start(program, cores, "io_uring", &[])))
+        .into_iter()
+        .collect::<Vec<_>>();
     let first = log.next_round(Kind::Shards);
     for round in first..first + rounds {
         eprintln!("{OURS}: round {} of {rounds}", round - first + 1);
