@@ -4,6 +4,7 @@
 //! other. Only `asan` and `loom` have build directories of their own, as their compiler flags would rebuild everything.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -319,7 +320,7 @@ fn clippy(job: &mut Job<'_>) -> Result<Outcome> {
         vec!["--workspace".to_owned(), "--no-default-features".to_owned()],
     ];
     for package in &job.workspace.members {
-        for feature in &package.features {
+        for feature in package.features.iter().filter(|feature| asks_for(package, feature)) {
             let alone = ["-p", &package.name, "--no-default-features", "--features", feature];
             sets.push(alone.map(str::to_owned).to_vec());
         }
@@ -335,6 +336,14 @@ fn clippy(job: &mut Job<'_>) -> Result<Outcome> {
     }
     ensure!(failed.is_empty(), "failed with {}", failed.join("; with "));
     passed(format!("{} feature sets", sets.len()))
+}
+
+/// Whether the sources of a package ask for a feature: one that is only passed on is checked where it goes.
+fn asks_for(package: &Package, feature: &str) -> bool {
+    let condition = format!("feature = \"{feature}\"");
+    let files = tidy::files(&package.directory);
+    let mut sources = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    sources.any(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(&condition)))
 }
 
 fn docs(job: &mut Job<'_>) -> Result<Outcome> {
@@ -404,6 +413,22 @@ fn no_default(job: &mut Job<'_>) -> Result<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_that_are_only_passed_on_are_checked_elsewhere() {
+        let workspace = Workspace::find().unwrap();
+        let asks = |name: &str, feature: &str| {
+            let package = workspace.members.iter().find(|package| package.name == name).unwrap();
+            assert!(package.features.iter().any(|other| other == feature));
+            asks_for(package, feature)
+        };
+        assert!(
+            asks("demikernel", "tap")
+                && asks("demikernel-runtime", "spans")
+                && asks("demikernel-raft", "sim")
+        );
+        assert!(!asks("demikernel-services", "dpdk"));
+    }
 
     #[test]
     fn stage_names_differ() {
