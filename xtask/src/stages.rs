@@ -110,7 +110,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "clippy",
-        about: "no warning with default, all and no features, nor with each one alone",
+        about: "no warning with default, all and no features, nor with each one alone that its package asks for",
         needs: &[
             &setup::PKG_CONFIG,
             &setup::DPDK,
