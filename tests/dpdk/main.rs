@@ -4,9 +4,13 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. None needs huge pages but those that say so.
 
 mod kernel;
+#[path = "../on_a_stack/operations.rs"]
 mod operations;
 mod pairs;
+#[path = "../on_a_stack/ports.rs"]
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod refused;
+
+use kernel::tap as on_device;

@@ -6,14 +6,17 @@
 mod cores;
 mod examples;
 mod lossy;
+#[path = "../on_a_stack/operations.rs"]
 mod operations;
 mod packet;
+#[path = "../on_a_stack/ports.rs"]
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod transfers;
 
 use programs::lab::Lab;
+use tap as on_device;
 
 fn tap(name: &str) -> Option<Lab> {
     Lab::tap(name, "tap", "tap0", "")

@@ -4,12 +4,15 @@
 //! `DEMIKERNEL_REQUIRE_ALL` is set. So is a client that is not installed.
 
 mod examples;
+#[path = "../on_a_stack/operations.rs"]
 mod operations;
+#[path = "../on_a_stack/ports.rs"]
 mod ports;
 #[path = "../programs/mod.rs"]
 mod programs;
 
 use programs::lab::Lab;
+use xdp as on_device;
 
 fn xdp(name: &str) -> Option<Lab> {
     Lab::veth(name, "xdp", 1)

@@ -10,7 +10,7 @@ use super::core::Core;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 
-struct Result {
+struct Returned {
     device: u8,
     key: u64,
     number: u32,
@@ -20,7 +20,7 @@ struct Result {
 #[derive(Default)]
 pub(super) struct Untaken {
     is_any: Cell<bool>,
-    results: RefCell<Vec<Result>>,
+    results: RefCell<Vec<Returned>>,
 }
 
 impl Untaken {
@@ -41,7 +41,7 @@ impl Core {
     pub(super) fn give_back<T: 'static>(&self, device: u8, key: u64, number: u32, result: T) {
         if self.device(device as usize).is_some() {
             let value = Box::new(result);
-            self.untaken.results.borrow_mut().push(Result { device, key, number, value });
+            self.untaken.results.borrow_mut().push(Returned { device, key, number, value });
             self.untaken.is_any.set(true);
         }
     }
@@ -60,7 +60,7 @@ impl Core {
             // Numbers wrap around.
             let first = results.first().map_or(0, |result| result.number);
             results.sort_by_key(|result| result.number.wrapping_sub(first) as i32);
-            for Result { device, key, number, value } in results {
+            for Returned { device, key, number, value } in results {
                 if let Some(device) = self.device(device as usize) {
                     device.give_back(key, number, value);
                 }

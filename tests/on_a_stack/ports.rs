@@ -1,10 +1,11 @@
-//! The ports of Demikernel's examples behind DPDK's TAP driver, with the kernel at the other end.
+//! The ports of Demikernel's examples on the userspace stack, with the kernel at the other end, on the device of whose tests
+//! this is a module.
 
-use crate::kernel::tap;
+use crate::on_device;
 use crate::programs::ports::{self, Place};
 
 fn on_the_stack(name: &str, test: fn(&Place)) {
-    if let Some(lab) = tap(name) {
+    if let Some(lab) = on_device(name) {
         Place::on(&lab).iter().for_each(test);
     }
 }
